@@ -1,0 +1,308 @@
+"""Self-supervised ViTs from timm: made by name, weights from timm, a file or a URL."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+logger = logging.getLogger(__name__)
+
+UNTRAINED = "untrained"
+"""Value of ``checkpoint`` that asks for seeded random weights."""
+
+CONTAINER_KEYS = ("state_dict", "model", "teacher")
+PREFIXES = ("module.", "backbone.", "encoder.", "student.", "teacher.")
+MAX_KEYS = 5
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A ViT and what is read from it.
+
+    Attributes:
+        model: Name of a timm model.
+        checkpoint: ``None`` for timm's pretrained weights, ``untrained`` for random ones, or a
+            path or URL of a ``.safetensors`` or ``.pth`` file.
+        sha256: Checksum of the checkpoint file, lower-case hexadecimal, or ``None``.
+        model_kwargs: Arguments of ``timm.create_model``.
+        layers: Blocks whose outputs are averaged into patch features, 0-based.
+        attention_layer: Block whose class-token attention is read, 0-based.
+    """
+
+    model: str
+    checkpoint: str | None = None
+    sha256: str | None = None
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    layers: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8, 9)
+    attention_layer: int = 9
+
+
+def load_backbone(backbone: Backbone, input_size: tuple[int, int], seed: int = 0) -> nn.Module:
+    """Make the model, load its weights and set it to an input size.
+
+    Args:
+        backbone: What to load.
+        input_size: (height, width) of the input in pixels; position embeddings are resampled.
+        seed: Seed of the weights where the checkpoint is ``untrained``.
+
+    Returns:
+        The timm model in evaluation mode on the CPU, without a classification head.
+
+    Raises:
+        InputError: timm does not know the model, its weights cannot be had or do not fit, a layer
+            is out of range, or the input size is no multiple of the patch size.
+    """
+    import torch
+
+    if backbone.checkpoint == UNTRAINED:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = _create(backbone)
+    elif backbone.checkpoint is None:
+        model = _create(backbone, pretrained=True)
+    else:
+        model = _create(backbone)
+        _load_state(model, backbone.checkpoint, _read_checkpoint(backbone))
+    _check_layers(model, backbone)
+    _set_input_size(model, backbone, input_size)
+    return model.eval().requires_grad_(False)
+
+
+def check_backbone(backbone: Backbone, input_size: tuple[int, int]) -> None:
+    """Find out before any work whether :func:`load_backbone` would succeed.
+
+    The model is laid out without memory for its weights; a local checkpoint's keys and shapes are
+    compared with it. Weights that must be downloaded are not.
+
+    Raises:
+        InputError: As :func:`load_backbone`.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = _create(backbone)
+    _check_layers(model, backbone)
+    _check_input_size(model, backbone, input_size)
+    if backbone.checkpoint not in (None, UNTRAINED) and "://" not in str(backbone.checkpoint):
+        state = _read_checkpoint(backbone)
+        _check_state(model, str(backbone.checkpoint), _adapt_state(model, state))
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 over the names and values of all weights, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _create(backbone: Backbone, pretrained: bool = False) -> nn.Module:
+    import timm
+
+    if not timm.is_model(backbone.model):
+        raise InputError(
+            f"backbones: timm has no model '{backbone.model}'"
+            f"{did_you_mean(backbone.model.split('.')[0], timm.list_models('*vit*'))}"
+        )
+    kwargs = {"num_classes": 0, **backbone.model_kwargs}
+    try:
+        return timm.create_model(backbone.model, pretrained=pretrained, **kwargs)
+    except TypeError as error:
+        raise InputError(
+            f"backbones: model_kwargs do not fit '{backbone.model}': {_first_line(error)}"
+        ) from error
+    except (OSError, RuntimeError) as error:
+        # What the hub's client raises offline or for a missing file derives from OSError.
+        raise InputError(
+            f"backbones: the pretrained weights of '{backbone.model}' cannot be had "
+            f"({_first_line(error)}): check the network, or put the file on disk and set "
+            "backbones.<name>.checkpoint to its path"
+        ) from error
+
+
+def _check_layers(model: nn.Module, backbone: Backbone) -> None:
+    if not hasattr(model, "forward_intermediates") or not hasattr(model, "blocks"):
+        raise InputError(f"backbones: '{backbone.model}' is not a ViT with blocks to read from")
+    depth = len(model.blocks)  # type: ignore[arg-type]
+    for key, layer in [
+        ("layers", max(backbone.layers)),
+        ("attention_layer", backbone.attention_layer),
+    ]:
+        if layer >= depth:
+            raise InputError(
+                f"backbones: {key} asks for block {layer} but '{backbone.model}' has {depth} "
+                f"blocks, 0 to {depth - 1}"
+            )
+    if not getattr(model, "num_prefix_tokens", 0):
+        raise InputError(f"backbones: '{backbone.model}' has no class token to read attention from")
+
+
+def _check_input_size(model: nn.Module, backbone: Backbone, input_size: tuple[int, int]) -> None:
+    patch: tuple[int, int] = model.patch_embed.patch_size  # type: ignore[union-attr,assignment]
+    if input_size[0] % patch[0] or input_size[1] % patch[1]:
+        raise InputError(
+            f"preprocessing gives {input_size[1]}x{input_size[0]} pixels, which patches of "
+            f"{patch[1]}x{patch[0]} ('{backbone.model}') do not fill: set crop to a multiple"
+        )
+
+
+def _set_input_size(model: nn.Module, backbone: Backbone, input_size: tuple[int, int]) -> None:
+    _check_input_size(model, backbone, input_size)
+    if tuple(model.patch_embed.img_size or ()) == input_size:  # type: ignore[union-attr,arg-type]
+        return
+    if not hasattr(model, "set_input_size"):
+        raise InputError(f"backbones: '{backbone.model}' cannot take inputs of {input_size} pixels")
+    model.set_input_size(img_size=input_size)  # type: ignore[operator]
+
+
+def _read_checkpoint(backbone: Backbone) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint file by name, containers and prefixes stripped."""
+    path = _fetch(str(backbone.checkpoint), backbone.sha256)
+    state: Any = _read_file(path)
+    for key in CONTAINER_KEYS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    weights = {
+        _strip_prefixes(name): value for name, value in state.items() if hasattr(value, "shape")
+    }
+    if not weights:
+        raise InputError(f"backbones: {backbone.checkpoint} holds no weights")
+    return weights
+
+
+def _read_file(path: Path) -> Any:
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # weights_only admits tensors and plain containers: a checkpoint cannot run code.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise InputError(
+            f"backbones: {path} is not a readable checkpoint ({_first_line(error)}): "
+            "expected weights as .safetensors, or .pth without other objects"
+        ) from error
+
+
+def _strip_prefixes(name: str) -> str:
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _fetch(checkpoint: str, sha256: str | None) -> Path:
+    """The checkpoint as a local file; a URL is downloaded once into torch's hub cache."""
+    if "://" in checkpoint:
+        path = _download(checkpoint)
+    else:
+        path = Path(checkpoint).expanduser()
+        if not path.is_file():
+            raise InputError(f"backbones: checkpoint {checkpoint} does not exist")
+    if sha256 is not None:
+        with path.open("rb") as file:
+            found = (
+                hashlib.file_digest(file, "sha256").hexdigest()
+                if _HAS_FILE_DIGEST
+                else (hashlib.sha256(file.read()).hexdigest())
+            )
+        if found != sha256.lower():
+            if "://" in checkpoint:
+                path.unlink()
+            raise InputError(
+                f"backbones: {checkpoint} has SHA-256 {found}, expected {sha256}: "
+                "the file is damaged or another one"
+            )
+    return path
+
+
+_HAS_FILE_DIGEST = sys.version_info >= (3, 11)
+
+
+def _download(url: str) -> Path:
+    import fsspec
+    import torch
+
+    name = re.sub(r"[^\w.-]", "_", url.rsplit("/", 1)[-1])
+    key = hashlib.sha256(url.encode()).hexdigest()[:12]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / f"{key}-{name}"
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logger.info("Downloading %s to %s", url, path)
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        with fsspec.open(url, "rb") as source, partial.open("wb") as target:
+            while chunk := source.read(1 << 20):
+                target.write(chunk)
+        partial.replace(path)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(
+            f"backbones: checkpoint {url} cannot be downloaded ({_first_line(error)}): check the "
+            "address and the network, or set backbones.<name>.checkpoint to a local file"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _adapt_state(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Let timm convert the names of other projects' checkpoints, where it knows how."""
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    return dict(convert(state, model)) if convert is not None else state
+
+
+def _load_state(model: nn.Module, checkpoint: str, state: dict[str, torch.Tensor]) -> None:
+    state = _adapt_state(model, state)
+    _check_state(model, checkpoint, state)
+    own = model.state_dict()
+    model.load_state_dict({name: state[name] for name in own})
+
+
+def _check_state(model: nn.Module, checkpoint: str, state: dict[str, torch.Tensor]) -> None:
+    """Refuse weights that miss a part of the model or have parts that it lacks.
+
+    Parts of other modules, such as a projection head, are no part of the encoder and ignored.
+    """
+    own = model.state_dict()
+    modules = {name.split(".")[0] for name in own}
+    missing = [name for name in own if name not in state]
+    extra = [name for name in state if name not in own and name.split(".")[0] in modules]
+    misshapen = [
+        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    faults = [
+        f"{kind}: {', '.join(names[:MAX_KEYS])}"
+        + (f" and {len(names) - MAX_KEYS} more" if len(names) > MAX_KEYS else "")
+        for kind, names in [("missing", missing), ("unknown", extra), ("wrong shape", misshapen)]
+        if names
+    ]
+    if faults:
+        raise InputError(
+            f"backbones: checkpoint {checkpoint} does not fit the model; {'; '.join(faults)}"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,31 @@
+"""The project's context: it publishes the run's parameters before anything is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kedro.framework.context import KedroContext
+
+from uniformaly_pipeline import run_parameters
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.logs import CommandError
+
+
+class PublishingContext(KedroContext):
+    """A context whose parameters decide which pipelines and paths there are."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Check and publish the parameters; ``self.params`` would load the pipelines too early.
+
+        Raises:
+            CommandError: The parameters are not usable.
+        """
+        super().__init__(*args, **kwargs)
+        try:
+            run = run_parameters.publish(
+                self.config_loader["parameters"], self.project_path, self._runtime_params
+            )
+        except InputError as error:
+            raise CommandError(str(error)) from error
+        # Nodes and trackers see checked values with every default filled in.
+        self.config_loader["parameters"] = run.parameters.resolved()

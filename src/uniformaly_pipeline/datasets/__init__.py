@@ -1,0 +1,1 @@
+"""Kedro datasets: all reading and writing of a run."""

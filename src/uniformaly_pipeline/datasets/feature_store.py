@@ -1,0 +1,70 @@
+"""The feature store as a Kedro dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview
+
+from uniformaly_pipeline.datasets.errors import DatasetInputError
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.feature_store import FeatureStore, FeatureStream, update_store
+
+
+class FeatureStoreDataset(AbstractDataset[FeatureStream, FeatureStore]):
+    """Saving brings the store up to date with a stream; loading opens it for reading.
+
+    The store pulls from the stream only what it lacks, so features are never held in memory and
+    an interrupted run goes on where it stopped.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Describe the store.
+
+        Args:
+            filepath: Local folder of the store; it is memory-mapped.
+            metadata: For Kedro-Viz and other plugins.
+
+        Raises:
+            DatasetInputError: ``filepath`` is not local.
+        """
+        if "://" in filepath:
+            raise DatasetInputError(
+                f"the feature store {filepath} must be a local folder: set paths.feature"
+            )
+        self._path = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> FeatureStore:
+        """Open the store.
+
+        Raises:
+            DatasetInputError: There is none.
+        """
+        try:
+            return FeatureStore(self._path)
+        except InputError as error:
+            raise DatasetInputError(str(error)) from error
+
+    def save(self, data: FeatureStream) -> None:
+        """Encode and append what the store lacks.
+
+        Raises:
+            DatasetInputError: The disk is too small, or features overflow the stored type.
+        """
+        try:
+            update_store(self._path, data)
+        except InputError as error:
+            raise DatasetInputError(str(error)) from error
+
+    def _exists(self) -> bool:
+        return (self._path / "header.json").exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path)}
+
+    def preview(self) -> JSONPreview:
+        """How the features were made, for Kedro-Viz."""
+        return JSONPreview(self.load().header.to_json())

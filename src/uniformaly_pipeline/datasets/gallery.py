@@ -1,0 +1,84 @@
+"""A category's gallery in the catalog, shown in Kedro-Viz as a contact sheet."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import ImagePreview
+from PIL import Image
+
+from uniformaly_pipeline.figures import contact_sheet
+from uniformaly_pipeline.gallery import (
+    GalleryImage,
+    gallery_exists,
+    load_gallery,
+    save_gallery,
+)
+
+_PREVIEW_TILE_PX = 144
+
+
+class GalleryDataset(AbstractDataset[list[GalleryImage], list[GalleryImage]]):
+    """Saves and loads a list of gallery images as a folder of JPEGs with an index.
+
+    A save replaces the whole gallery in one step; a save that fails leaves the old one.
+
+    Example of a catalog entry::
+
+        "{task}.{category}.gallery":
+          type: uniformaly_pipeline.datasets.gallery.GalleryDataset
+          filepath: data/08_reporting/gallery/{category}
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Remember where the gallery is.
+
+        Args:
+            filepath: Folder of the gallery, on the local file system.
+            metadata: Ignored here; read by plugins such as Kedro-Viz.
+        """
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def _load(self) -> list[GalleryImage]:
+        return load_gallery(self._filepath)
+
+    def _save(self, data: list[GalleryImage]) -> None:
+        save_gallery(self._filepath, data)
+
+    def _exists(self) -> bool:
+        return gallery_exists(self._filepath)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath.as_posix()}
+
+    def preview(self, limit: int = 8) -> ImagePreview:
+        """Show the first images, every view of each, two images to a row.
+
+        Args:
+            limit: Images to show at most.
+
+        Returns:
+            A PNG, base64-encoded, as Kedro-Viz expects it.
+        """
+        pictures: list[Image.Image | np.ndarray] = []
+        captions: list[str] = []
+        views_per_image = 1
+        for image in self._load()[:limit]:
+            views_per_image = max(views_per_image, len(image.views))
+            for view, content in image.views.items():
+                pictures.append(Image.open(io.BytesIO(content)))
+                is_first = view == next(iter(image.views))
+                summary = f"{image.defect}: {image.verdict}, {image.score:.4g}"
+                captions.append(summary if is_first else view.replace("_", " "))
+        if not pictures:
+            pictures, captions = [np.full((1, 1, 3), 255, np.uint8)], ["no images"]
+        sheet = contact_sheet(pictures, 2 * views_per_image, captions, _PREVIEW_TILE_PX)
+        buffer = io.BytesIO()
+        sheet.save(buffer, "PNG", optimize=True)
+        return ImagePreview(base64.b64encode(buffer.getvalue()).decode("ascii"))

@@ -1,0 +1,67 @@
+"""A data set's folder of raw images as a Kedro dataset."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import ImagePreview
+
+from uniformaly_pipeline.figures import contact_sheet
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.layouts.fabricated import DrawnImages
+from uniformaly_pipeline.progress import track
+
+PREVIEW_IMAGES = 24
+
+
+class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
+    """Loading gives access to the images below a root; saving puts fabricated ones there."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Describe the folder.
+
+        Args:
+            filepath: Root of the data set, a local path or a URL.
+            metadata: For Kedro-Viz and other plugins.
+        """
+        self._root = filepath
+        self.metadata = metadata
+
+    def load(self) -> ImageFolder:
+        """Access to the images; nothing is read yet."""
+        return ImageFolder(self._root)
+
+    def save(self, data: DrawnImages) -> None:
+        """Draw the images, unless the same ones are there; the folder appears in one step."""
+        root = Path(self._root)
+        version_file = root / ".version"
+        if version_file.exists() and version_file.read_text(encoding="utf-8") == data.version:
+            return
+        part = root.with_name(f"{root.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        for path, image in track(data.draw(), data.num_images, "Drawing the data set", "images"):
+            (part / path).parent.mkdir(parents=True, exist_ok=True)
+            image.save(part / path, compress_level=1)
+        (part / ".version").write_text(data.version, encoding="utf-8")
+        shutil.rmtree(root, ignore_errors=True)
+        part.rename(root)
+
+    def _exists(self) -> bool:
+        return self.load().exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._root}
+
+    def preview(self) -> ImagePreview:
+        """A contact sheet of images from all over the folder, for Kedro-Viz."""
+        folder = self.load()
+        paths = folder.sample(PREVIEW_IMAGES)
+        sheet = contact_sheet([folder.read_image(path) for path in paths], columns=6)
+        buffer = BytesIO()
+        sheet.save(buffer, "PNG")
+        return ImagePreview(base64.b64encode(buffer.getvalue()).decode())

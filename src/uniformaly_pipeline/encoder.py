@@ -1,0 +1,252 @@
+"""Patch features and class-token attention of a ViT in one pass (METHOD "Encoder")."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils.data import DataLoader
+
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.preprocessing import Preprocessing
+
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder reads from a batch of images.
+
+    Attributes:
+        features: float32 [B, N, D], patch features, row by row over the grid.
+        attention: float32 [B, grid height, grid width], the class token's attention to the
+            patches, averaged over heads; it sums to less than 1 because the prefix tokens are
+            left out.
+    """
+
+    features: torch.Tensor
+    attention: torch.Tensor
+
+
+def choose_device(device: str) -> str:
+    """``auto`` is CUDA where there is one, else the CPU."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def choose_precision(precision: Precision, device: str) -> torch.dtype:
+    """``auto`` is half precision on a GPU and float32 on the CPU."""
+    if precision == "auto":
+        precision = "float16" if device.startswith("cuda") else "float32"
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype
+
+
+class _ClassTokenAttention(TorchFunctionMode):
+    """Watches the fused attention call of one block and computes the class token's row.
+
+    The fused kernel returns no attention weights. Intercepting its arguments gives queries and
+    keys as the block really uses them, normalised and rotated, so that only one row per head is
+    computed: O(N) memory in place of O(N^2). It works for every timm block that calls
+    ``scaled_dot_product_attention``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention: torch.Tensor | None = None
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            self._read(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _read(self, query: torch.Tensor, key: torch.Tensor, *_: Any, **kwargs: Any) -> None:
+        scale = kwargs.get("scale") or query.shape[-1] ** -0.5
+        class_query = query[:, :, :1].float() * scale
+        weights = (class_query @ key.float().transpose(-2, -1)).softmax(dim=-1)
+        self.attention = weights[:, :, 0].mean(dim=1)
+
+
+class Encoder:
+    """Encodes batches of preprocessed images.
+
+    Attributes:
+        model: A timm ViT in evaluation mode, see :func:`.backbone.load_backbone`.
+        layers: Blocks whose outputs (residual stream, no final norm) are averaged, 0-based.
+        attention_layer: Block whose class-token attention is read, 0-based.
+        device: Torch device.
+        dtype: Torch type of the computation; results are float32.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[int],
+        attention_layer: int,
+        device: str = "auto",
+        precision: Precision = "auto",
+    ) -> None:
+        """Move the model to the device; ``auto`` is CUDA, in half precision, where there is one."""
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device)
+        self.model = model.to(self.device)
+        self.layers = sorted(set(layers))
+        self.attention_layer = attention_layer
+        attention = self._attention_module()
+        if hasattr(attention, "fused_attn"):
+            attention.fused_attn = True
+
+    @property
+    def dim(self) -> int:
+        """Length of a patch feature, D."""
+        return int(self.model.num_features)  # type: ignore[arg-type]
+
+    def grid(self, input_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) in patches of an input of (height, width) pixels."""
+        height, width = self.model.patch_embed.patch_size  # type: ignore[union-attr,misc]
+        return input_size[0] // height, input_size[1] // width
+
+    def _attention_module(self) -> nn.Module:
+        block: nn.Module = self.model.blocks[self.attention_layer]  # type: ignore[index,union-attr,assignment]
+        attention: nn.Module = block.attn  # type: ignore[assignment]
+        return attention
+
+    @torch.inference_mode()
+    def __call__(self, images: torch.Tensor) -> Encoded:
+        """Encode a batch; stops after the last block that is needed.
+
+        Args:
+            images: float32 [B, 3, H, W], normalised.
+
+        Returns:
+            Features and attention on :attr:`device`.
+        """
+        images = images.to(self.device, non_blocking=True)
+        indices = sorted({*self.layers, self.attention_layer})
+        autocast = torch.autocast(
+            self.device.split(":")[0], self.dtype, enabled=self.dtype != torch.float32
+        )
+        with autocast, self._watching() as watch:
+            outputs = self.model.forward_intermediates(  # type: ignore[operator]
+                images,
+                indices=indices,
+                norm=False,
+                stop_early=True,
+                output_fmt="NCHW",
+                intermediates_only=True,
+            )
+        maps = [outputs[indices.index(layer)].float() for layer in self.layers]
+        features = functools.reduce(torch.add, maps) / len(maps)
+        batch, _, height, width = features.shape
+        patches = watch.attention[:, -height * width :]
+        return Encoded(
+            features=features.flatten(2).transpose(1, 2).contiguous(),
+            attention=patches.reshape(batch, height, width).float(),
+        )
+
+    def _watching(self) -> _WatchedBlock:
+        return _WatchedBlock(self._attention_module())
+
+
+class _WatchedBlock:
+    """Switches the interception on for the duration of one attention module's forward call."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._mode = _ClassTokenAttention()
+
+    def __enter__(self) -> _WatchedBlock:
+        self._handles = [
+            self._module.register_forward_pre_hook(lambda *_: self._enter()),
+            self._module.register_forward_hook(lambda *_: self._exit(), always_call=True),
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _enter(self) -> None:
+        self._mode.__enter__()
+
+    def _exit(self) -> None:
+        self._mode.__exit__(None, None, None)
+
+    @property
+    def attention(self) -> torch.Tensor:
+        """Attention of the class token to all tokens: float32 [B, tokens]."""
+        if self._mode.attention is None:
+            raise RuntimeError("the attention block never called scaled_dot_product_attention")
+        return self._mode.attention
+
+
+class _ImageTensors:
+    """The images of a folder as a map-style torch data set."""
+
+    def __init__(
+        self, folder: ImageFolder, images: Sequence[str], preprocessing: Preprocessing
+    ) -> None:
+        self.folder = folder
+        self.images = list(images)
+        self.preprocessing = preprocessing
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.preprocessing.image_tensor(self.folder.read_image(self.images[index]))
+
+
+def choose_num_workers(num_workers: int | Literal["auto"]) -> int:
+    """``auto`` leaves a core to the model: up to 8 decoding processes, at least 1."""
+    if num_workers != "auto":
+        return num_workers
+    return max(1, min(8, (os.cpu_count() or 1) - 1))
+
+
+def encode_images(
+    encoder: Encoder,
+    folder: ImageFolder,
+    images: Sequence[str],
+    preprocessing: Preprocessing,
+    batch_size: int = 8,
+    num_workers: int | Literal["auto"] = "auto",
+) -> Iterator[Encoded]:
+    """Decode and encode images in order, decoding in worker processes while the model computes.
+
+    Args:
+        encoder: The encoder.
+        folder: Where the images are.
+        images: Relative paths.
+        preprocessing: From image to input.
+        batch_size: Images in a batch; it does not change the results.
+        num_workers: Decoding processes; 0 decodes in this one.
+
+    Yields:
+        A batch of results in the order of ``images``.
+    """
+    workers = choose_num_workers(num_workers)
+    loader: DataLoader[Any] = DataLoader(
+        _ImageTensors(folder, images, preprocessing),  # type: ignore[arg-type]
+        batch_size=batch_size,
+        num_workers=workers,
+        pin_memory=encoder.device.startswith("cuda"),
+        prefetch_factor=4 if workers else None,
+    )
+    for batch in loader:
+        yield encoder(batch)

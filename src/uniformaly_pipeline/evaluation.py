@@ -1,0 +1,115 @@
+"""A category's figures of merit (METHOD "Evaluation")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.matching import anomaly_map
+from uniformaly_pipeline.metrics import AUPRO_LIMIT, aupro, detection_figures, mean_and_std
+from uniformaly_pipeline.preprocessing import Preprocessing
+
+
+def image_figures(image_scores: pd.DataFrame) -> dict[str, float | None]:
+    """Image-level figures and the decision threshold.
+
+    Args:
+        image_scores: Columns ``label`` (0 normal, 1 anomalous) and ``score``.
+
+    Returns:
+        ``image_auroc``, ``image_ap``, ``image_f1_max`` in 0..1 and ``threshold``, the score at
+        and above which F1 is highest; ``None`` where the test images are all of one kind.
+    """
+    figures = detection_figures(image_scores["label"].to_numpy(), image_scores["score"].to_numpy())
+    return {
+        "image_auroc": figures.auroc,
+        "image_ap": figures.ap,
+        "image_f1_max": figures.f1_max,
+        "threshold": figures.threshold,
+    }
+
+
+def pixel_figures(
+    masks: Sequence[np.ndarray], maps: Sequence[np.ndarray], aupro_limit: float = AUPRO_LIMIT
+) -> dict[str, float | None]:
+    """Pixel-level figures over all test images of a category.
+
+    Args:
+        masks: bool [H, W] per image, true where anomalous.
+        maps: float32 [H, W] per image.
+        aupro_limit: False-positive rate at which AUPRO stops.
+
+    Returns:
+        ``pixel_auroc``, ``pixel_ap``, ``pixel_f1_max`` and ``aupro`` in 0..1; ``None`` where no
+        pixel is anomalous.
+    """
+    figures = detection_figures(
+        np.concatenate([mask.ravel() for mask in masks]),
+        np.concatenate([pixels.ravel() for pixels in maps]),
+    )
+    return {
+        "pixel_auroc": figures.auroc,
+        "pixel_ap": figures.ap,
+        "pixel_f1_max": figures.f1_max,
+        "aupro": aupro(masks, maps, aupro_limit),
+    }
+
+
+NO_PIXEL_FIGURES = {"pixel_auroc": None, "pixel_ap": None, "pixel_f1_max": None, "aupro": None}
+
+
+def ground_truth(
+    folder: ImageFolder, mask: str | None, preprocessing: Preprocessing, threshold: float = 1.0
+) -> np.ndarray:
+    """An image's anomalous pixels in the geometry of its anomaly map.
+
+    Args:
+        folder: Where the masks are.
+        mask: Path of the mask; without one nothing is anomalous.
+        preprocessing: The images' preprocessing.
+        threshold: Value of the resized mask at and above which a pixel is anomalous; 1 is what
+            the authors' code does, 0.5 follows the mask's outline.
+
+    Returns:
+        bool [H, W].
+    """
+    if mask is None:
+        return np.zeros(preprocessing.input_size, dtype=bool)
+    anomalous: np.ndarray = preprocessing.mask_tensor(folder.read_mask(mask)).numpy() >= threshold
+    return anomalous
+
+
+def has_masks(image_scores: pd.DataFrame) -> bool:
+    """Whether every anomalous test image has a ground-truth mask, and there is one."""
+    masks = image_scores.loc[image_scores["label"] == 1, "mask"]
+    return len(masks) > 0 and bool(masks.notna().all())
+
+
+def anomaly_maps(patch_scores: np.ndarray, preprocessing: Preprocessing) -> list[np.ndarray]:
+    """The anomaly maps [H, W] of patch scores [B, grid height, grid width]."""
+    grid = (patch_scores.shape[1], patch_scores.shape[2])
+    return [anomaly_map(scores, grid, preprocessing.input_size) for scores in patch_scores]
+
+
+def summarise(categories: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Put the figures of all categories together: ``mean``, ``std`` and ``categories``.
+
+    Args:
+        categories: Figures by category; ``None`` where a category has no such figure.
+
+    Returns:
+        The content of ``metrics.json``; the deviation is the population's.
+    """
+    names = list(dict.fromkeys(name for figures in categories.values() for name in figures))
+    both = {
+        name: mean_and_std(figures.get(name) for figures in categories.values()) for name in names
+    }
+    return {
+        "mean": {name: mean for name, (mean, _) in both.items()},
+        "std": {name: std for name, (_, std) in both.items()},
+        "categories": categories,
+    }

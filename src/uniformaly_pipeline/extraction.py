@@ -1,0 +1,77 @@
+"""Settings and images put together into a stream of features."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Literal
+
+from uniformaly_pipeline.backbone import Backbone, load_backbone, weights_hash
+from uniformaly_pipeline.encoder import Encoder, Precision, encode_images
+from uniformaly_pipeline.feature_store import FeatureStream, StoreHeader
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.masking import BackPatchMasking, Keep, drops_patches
+from uniformaly_pipeline.preprocessing import Preprocessing
+
+
+def feature_stream(
+    folder: ImageFolder,
+    images: Mapping[str, str],
+    backbone: Backbone,
+    preprocessing: Preprocessing,
+    masking: BackPatchMasking,
+    *,
+    keep: Keep = "foreground",
+    dtype: Literal["float16", "float32"] = "float16",
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int = 8,
+    num_workers: int | Literal["auto"] = "auto",
+    seed: int = 0,
+) -> FeatureStream:
+    """Load the backbone and describe how to encode images with it.
+
+    Args:
+        folder: Where the images are.
+        images: Relative path of each image by its content hash; equal images are encoded once.
+        backbone: The ViT.
+        preprocessing: From image to input.
+        masking: Chooses the patches to keep.
+        keep: ``foreground`` keeps only the patches that a binary masking keeps; a soft masking or
+            none needs all of them.
+        dtype: Type in which features are stored.
+        device: Torch device, or ``auto``.
+        precision: Type of the computation, or ``auto``.
+        batch_size: Images in a batch.
+        num_workers: Decoding processes, or ``auto``.
+        seed: Seed of untrained weights.
+
+    Returns:
+        A stream that encodes what it is asked for.
+
+    Raises:
+        InputError: The backbone cannot be loaded.
+    """
+    model = load_backbone(backbone, preprocessing.input_size, seed)
+    weights_sha256 = weights_hash(model)
+    encoder = Encoder(model, backbone.layers, backbone.attention_layer, device, precision)
+    header = StoreHeader(
+        backbone={**asdict(backbone), "layers": list(backbone.layers)},
+        weights_sha256=weights_sha256,
+        preprocessing=asdict(preprocessing),
+        precision=str(encoder.dtype).removeprefix("torch."),
+        grid=encoder.grid(preprocessing.input_size),
+        dim=encoder.dim,
+        dtype=dtype,
+        masking=asdict(masking) if drops_patches(masking, keep) else None,
+    )
+    encode = functools.partial(
+        encode_images,
+        encoder,
+        folder,
+        preprocessing=preprocessing,
+        batch_size=batch_size,
+        num_workers=num_workers,
+    )
+    return FeatureStream(header, dict(images), encode, batch_size)

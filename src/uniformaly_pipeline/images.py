@@ -1,0 +1,155 @@
+"""Reading images as users have them: any Pillow format, any depth, from any file system."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from fsspec.core import url_to_fs
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises for a file that is no image, is cut short or is unreasonably large."""
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """A folder of images on any fsspec file system; every path is relative, with ``/``.
+
+    Attributes:
+        root: A local path or a URL such as ``s3://bucket/folder``.
+    """
+
+    root: str
+
+    def _locate(self, path: str = "") -> tuple[Any, str]:
+        fs, root = url_to_fs(self.root)
+        return fs, posixpath.join(root, path) if path else root
+
+    def exists(self, path: str = "") -> bool:
+        """Whether the folder, or ``path`` in it, is there."""
+        fs, full_path = self._locate(path)
+        return bool(fs.exists(full_path))
+
+    def folders(self, path: str = "") -> list[str]:
+        """Names of the folders right below ``path``, sorted; hidden ones are left out."""
+        return self._names(path, "directory")
+
+    def files(self, path: str = "") -> list[str]:
+        """Relative paths of the files right below ``path``, sorted; hidden ones are left out."""
+        return [posixpath.join(path, name) for name in self._names(path, "file")]
+
+    def _names(self, path: str, kind: str) -> list[str]:
+        fs, full_path = self._locate(path)
+        if not fs.isdir(full_path):
+            return []
+        entries = fs.ls(full_path, detail=True)
+        names = (
+            posixpath.basename(entry["name"].replace("\\", "/").rstrip("/"))
+            for entry in entries
+            if entry["type"] == kind
+        )
+        return sorted(name for name in names if not is_clutter(name))
+
+    def sample(self, count: int) -> list[str]:
+        """Paths of up to ``count`` images, spread evenly over all that lie below the root."""
+        suffixes = tuple(Image.registered_extensions())
+        fs, root = self._locate()
+        paths = sorted(
+            path[len(root) :].lstrip("/")
+            for path in fs.find(root)
+            if path.lower().endswith(suffixes)
+        )
+        step = max(1, len(paths) // count)
+        return paths[::step][:count]
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        """Open one file for reading bytes."""
+        fs, full_path = self._locate(path)
+        with fs.open(full_path, "rb") as file:
+            yield file
+
+    def read_image(self, path: str) -> Image.Image:
+        """Read one image as 8-bit RGB, see :func:`read_image`."""
+        with self.open(path) as file:
+            return read_image(file)
+
+    def read_mask(self, path: str) -> Image.Image:
+        """Read one ground-truth mask as 8-bit grey, see :func:`read_mask`."""
+        with self.open(path) as file:
+            return read_mask(file)
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is left behind by an operating system rather than by the user."""
+    return name.startswith((".", "__MACOSX")) or name in {"Thumbs.db", "desktop.ini"}
+
+
+def read_image(file: BinaryIO) -> Image.Image:
+    """Decode an image and turn it into upright 8-bit RGB.
+
+    EXIF rotation is applied; 16-bit grey is scaled from its full range; palette, grey and CMYK
+    images are converted; transparent pixels are shown on white, as a viewer does.
+
+    Args:
+        file: The encoded image, in any format Pillow reads.
+
+    Returns:
+        A PIL image of mode ``RGB``.
+
+    Raises:
+        OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError: The file is not an
+            image, is cut short or has too many pixels (see :data:`UNREADABLE`).
+    """
+    image = Image.open(file)
+    image.load()
+    return to_rgb(ImageOps.exif_transpose(image))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any PIL image to mode ``RGB``, see :func:`read_image`."""
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        opaque = Image.new("RGBA", image.size, "white")
+        opaque.alpha_composite(image.convert("RGBA"))
+        return opaque.convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bit(pixels: np.ndarray) -> np.ndarray:
+    """Scale 16- and 32-bit pixels [H, W] to uint8; Pillow's own conversion clips them."""
+    if np.issubdtype(pixels.dtype, np.floating):
+        # Float images come either as 0..1 or as 0..255.
+        scale = 255.0 if np.nanmax(pixels, initial=0.0) <= 1.0 else 1.0
+    else:
+        scale = 1.0 / 257.0
+    return np.clip(np.rint(np.nan_to_num(pixels) * scale), 0, 255).astype(np.uint8)
+
+
+def read_mask(file: BinaryIO) -> Image.Image:
+    """Decode a ground-truth mask as 8-bit grey, 0 normal and 255 anomalous.
+
+    Masks drawn with 0 and 1 are stretched to 0 and 255.
+
+    Raises:
+        OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError: As
+            :func:`read_image`.
+    """
+    mask = Image.open(file)
+    mask.load()
+    if mask.mode != "L":
+        mask = to_rgb(mask).convert("L") if mask.mode != "1" else mask.convert("L")
+    low_high: Any = mask.getextrema()
+    return mask.point(lambda value: value * 255) if low_high[1] == 1 else mask

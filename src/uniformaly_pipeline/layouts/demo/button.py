@@ -1,0 +1,73 @@
+"""The demo's button."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .body import Body, Pose, dim, drift, nothing
+from .canvas import Mask, Plane, clouds, coverage, fibres, mix, shade, step
+from .flaws import Flaw, crack, jagged
+
+RADIUS, RIM, HOLE, HOLE_AT = 80.0, 66.0, 12.0, 20.0
+
+
+def button(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
+    """A four-hole horn button. Flaws: chipped, cracked, misdrilled."""
+    x, y, size = pose.x, pose.y, pose.size
+    r = np.hypot(x, y)
+    holes = np.hypot(np.abs(x) - HOLE_AT, np.abs(y) - HOLE_AT) - HOLE
+    outline = r - RADIUS
+    sound = np.maximum(outline, -holes)
+    swirl = clouds(rng, size, 60, 2.0)
+    streak = np.sin(0.11 * x + 1.8 * swirl + rng.uniform(0, 2 * np.pi))
+    horn = np.array([0.56, 0.43, 0.30]) * drift(rng)
+    colour = mix(horn * 0.62, horn * 1.22, 0.5 + 0.4 * streak)
+    rim = np.clip(1 - ((r - (RIM + RADIUS) / 2) / ((RADIUS - RIM) / 2 + 1)) ** 2, 0, None)
+    height = 8 * np.sqrt(rim) + 0.0016 * r * r + 0.02 * fibres(rng, size, 1.5, 1.5)
+    depth, relief, mask = np.zeros(size), np.zeros(size), nothing(pose)
+    if flaw is not None and flaw.kind == "cracked":
+        depth, relief, mask = _crack_button(flaw, pose)
+    elif flaw is not None and flaw.kind == "misdrilled":
+        holes, mask = _misdrill(flaw, pose, holes)
+    elif flaw is not None and flaw.kind == "chipped":
+        outline, relief, mask = _chip(flaw, pose, outline)
+        height = np.where(mask, np.minimum(height, 3.0), height)
+    height = height + relief + 2.5 * step(-0.5, 3.5, holes)
+    lit = shade(height, pose.light)
+    picture = colour * (0.30 + 0.70 * lit.diffuse)[..., None]
+    picture = picture + (0.5 * lit.highlight(40) + 0.14 * lit.highlight(6) - 0.1)[..., None]
+    cover = coverage(np.maximum(outline, -holes))
+    return Body(cover, dim(picture, depth), mask & (sound < 0.5))
+
+
+def _crack_button(flaw: Flaw, pose: Pose) -> tuple[Plane, Plane, Mask]:
+    """Split the dish from a hole to the rim: depth, relief and changed pixels."""
+    quarter = np.pi / 4 + np.pi / 2 * int(flaw.rng.integers(4))
+    start = 1.25 * HOLE_AT * np.sqrt(2) * np.array([np.cos(quarter), np.sin(quarter)])
+    out = quarter + flaw.rng.uniform(-0.9, 0.9)
+    end = (RADIUS + 2) * np.array([np.cos(out), np.sin(out)])
+    path = jagged(flaw.rng, tuple(end), tuple(start), 0.045)
+    return crack(flaw, pose.x, pose.y, path)
+
+
+def _misdrill(flaw: Flaw, pose: Pose, holes: Plane) -> tuple[Plane, Mask]:
+    """Drill one hole twice: the new holes and the pixels that changed."""
+    quarter = np.pi / 4 + np.pi / 2 * int(flaw.rng.integers(4))
+    way = quarter + flaw.rng.uniform(-0.8, 0.8)
+    by = 14 + 6 * flaw.strength
+    cx = HOLE_AT * np.sqrt(2) * np.cos(quarter) + by * np.cos(way)
+    cy = HOLE_AT * np.sqrt(2) * np.sin(quarter) + by * np.sin(way)
+    slip = np.hypot(pose.x - cx, pose.y - cy) - HOLE
+    return np.minimum(holes, slip), slip < 4.5
+
+
+def _chip(flaw: Flaw, pose: Pose, outline: Plane) -> tuple[Plane, Plane, Mask]:
+    """Bite a piece off the rim: the new outline, relief of the break and changed pixels."""
+    angle, bite = flaw.rng.uniform(0, 2 * np.pi), flaw.rng.uniform(25, 34)
+    cx, cy = (RADIUS + 4) * np.cos(angle), (RADIUS + 4) * np.sin(angle)
+    ragged = 1.3 * fibres(flaw.rng, pose.size, 7, 7)
+    distance = np.hypot(pose.x - cx, pose.y - cy) + ragged
+    shell = 0.7 * np.cos(distance * 0.8) + 0.3 * distance
+    inside = distance < bite
+    through = bite * (0.25 + 0.45 * flaw.strength) - distance
+    return np.maximum(outline, through), np.where(inside, shell - 0.25 * bite, 0.0), inside

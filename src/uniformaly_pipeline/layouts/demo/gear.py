@@ -1,0 +1,85 @@
+"""The demo's gear."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .body import Body, Pose, drift, metal, nothing
+from .canvas import Mask, Plane, clouds, coverage, curve, fibres, mix, shade, step
+from .flaws import Flaw, blob, gouge, jagged
+
+TEETH, TIP, ROOT, HUB, BORE = 12, 92.0, 73.0, 34.0, 16.0
+
+
+def gear(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
+    """A turned steel gear. Flaws: broken_tooth, corroded, scratched."""
+    x, y, size = pose.x, pose.y, pose.size
+    r, angle = np.hypot(x, y), np.arctan2(y, x)
+    flank = np.clip(0.5 + 1.2 * np.cos(TEETH * angle), 0.0, 1.0)
+    folded = np.mod(angle, 2 * np.pi / 5) - np.pi / 5
+    window = np.hypot(r * np.cos(folded) - 47, r * np.sin(folded)) - 8.5
+    keyway = np.maximum(np.abs(y) - 4.5, np.abs(x - BORE) - 6)
+    hollow = np.minimum(np.minimum(r - BORE, keyway), window)
+    sound = outline = np.maximum(r - ROOT - (TIP - ROOT) * flank, -hollow)
+    raised = np.maximum(step(58.0, 61.0, r), step(HUB + 1.5, HUB - 1.5, r))
+    rings = curve(rng, r, 0.8)
+    rough = fibres(rng, size, 1.2, 1.2)
+    tone = 1 + 0.05 * rings + 0.05 * clouds(rng, size, 40)
+    colour = np.array([0.74, 0.77, 0.81]) * drift(rng) * tone[..., None]
+    grain, mask = 0.035 * rings + 0.04 * rough, nothing(pose)
+    polish: Plane | float = 1.0
+    if flaw is not None and flaw.kind == "broken_tooth":
+        outline, grain, mask = _break_teeth(flaw, pose, outline, grain)
+    elif flaw is not None and flaw.kind == "scratched":
+        groove, mask = _scratch_gear(flaw, pose)
+        grain = grain + groove
+    elif flaw is not None and flaw.kind == "corroded":
+        polish, pits, mask = _corrode(flaw, pose)
+        rust = np.array([0.52, 0.40, 0.32]) * (0.9 + 0.1 * rough)[..., None]
+        colour = mix(rust, colour, 1 - (1 - polish) * 0.75 * flaw.strength)
+        grain = grain + pits
+    height = 3.0 * step(0.5, -3.5, outline) + 5 * raised + grain
+    # Circular tool marks mirror the lamp in two opposite sectors.
+    sectors = np.exp(6 * (np.abs(np.cos(angle - pose.azimuth)) - 1))
+    sheen = 0.5 * sectors * (1 + 0.35 * rings) * polish - 0.05
+    picture = metal(colour, shade(height, pose.light), sheen)
+    return Body(coverage(outline), picture, mask & (sound < 0.5))
+
+
+def _break_teeth(flaw: Flaw, pose: Pose, outline: Plane, grain: Plane) -> tuple[Plane, Plane, Mask]:
+    """Snap two or three teeth off: the new outline and grain, and the pixels that changed."""
+    r, angle = np.hypot(pose.x, pose.y), np.arctan2(pose.y, pose.x)
+    teeth = int(flaw.rng.integers(2, 4))
+    first = int(flaw.rng.integers(TEETH))
+    middle = (first + (teeth - 1) / 2) * 2 * np.pi / TEETH
+    off = np.abs(np.mod(angle - middle + np.pi, 2 * np.pi) - np.pi)
+    ragged = 1.8 * fibres(flaw.rng, pose.size, 3, 3) + 2.5 * fibres(flaw.rng, pose.size, 9, 9)
+    fracture = r - (ROOT + 6 * (1 - flaw.strength) + ragged)
+    inside = off < teeth * np.pi / TEETH
+    broken = np.where(inside, np.maximum(outline, fracture), outline)
+    face = inside * step(-7.0, -5.0, fracture)
+    mask = inside & (outline < 0.5) & (fracture > -6)
+    return broken, grain * (1 - face) + face * (1.1 * ragged), mask
+
+
+def _scratch_gear(flaw: Flaw, pose: Pose) -> tuple[Plane, Mask]:
+    """Two to four deep scratches over rim and web: relief and changed pixels."""
+    angle, relief, mask = flaw.rng.uniform(0, 2 * np.pi), np.zeros(pose.size), nothing(pose)
+    heading = angle + flaw.rng.uniform(0.9, 2.2)
+    for _ in range(int(flaw.rng.integers(2, 5))):
+        centre = 58 * np.array([np.cos(angle), np.sin(angle)]) + flaw.rng.uniform(-8, 8, size=2)
+        reach = flaw.rng.uniform(26, 36) * np.array([np.cos(heading), np.sin(heading)])
+        path = jagged(flaw.rng, tuple(centre - reach), tuple(centre + reach), 0.004)
+        groove, changed = gouge(flaw, pose.x, pose.y, path, flaw.rng.uniform(1.7, 2.5))
+        relief, mask = relief + groove, mask | changed
+    return relief, mask
+
+
+def _corrode(flaw: Flaw, pose: Pose) -> tuple[Plane, Plane, Mask]:
+    """Eat pits into the face: remaining polish (0..1), relief and changed pixels."""
+    angle = flaw.rng.uniform(0, 2 * np.pi)
+    centre = (60 * float(np.cos(angle)), 60 * float(np.sin(angle)))
+    spot = blob(flaw.rng, pose.x, pose.y, centre, pose.size)
+    pits = fibres(flaw.rng, pose.size, 2.2, 2.2)
+    eaten = step(3.0, -3.0, spot)
+    return 1 - eaten, -1.1 * flaw.strength * eaten * np.abs(pits), spot < 0

@@ -1,0 +1,81 @@
+"""The demo's objects, lying on cluttered tables: bolt, button and gear, sound or flawed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .body import Body, Pose
+from .bolt import bolt
+from .button import button
+from .canvas import (
+    Light,
+    Mask,
+    Picture,
+    Plane,
+    Size,
+    grid,
+    mix,
+    random_light,
+    shifted,
+    soften,
+    turn,
+)
+from .flaws import Flaw
+from .gear import gear
+from .scenery import random_scenery
+
+# Difficulty: how objects lie. Half-ranges or (low, high).
+TURN = {"bolt": 0.7, "button": np.pi, "gear": np.pi}  # radians
+SHIFT = 9.0  # pixels
+ZOOM = (0.92, 1.06)
+SHADOW = (0.45, 0.75)  # how dark an object's shadow is
+
+_DRAWERS: dict[str, Callable[[Pose, np.random.Generator, Flaw | None], Body]] = {
+    "bolt": bolt,
+    "button": button,
+    "gear": gear,
+}
+OBJECTS = tuple(_DRAWERS)
+
+
+def _random_pose(rng: np.random.Generator, size: Size, light: Light, half_turn: float) -> Pose:
+    angle, zoom = half_turn * rng.uniform(-1, 1), rng.uniform(*ZOOM)
+    shift_x, shift_y = rng.uniform(-SHIFT, SHIFT, size=2)
+    x, y = grid(size)
+    x, y = turn((x - shift_x) / zoom, (y - shift_y) / zoom, angle)
+    lx, ly, _ = light.direction
+    return Pose(size, x, y, light, float(np.arctan2(ly, lx)) - angle)
+
+
+def _cast_shadow(table: Picture, cover: Plane, light: Light, depth: float) -> Picture:
+    """Darken the table where the object keeps the lamp or the sky off it."""
+    right, down, up = light.direction
+    contact = shifted(soften(cover, 2.0), -3 * down, -3 * right)
+    reach = 9 / max(up, 0.3)  # pixels: the lower the lamp, the longer the shadow
+    cast = shifted(soften(cover, 6.0), -reach * down, -reach * right)
+    return table * ((1 - depth * cast) * (1 - 0.35 * contact))[..., None]
+
+
+def draw_object(
+    name: str, size: Size, rng: np.random.Generator, flaw: Flaw | None
+) -> tuple[Picture, Mask, Plane]:
+    """An object on its table.
+
+    Args:
+        name: One of `OBJECTS`.
+        size: Height and width of the picture.
+        rng: Draws everything but the flaw, so that a sound twin differs by the flaw alone.
+        flaw: The defect to add, or None.
+
+    Returns:
+        The lit picture (H, W, 3), the flaw's mask (H, W) and the object's cover (H, W), 0..1.
+    """
+    light = random_light(rng, size)
+    pose = _random_pose(rng, size, light, TURN[name])
+    table = random_scenery(rng, size, light)
+    depth = rng.uniform(*SHADOW)
+    body = _DRAWERS[name](pose, rng, flaw)
+    picture = mix(_cast_shadow(table, body.cover, light, depth), body.picture, body.cover)
+    return picture * light.field, body.mask, body.cover

@@ -1,0 +1,139 @@
+"""Distance to normality: nearest neighbours, top-k-ratio scores, anomaly maps (section 4.2)."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from uniformaly_pipeline.errors import InputError
+
+MAP_SIGMA = 4.0
+"""Deviation of the Gaussian that smooths an anomaly map, in pixels."""
+
+
+class NearestNeighbors:
+    """Squared Euclidean distance to the nearest vectors of a memory bank, by faiss.
+
+    Attributes:
+        bank: float32 [K, D], the memory bank.
+        num_neighbors: Distances are the mean over this many nearest vectors.
+        search: A faiss index factory string: ``Flat`` is exact, ``IVF64,Flat`` or ``HNSW32``
+            approximate.
+    """
+
+    def __init__(self, bank: np.ndarray, search: str = "Flat", num_neighbors: int = 1) -> None:
+        """Build the index.
+
+        Raises:
+            InputError: faiss does not know ``search`` or the bank is too small for it or for
+                ``num_neighbors``.
+        """
+        import faiss
+
+        self.bank = np.ascontiguousarray(bank, dtype=np.float32)
+        self.num_neighbors = num_neighbors
+        self.search = search
+        if num_neighbors > len(bank):
+            raise InputError(
+                f"scoring.num_neighbors is {num_neighbors} but the memory bank holds only "
+                f"{len(bank)} vectors: lower it or raise memory_bank.coreset_ratio"
+            )
+        try:
+            index = faiss.index_factory(self.bank.shape[1], search)
+            if faiss.get_num_gpus() > 0:
+                index = faiss.index_cpu_to_all_gpus(index)
+            index.train(self.bank)
+            index.add(self.bank)
+        except (RuntimeError, TypeError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(
+                f"scoring.search: faiss cannot build the index '{search}' over "
+                f"{len(bank)} vectors ({reason}); 'Flat' always works"
+            ) from error
+        self._index = index
+
+    def query(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Search the bank.
+
+        The distances are computed anew from the vectors found: faiss subtracts large products,
+        which loses digits for close pairs and depends on how many queries it is given at once.
+
+        Args:
+            features: float32 [M, D].
+
+        Returns:
+            Squared distances float32 [M], mean over ``num_neighbors``, and the indices of the
+            neighbours int64 [M, num_neighbors], nearest first.
+        """
+        queries = np.ascontiguousarray(features, dtype=np.float32)
+        if len(queries) == 0:
+            return np.zeros(0, np.float32), np.zeros((0, self.num_neighbors), np.int64)
+        _, indices = self._index.search(queries, self.num_neighbors)
+        # An approximate index may find fewer than asked for and pads with -1.
+        indices = np.where(indices < 0, indices[:, :1], indices)
+        squares = np.stack(
+            [np.square(queries - self.bank[column]).sum(axis=1) for column in indices.T], axis=1
+        )
+        return squares.mean(axis=1, dtype=np.float32), indices
+
+
+def top_k(num_patches: int, ratio: float) -> int:
+    """How many patches ``ratio`` of ``num_patches`` is: ``max(1, round(k * N))``."""
+    return max(1, round(ratio * num_patches))
+
+
+def image_scores(patch_scores: np.ndarray, top_k_ratio: float = 0.05) -> np.ndarray:
+    """Mean of the highest patch scores of each image (equation 2).
+
+    Args:
+        patch_scores: float32 [B, N], zeros for background.
+        top_k_ratio: Share of all N patches, background included, 0..1.
+
+    Returns:
+        float32 [B].
+    """
+    k = top_k(patch_scores.shape[1], top_k_ratio)
+    highest = np.partition(patch_scores, -k, axis=1)[:, -k:]
+    # Summing in sorted order makes the result independent of the partition's order.
+    return np.sort(highest, axis=1).mean(axis=1, dtype=np.float64).astype(np.float32)
+
+
+def top_k_mean_features(
+    features: np.ndarray, patch_scores: np.ndarray, top_k_ratio: float = 0.05
+) -> np.ndarray:
+    """Mean feature of each image's highest-scoring patches, for clustering (section 5.4.1).
+
+    Args:
+        features: float32 [B, N, D].
+        patch_scores: float32 [B, N].
+        top_k_ratio: Share of all N patches, 0..1.
+
+    Returns:
+        float32 [B, D].
+    """
+    k = top_k(patch_scores.shape[1], top_k_ratio)
+    highest = np.argsort(-patch_scores, axis=1, kind="stable")[:, :k]
+    chosen: np.ndarray = np.take_along_axis(features, highest[..., None], axis=1)
+    return chosen.mean(axis=1)
+
+
+def anomaly_map(
+    patch_scores: np.ndarray, grid: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """Spread one image's patch scores over its pixels.
+
+    Args:
+        patch_scores: float32 [N], zeros for background.
+        grid: (height, width) in patches, N = height * width.
+        size: (height, width) of the encoder's input in pixels.
+
+    Returns:
+        float32 [H, W]: bilinear interpolation, then a Gaussian of :data:`MAP_SIGMA` pixels.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    scores = torch.from_numpy(np.asarray(patch_scores, dtype=np.float32).reshape(1, 1, *grid))
+    pixels = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)[0, 0]
+    smooth: np.ndarray = gaussian_filter(pixels.numpy(), sigma=MAP_SIGMA)
+    return smooth

@@ -1,0 +1,138 @@
+"""Figures of merit for images and pixels (METHOD "Evaluation"; paper section 5.1).
+
+Scores are distances without an upper bound: torchmetrics would pass them through a sigmoid, where
+large ones tie, so the rank-based figures are scikit-learn's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import label as label_regions
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+AUPRO_LIMIT = 0.3
+"""False-positive rate up to which per-region overlap is integrated."""
+
+
+@dataclass(frozen=True)
+class DetectionFigures:
+    """How well scores separate anomalous from normal; each is ``None`` if a class is missing.
+
+    Attributes:
+        auroc: Area under the ROC curve, 0..1.
+        ap: Average precision, 0..1.
+        f1_max: F1 at the best threshold, 0..1.
+        threshold: The score at and above which that best F1 calls anomalous.
+    """
+
+    auroc: float | None
+    ap: float | None
+    f1_max: float | None
+    threshold: float | None
+
+
+def detection_figures(labels: np.ndarray, scores: np.ndarray) -> DetectionFigures:
+    """AUROC, AP and F1-max of images or pixels.
+
+    Args:
+        labels: bool or int [n], 1 anomalous.
+        scores: float [n], higher is more anomalous.
+
+    Returns:
+        The figures; all ``None`` where only one class is present.
+
+    Raises:
+        ValueError: The lengths differ or a score is not finite.
+    """
+    labels = np.asarray(labels).astype(bool).ravel()
+    scores = np.asarray(scores).ravel()
+    if labels.shape != scores.shape:
+        raise ValueError(f"{labels.size} labels for {scores.size} scores")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores must be finite")
+    if labels.all() or not labels.any():
+        return DetectionFigures(None, None, None, None)
+    f1_max, threshold = best_f1(labels, scores)
+    return DetectionFigures(
+        auroc=float(roc_auc_score(labels, scores)),
+        ap=float(average_precision_score(labels, scores)),
+        f1_max=f1_max,
+        threshold=threshold,
+    )
+
+
+def best_f1(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+    """The highest F1 over all thresholds and the score [unit of ``scores``] that gives it.
+
+    Args:
+        labels: bool [n] with both classes.
+        scores: float [n].
+    """
+    precision, recall, thresholds = precision_recall_curve(labels, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    best = int(np.argmax(f1[:-1]))
+    return float(f1[best]), float(thresholds[best])
+
+
+def aupro(
+    masks: Iterable[np.ndarray], maps: Iterable[np.ndarray], limit: float = AUPRO_LIMIT
+) -> float | None:
+    """Area under the per-region-overlap curve up to a false-positive rate, normalised to 0..1.
+
+    Every 8-connected defect region counts the same, whatever its size (Bergmann et al., the
+    MVTec AD papers). Exact: every distinct score is a threshold.
+
+    Args:
+        masks: bool [H, W] per image, true where anomalous.
+        maps: float [H, W] per image, the anomaly maps in the same order.
+        limit: False-positive rate at which the integration stops, 0..1.
+
+    Returns:
+        The area divided by ``limit``; ``None`` without a defect region or a normal pixel.
+    """
+    scores: list[np.ndarray] = []
+    overlap: list[np.ndarray] = []
+    num_regions = 0
+    for mask, anomaly_map in zip(masks, maps, strict=True):
+        regions, count = label_regions(mask, structure=np.ones((3, 3)))
+        num_regions += count
+        sizes = np.bincount(regions.ravel(), minlength=count + 1)
+        # A pixel adds its share of its region; a normal pixel adds to the false positives.
+        share = 1.0 / sizes.clip(min=1)
+        share[0] = 0.0
+        overlap.append(share[regions].ravel())
+        scores.append(np.asarray(anomaly_map).ravel())
+    if num_regions == 0:
+        return None
+    return _partial_area(np.concatenate(scores), np.concatenate(overlap), num_regions, limit)
+
+
+def _partial_area(
+    scores: np.ndarray, overlap: np.ndarray, num_regions: int, limit: float
+) -> float | None:
+    order = np.argsort(-scores, kind="stable")
+    scores, overlap = scores[order], overlap[order]
+    normal = overlap == 0.0
+    num_normal = int(normal.sum())
+    if num_normal == 0:
+        return None
+    # Equal scores share a threshold: keep the last point of each run.
+    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
+    fpr = np.append(0.0, np.cumsum(normal)[last] / num_normal)
+    pro = np.append(0.0, np.cumsum(overlap)[last] / num_regions)
+    inside = fpr <= limit
+    pro_at_limit = np.interp(limit, fpr, pro)
+    x = np.append(fpr[inside], limit)
+    y = np.append(pro[inside], pro_at_limit)
+    return float(np.trapezoid(y, x) / limit)
+
+
+def mean_and_std(figures: Iterable[float | None]) -> tuple[float | None, float | None]:
+    """Mean and population standard deviation, ``None`` values left out."""
+    known = [figure for figure in figures if figure is not None]
+    if not known:
+        return None, None
+    return float(np.mean(known)), float(np.std(known))

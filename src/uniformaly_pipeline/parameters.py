@@ -1,0 +1,224 @@
+"""The run's parameters as one typed schema: everything is checked before any work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.layouts import LAYOUTS
+from uniformaly_pipeline.suggestions import did_you_mean
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
+Pixels = PositiveInt | tuple[PositiveInt, PositiveInt]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class PreprocessingParameters(_Section):
+    """``datasets.<name>.preprocessing``, see :class:`.preprocessing.Preprocessing`."""
+
+    resize: Pixels | None = 256
+    crop: Pixels | None = 224
+    pad: Pixels | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+
+    @model_validator(mode="after")
+    def _fixes_a_size(self) -> PreprocessingParameters:
+        if self.resize is None and self.crop is None and self.pad is None:
+            raise ValueError("set one of resize, crop and pad")
+        if isinstance(self.resize, int) and isinstance(self.crop, int) and self.crop > self.resize:
+            raise ValueError(f"crop {self.crop} is larger than resize {self.resize}")
+        return self
+
+
+class DatasetParameters(_Section):
+    """``datasets.<name>``: where a data set is, how it is laid out and prepared."""
+
+    layout: str
+    root: str = Field(min_length=1)
+    preprocessing: PreprocessingParameters = PreprocessingParameters()
+    coreset_ratio: Ratio = 0.1
+
+    @model_validator(mode="after")
+    def _known_layout(self) -> DatasetParameters:
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"unknown layout '{self.layout}'{did_you_mean(self.layout, LAYOUTS)}")
+        return self
+
+
+class BackboneParameters(_Section):
+    """``backbones.<name>``, see :class:`.backbone.Backbone`."""
+
+    model: str = Field(min_length=1)
+    checkpoint: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    model_kwargs: dict[str, Any] = {}
+    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    attention_layer: int = Field(ge=0)
+
+
+class EncoderParameters(_Section):
+    """``encoder``: how the model computes."""
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    batch_size: PositiveInt = 8
+    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+
+
+class FeaturesParameters(_Section):
+    """``features``: what is stored of each image."""
+
+    dtype: Literal["float16", "float32"] = "float16"
+    keep: Literal["foreground", "all"] = "foreground"
+
+
+class BpmParameters(_Section):
+    """``bpm``, see :class:`.masking.BackPatchMasking`."""
+
+    mode: Literal["binary", "soft", "off"] = "binary"
+    kernel_size: PositiveInt = 7
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _odd_kernel(self) -> BpmParameters:
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size {self.kernel_size} must be odd")
+        return self
+
+
+class MemoryBankParameters(_Section):
+    """``memory_bank``: the coreset; a null ratio is the data set's."""
+
+    coreset_ratio: Ratio | None = None
+    projection_dim: PositiveInt = 128
+    num_starts: PositiveInt = 10
+
+
+class ScoringParameters(_Section):
+    """``scoring``: nearest neighbours and top-k-ratio."""
+
+    top_k_ratio: Ratio = 0.05
+    num_neighbors: PositiveInt = 1
+    search: str = Field(default="Flat", min_length=1)
+
+
+class EvaluationParameters(_Section):
+    """``evaluation``: METHOD "Evaluation"."""
+
+    mask_threshold: Ratio = 1.0
+    aupro_limit: Ratio = 0.3
+
+
+class ReportingParameters(_Section):
+    """``reporting``: how much the report shows."""
+
+    gallery_images: Annotated[int, Field(ge=0)] = 24
+
+
+class Parameters(_Section):
+    """All parameters of a run."""
+
+    dataset: str
+    backbone: str
+    seed: int = Field(ge=0)
+    categories: str | list[str] = "all"
+    datasets: dict[str, DatasetParameters]
+    backbones: dict[str, BackboneParameters]
+    encoder: EncoderParameters
+    features: FeaturesParameters
+    bpm: BpmParameters
+    memory_bank: MemoryBankParameters
+    scoring: ScoringParameters
+    evaluation: EvaluationParameters
+    reporting: ReportingParameters
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_are_text(cls, raw: Any) -> Any:
+        # YAML reads a category such as 1 as a number.
+        if isinstance(raw, Mapping) and isinstance(raw.get("categories"), (int, list)):
+            names = raw["categories"]
+            listed = names if isinstance(names, list) else [names]
+            return {**raw, "categories": [str(name) for name in listed]}
+        return raw
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Parameters:
+        for key, known in [("dataset", self.datasets), ("backbone", self.backbones)]:
+            name = getattr(self, key)
+            if name not in known:
+                raise ValueError(f"{key}: unknown {key} '{name}'{did_you_mean(name, known)}")
+        return self
+
+    @property
+    def chosen_dataset(self) -> DatasetParameters:
+        """Settings of the data set of this run."""
+        return self.datasets[self.dataset]
+
+    @property
+    def chosen_backbone(self) -> BackboneParameters:
+        """Settings of the backbone of this run."""
+        return self.backbones[self.backbone]
+
+    def resolved(self) -> dict[str, Any]:
+        """What this run uses, nested: other data sets and backbones left out."""
+        values = self.model_dump()
+        values["datasets"] = {self.dataset: values["datasets"][self.dataset]}
+        values["backbones"] = {self.backbone: values["backbones"][self.backbone]}
+        if self.memory_bank.coreset_ratio is None:
+            values["memory_bank"]["coreset_ratio"] = self.chosen_dataset.coreset_ratio
+        return values
+
+
+def parse_parameters(raw: Mapping[str, Any]) -> Parameters:
+    """Check parameters as Kedro's configuration gives them.
+
+    Raises:
+        InputError: Unknown keys (with the closest match), wrong types or impossible values; one
+            line that names each key.
+    """
+    try:
+        return Parameters.model_validate(dict(raw))
+    except ValidationError as error:
+        faults = dict.fromkeys(_describe(fault) for fault in error.errors())
+        raise InputError(f"parameters: {'; '.join(faults)}") from error
+
+
+def _describe(fault: Any) -> str:
+    location = tuple(str(part) for part in fault["loc"])
+    key = ".".join(_without_types(location))
+    if fault["type"] == "extra_forbidden":
+        siblings = [".".join((*location[:-1], name)) for name in _fields_at(location[:-1])]
+        return f"unknown key '{key}'{did_you_mean(key, siblings)}"
+    if fault["type"] == "missing":
+        return f"'{key}' is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if fault["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message}, not {fault['input']!r}"
+
+
+def _without_types(location: tuple[str, ...]) -> list[str]:
+    """Leave out what pydantic adds for the branches of a union: these are no keys."""
+    branch = re.compile(r"[\[\]()]|^(int|float|str|list|literal)$")
+    return [part for part in location if not branch.search(part)]
+
+
+def _fields_at(location: tuple[str, ...]) -> list[str]:
+    """Keys of the section at ``location``."""
+    section: Any = Parameters
+    for part in location:
+        if get_origin(section) is dict:
+            section = get_args(section)[1]
+        else:
+            section = section.model_fields[part].annotation
+    return list(getattr(section, "model_fields", {}))

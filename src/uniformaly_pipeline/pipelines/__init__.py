@@ -1,0 +1,1 @@
+"""The stages of a run: thin nodes around the domain code, one package a stage."""

@@ -1,0 +1,87 @@
+"""Nodes of the evaluation stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.evaluation import (
+    NO_PIXEL_FIGURES,
+    anomaly_maps,
+    ground_truth,
+    has_masks,
+    image_figures,
+    pixel_figures,
+    summarise,
+)
+from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.preprocessing import Preprocessing
+from uniformaly_pipeline.report import leaderboard_table
+
+
+def evaluate_category(
+    raw_images: ImageFolder,
+    images: pd.DataFrame,
+    features: FeatureStore,
+    memory_bank: ArrayBundle,
+    patch_scores: ArrayBundle,
+    image_scores: pd.DataFrame,
+    dataset: dict[str, Any],
+    evaluation: dict[str, Any],
+) -> dict[str, Any]:
+    """Compute a category's figures of merit.
+
+    Args:
+        raw_images: The data set's root, for the masks.
+        images: The category's images.
+        features: The feature store, for the time that encoding took.
+        memory_bank: The category's memory bank.
+        patch_scores: ``patch_scores`` [B, grid height, grid width].
+        image_scores: A row per test image.
+        dataset: ``datasets.<name>``.
+        evaluation: ``evaluation``.
+
+    Returns:
+        Image and pixel figures in 0..1, the threshold, the bank's size in vectors and bytes, the
+        numbers of images, and images encoded and scored a second.
+    """
+    figures = image_figures(image_scores)
+    pixels: dict[str, float | None] = NO_PIXEL_FIGURES
+    if has_masks(image_scores):
+        preprocessing = Preprocessing(**dataset["preprocessing"])
+        masks = [
+            ground_truth(
+                raw_images,
+                mask if isinstance(mask, str) else None,
+                preprocessing,
+                evaluation["mask_threshold"],
+            )
+            for mask in image_scores["mask"]
+        ]
+        maps = anomaly_maps(patch_scores.arrays["patch_scores"], preprocessing)
+        pixels = pixel_figures(masks, maps, evaluation["aupro_limit"])
+    bank = memory_bank.arrays["memory_bank"]
+    tested = images.loc[images["split"] == "test", "content_hash"]
+    seconds = features.encode_seconds(list(tested)) + patch_scores.metadata["seconds"]
+    return {
+        **figures,
+        **pixels,
+        "bank_size": len(bank),
+        "bank_bytes": bank.nbytes,
+        "num_train": int((images["split"] == "train").sum()),
+        "num_test": len(tested),
+        "images_per_second": len(tested) / seconds,
+    }
+
+
+def collect_metrics(*figures: dict[str, Any], categories: list[str]) -> dict[str, Any]:
+    """Mean, deviation and figures of all categories, see :func:`.evaluation.summarise`."""
+    return summarise(dict(zip(categories, figures, strict=True)))
+
+
+def rank_categories(metrics: dict[str, Any]) -> pd.DataFrame:
+    """The leaderboard: a row per category, then mean and deviation."""
+    return leaderboard_table(metrics)

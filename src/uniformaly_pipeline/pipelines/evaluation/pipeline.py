@@ -1,0 +1,62 @@
+"""The evaluation stage."""
+
+from kedro.pipeline import Node, Pipeline
+
+from uniformaly_pipeline.pipelines.binding import bind
+from uniformaly_pipeline.pipelines.evaluation.nodes import (
+    collect_metrics,
+    evaluate_category,
+    rank_categories,
+)
+
+
+def create_pipeline(dataset: str) -> Pipeline:
+    """A category's scores to its figures of merit.
+
+    Args:
+        dataset: A key of ``datasets``.
+    """
+    return Pipeline(
+        [
+            Node(
+                evaluate_category,
+                inputs=[
+                    "raw_images",
+                    "images",
+                    "features",
+                    "memory_bank",
+                    "patch_scores",
+                    "image_scores",
+                    f"params:datasets.{dataset}",
+                    "params:evaluation",
+                ],
+                outputs="metrics",
+                name="evaluate_category",
+            )
+        ]
+    )
+
+
+def create_summary(task: str, categories: dict[str, str]) -> Pipeline:
+    """All categories' figures to the task's metrics and leaderboard.
+
+    Args:
+        task: Name of the task, which is the namespace of its datasets.
+        categories: Name of each category by its namespace.
+    """
+    return Pipeline(
+        [
+            Node(
+                bind(collect_metrics, categories=list(categories.values())),
+                inputs=[f"{task}.{key}.metrics" for key in categories],
+                outputs=f"{task}.metrics",
+                name=f"{task}_collect_metrics",
+            ),
+            Node(
+                rank_categories,
+                inputs=f"{task}.metrics",
+                outputs=f"{task}.leaderboard",
+                name=f"{task}_rank_categories",
+            ),
+        ]
+    )

@@ -1,0 +1,44 @@
+"""Nodes of the memory bank stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.memory_bank import build_memory_bank
+
+
+def build_bank(
+    images: pd.DataFrame,
+    features: FeatureStore,
+    bpm: dict[str, Any],
+    memory_bank: dict[str, Any],
+    encoder: dict[str, Any],
+    seed: int,
+) -> ArrayBundle:
+    """Keep a coreset of the normal images' foreground patches.
+
+    Args:
+        images: The category's images.
+        features: The feature store.
+        bpm: ``bpm``.
+        memory_bank: ``memory_bank``.
+        encoder: ``encoder``; the coreset is chosen on the same device.
+        seed: Seed of the projection and the starting points.
+
+    Returns:
+        ``memory_bank`` [K, D], see :func:`.memory_bank.build_memory_bank`.
+    """
+    normal = images.loc[images["split"] == "train", "content_hash"]
+    return build_memory_bank(
+        features,
+        list(normal),
+        BackPatchMasking(**bpm),
+        seed=seed,
+        device=encoder["device"],
+        **memory_bank,
+    )

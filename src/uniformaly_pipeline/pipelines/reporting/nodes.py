@@ -1,0 +1,145 @@
+"""Nodes of the reporting stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.evaluation import ground_truth
+from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.figures import roc_figure, score_histogram
+from uniformaly_pipeline.gallery import GalleryImage, build_gallery
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.matching import anomaly_map
+from uniformaly_pipeline.preprocessing import Preprocessing
+from uniformaly_pipeline.report import render_report
+
+
+def draw_figures(
+    image_scores: pd.DataFrame, metrics: dict[str, Any], category: str
+) -> tuple[Figure, Figure]:
+    """A category's ROC curve and score histogram."""
+    return (
+        roc_figure(image_scores, category),
+        score_histogram(image_scores, category, metrics["threshold"]),
+    )
+
+
+def draw_gallery(
+    raw_images: ImageFolder,
+    images: pd.DataFrame,
+    features: FeatureStore,
+    patch_scores: ArrayBundle,
+    image_scores: pd.DataFrame,
+    metrics: dict[str, Any],
+    dataset: dict[str, Any],
+    bpm: dict[str, Any],
+    reporting: dict[str, Any],
+    category: str,
+) -> list[GalleryImage]:
+    """Draw a category's most telling test images, worst mistakes first.
+
+    Args:
+        raw_images: The data set's root.
+        images: The category's images.
+        features: The feature store, for the foreground.
+        patch_scores: ``patch_scores`` [B, grid height, grid width].
+        image_scores: A row per test image, in the same order.
+        metrics: The category's figures; the threshold tells right from wrong.
+        dataset: ``datasets.<name>``.
+        bpm: ``bpm``.
+        reporting: ``reporting``.
+        category: Name of the category.
+    """
+    preprocessing = Preprocessing(**dataset["preprocessing"])
+    masking = BackPatchMasking(**bpm)
+    size = preprocessing.input_size
+    grids = patch_scores.arrays["patch_scores"]
+    position = {image: row for row, image in enumerate(image_scores["image"])}
+    mask_of = image_scores.set_index("image")["mask"].dropna().to_dict()
+    hash_of = images.set_index("image")["content_hash"].to_dict()
+
+    def map_of(image: str) -> np.ndarray:
+        return anomaly_map(grids[position[image]], features.grid, size)
+
+    def foreground_of(image: str) -> np.ndarray:
+        grid = features.foreground([hash_of[image]], masking).reshape(features.grid)
+        return _enlarge(grid, size)
+
+    return build_gallery(
+        image_scores,
+        category=category,
+        threshold=metrics["threshold"],
+        vmax=float(grids.max(initial=0.0)),
+        limit=reporting["gallery_images"],
+        load_image=lambda image: np.asarray(preprocessing.fit_image(raw_images.read_image(image))),
+        load_mask=lambda image: (
+            ground_truth(raw_images, mask_of[image], preprocessing, threshold=0.5)
+            if image in mask_of
+            else None
+        ),
+        anomaly_map=map_of,
+        foreground=foreground_of,
+    )
+
+
+def _enlarge(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A grid [h, w] as pixels [H, W], each patch a block; H and W are multiples of h and w."""
+    enlarged: np.ndarray = np.repeat(
+        np.repeat(grid, size[0] // grid.shape[0], axis=0), size[1] // grid.shape[1], axis=1
+    )
+    return enlarged
+
+
+def write_report(
+    metrics: dict[str, Any],
+    leaderboard: pd.DataFrame,
+    *artifacts: Any,
+    task: str,
+    categories: Sequence[str],
+    parameters: dict[str, Any],
+    command: str,
+    notes: Sequence[str],
+) -> str:
+    """Put a task's figures, galleries and settings on one self-contained HTML page.
+
+    Args:
+        metrics: The task's metrics.
+        leaderboard: The task's leaderboard.
+        artifacts: Each category's gallery, ROC curve and score histogram, one after another.
+        task: Name of the task.
+        categories: Names of the categories, in the order of ``artifacts``.
+        parameters: The resolved parameters.
+        command: The command that repeats the run.
+        notes: What the reader must know first.
+
+    Returns:
+        The page.
+    """
+    galleries = dict(zip(categories, artifacts[0::3], strict=True))
+    figures = {
+        category: {"roc": roc, "histogram": histogram}
+        for category, roc, histogram in zip(
+            categories, artifacts[1::3], artifacts[2::3], strict=True
+        )
+    }
+    dataset, backbone = parameters["dataset"], parameters["backbone"]
+    return render_report(
+        title=f"{task} on {dataset} with {backbone}",
+        task=task,
+        dataset=dataset,
+        backbone=backbone,
+        metrics=metrics,
+        leaderboard=leaderboard,
+        galleries=galleries,
+        figures=figures,
+        parameters=parameters,
+        command=command,
+        notes=notes,
+    )

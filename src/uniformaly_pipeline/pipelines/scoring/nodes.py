@@ -1,0 +1,59 @@
+"""Nodes of the scoring stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.matching import image_scores
+from uniformaly_pipeline.scoring import score_patches
+
+
+def score_test_patches(
+    images: pd.DataFrame,
+    features: FeatureStore,
+    memory_bank: ArrayBundle,
+    bpm: dict[str, Any],
+    scoring: dict[str, Any],
+) -> ArrayBundle:
+    """Score the foreground patches of the test images against the memory bank.
+
+    Args:
+        images: The category's images.
+        features: The feature store.
+        memory_bank: The category's memory bank.
+        bpm: ``bpm``.
+        scoring: ``scoring``.
+
+    Returns:
+        ``patch_scores`` [B, grid height, grid width] in the order of the test images.
+    """
+    tested = images.loc[images["split"] == "test", "content_hash"]
+    return score_patches(
+        features,
+        list(tested),
+        memory_bank.arrays["memory_bank"],
+        BackPatchMasking(**bpm),
+        search=scoring["search"],
+        num_neighbors=scoring["num_neighbors"],
+    )
+
+
+def score_test_images(
+    images: pd.DataFrame, patch_scores: ArrayBundle, scoring: dict[str, Any]
+) -> pd.DataFrame:
+    """Average the highest patch scores of each test image.
+
+    Returns:
+        A row per test image: ``image``, ``label`` (0 normal, 1 anomalous), ``score`` (squared
+        distance), ``defect``, ``mask``.
+    """
+    tested = images[images["split"] == "test"]
+    grids = patch_scores.arrays["patch_scores"]
+    scores = image_scores(grids.reshape(len(grids), -1), scoring["top_k_ratio"])
+    columns = ["image", "label", "score", "defect", "mask"]
+    return tested.assign(score=scores)[columns].reset_index(drop=True)

@@ -1,0 +1,187 @@
+"""Which images a gallery chooses, what it draws, and how it is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from uniformaly_pipeline import gallery
+from uniformaly_pipeline.gallery import GalleryImage
+
+# With threshold 5: b is missed by a lot, d is a false alarm by a little, the others are right.
+TABLE = pd.DataFrame(
+    {
+        "image": ["a", "b", "c", "d", "e", "f"],
+        "label": [0, 1, 0, 0, 1, 1],
+        "score": [1.0, 0.5, 4.9, 5.5, 9.5, 6.0],
+        "defect": ["good", "crack", "good", "good", "crack", "stain"],
+    }
+)
+THRESHOLD = 5.0
+
+
+def build(table: pd.DataFrame = TABLE, size: int = 32, **changes: object) -> list[GalleryImage]:
+    """A gallery of grey images, the upper half foreground, a bright spot in each map."""
+    spot = np.zeros((size, size), np.float32)
+    spot[4:8, 4:8] = 1.0
+    half = np.zeros((size, size), bool)
+    half[: size // 2] = True
+    arguments: dict = {
+        "category": "tile",
+        "threshold": THRESHOLD,
+        "vmax": 1.0,
+        "limit": 6,
+        "load_image": lambda path: np.full((size, size, 3), 120, np.uint8),
+        "load_mask": lambda path: spot > 0 if path in "bef" else None,
+        "anomaly_map": lambda path: spot,
+        "foreground": lambda path: half,
+    }
+    return gallery.build_gallery(table, **(arguments | changes))
+
+
+def pixels(image: GalleryImage, view: str) -> np.ndarray:
+    """A view, decoded: int64 [H, W, 3]."""
+    return np.asarray(Image.open(io.BytesIO(image.views[view]))).astype(int)
+
+
+def test_wrongness_is_positive_on_the_wrong_side_in_units_of_the_spread() -> None:
+    scores, labels = np.array([0.0, 4.0, 0.0, 4.0]), np.array([0, 0, 1, 1])
+    assert gallery.wrongness(scores, labels, 3.0).tolist() == [-1.5, 0.5, 1.5, -0.5]
+    assert gallery.wrongness(scores * 100, labels, 300.0).tolist() == [-1.5, 0.5, 1.5, -0.5]
+
+
+def test_wrongness_is_finite_where_all_scores_are_equal_or_none_is_given() -> None:
+    assert np.isfinite(gallery.wrongness(np.ones(3), np.array([0, 1, 0]), 2.0)).all()
+    assert gallery.wrongness(np.array([]), np.array([]), 2.0).shape == (0,)
+    assert gallery.wrongness(np.array([1.0, 2.0]), np.array([0, 0]), None).tolist() == [0, 0]
+
+
+def test_worst_mistake_comes_first() -> None:
+    ranking = gallery.rank_mistakes(TABLE["score"].to_numpy(), TABLE["label"].to_numpy(), THRESHOLD)
+    assert "".join(TABLE["image"].iloc[ranking]) == "bdcfae"
+
+
+def test_a_score_on_the_threshold_is_a_mistake_only_for_a_normal_image() -> None:
+    ranking = gallery.rank_mistakes(np.array([5.0, 5.0]), np.array([1, 0]), 5.0)
+    assert ranking.tolist() == [1, 0]
+
+
+def test_without_a_threshold_the_highest_scores_come_first() -> None:
+    images = build(threshold=None, limit=2)
+    assert [image.image for image in images] == ["e", "f"]
+    assert {image.verdict for image in images} == {"undecided"}
+
+
+def test_gallery_judges_each_image() -> None:
+    images = build()
+    assert [(image.image, image.verdict) for image in images[:2]] == [
+        ("b", "missed"),
+        ("d", "false alarm"),
+    ]
+    assert [image.decision for image in images[:2]] == [0, 1]
+    assert {image.verdict for image in images[2:]} == {"right"}
+    worst = [image.wrongness for image in images]
+    assert worst == sorted(worst, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    # Mistakes before anything else; then a near miss and the clearest of the clear.
+    [(0, ""), (1, "b"), (2, "bd"), (4, "bdce"), (6, "bdcfae"), (99, "bdcfae")],
+)
+def test_limit_keeps_the_most_telling_images(limit: int, expected: str) -> None:
+    assert "".join(image.image for image in build(limit=limit)) == expected
+
+
+def test_only_the_chosen_images_are_read() -> None:
+    read: list[str] = []
+
+    def load_image(path: str) -> np.ndarray:
+        read.append(path)
+        return np.zeros((32, 32, 3), np.uint8)
+
+    build(limit=2, load_image=load_image)
+    assert read == ["b", "d"]
+
+
+def test_views_show_ground_truth_anomaly_map_and_foreground() -> None:
+    missed, false_alarm = build()[:2]
+    assert list(missed.views) == ["image", "heat_map", "foreground"]
+    assert np.ptp(pixels(missed, "image")) > 100
+    # The outline goes around the region and leaves it visible.
+    assert abs(np.median(pixels(missed, "image")[4:8, 4:8]) - 120) < 15
+    # Without a mask nothing is outlined.
+    assert np.ptp(pixels(false_alarm, "image")) < 10
+    heat_map = pixels(missed, "heat_map")
+    assert heat_map[5, 5].sum() > heat_map[25, 25].sum() + 100
+    foreground = pixels(missed, "foreground")
+    assert foreground[28, 16].mean() < foreground[6, 16].mean()
+
+
+def test_large_images_are_reduced() -> None:
+    image = build(size=600, limit=1)[0]
+    assert {pixels(image, view).shape for view in image.views} == {(256, 256, 3)}
+
+
+def test_a_thin_region_of_a_large_mask_is_still_outlined() -> None:
+    scratch = np.zeros((1000, 1000), bool)
+    scratch[501, 100:900] = True
+    image = build(size=1000, limit=1, load_mask=lambda path: scratch)[0]
+    assert np.ptp(pixels(image, "image")[:, 128]) > 100
+
+
+def test_a_map_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="anomaly map"):
+        build(anomaly_map=lambda path: np.zeros((8, 8), np.float32))
+
+
+def test_a_gallery_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    images = [dataclasses.replace(build()[0], image="ä/ö b.png", decision=None), *build()]
+    gallery.save_gallery(tmp_path / "new" / "gallery", images)
+    assert gallery.load_gallery(tmp_path / "new" / "gallery") == images
+
+
+def test_an_empty_gallery_is_a_gallery(tmp_path: Path) -> None:
+    gallery.save_gallery(tmp_path, [])
+    assert gallery.gallery_exists(tmp_path)
+    assert gallery.load_gallery(tmp_path) == []
+
+
+def test_saving_again_removes_the_stale_images_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    gallery.save_gallery(tmp_path, build())
+    gallery.save_gallery(tmp_path, build(limit=1))
+    assert len(list(tmp_path.rglob("*.jpg"))) == 3
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert [image.image for image in gallery.load_gallery(tmp_path)] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"score": float("nan")}, {"views": {"../escape": b""}}, {"views": {"image": None}}],
+    ids=["score not finite", "hostile view name", "view without bytes"],
+)
+def test_a_save_that_fails_midway_leaves_the_old_gallery(tmp_path: Path, broken: dict) -> None:
+    old = build(limit=2)
+    gallery.save_gallery(tmp_path, old)
+    before = sorted(tmp_path.rglob("*"))
+    images = build()
+    with pytest.raises((ValueError, TypeError)):
+        gallery.save_gallery(tmp_path, [*images, dataclasses.replace(images[0], **broken)])
+    assert sorted(tmp_path.rglob("*")) == before
+    assert gallery.load_gallery(tmp_path) == old
+
+
+def test_a_missing_gallery_and_one_of_another_version_are_named(tmp_path: Path) -> None:
+    assert not gallery.gallery_exists(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        gallery.load_gallery(tmp_path)
+    (tmp_path / "index.json").write_text('{"version": 99, "folder": "x", "images": []}')
+    with pytest.raises(ValueError, match="another version"):
+        gallery.load_gallery(tmp_path)
