@@ -104,7 +104,12 @@ def summarise(categories: dict[str, dict[str, Any]]) -> dict[str, Any]:
     Returns:
         The content of ``metrics.json``; the deviation is the population's.
     """
-    names = list(dict.fromkeys(name for figures in categories.values() for name in figures))
+    # Squared distances differ in scale between categories: a mean threshold would say nothing.
+    names = list(
+        dict.fromkeys(
+            name for figures in categories.values() for name in figures if name != "threshold"
+        )
+    )
     both = {
         name: mean_and_std(figures.get(name) for figures in categories.values()) for name in names
     }

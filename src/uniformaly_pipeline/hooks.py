@@ -62,13 +62,20 @@ class TrackingHooks:
     """Logs parameters, figures and artifacts to the run that kedro-mlflow opened."""
 
     @hook_impl(trylast=True)
-    def before_pipeline_run(self) -> None:
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Log every resolved parameter, so that a failed run can be understood too."""
         run_id = _active_run_id()
-        if run_id is not None:
-            parameters = current_run().parameters
-            tags = {"dataset": parameters.dataset, "backbone": parameters.backbone}
-            tracking.log_parameters(run_id, parameters.resolved(), tags)
+        if run_id is None:
+            return
+        run = current_run()
+        task = "+".join(_tasks(pipeline))
+        tags = {
+            tracking.NAME_TAG: run.title(task) if task else "part of a run",
+            "task": task,
+            "dataset": run.parameters.dataset,
+            "backbone": run.parameters.backbone,
+        }
+        tracking.log_parameters(run_id, run.parameters.resolved(), tags)
 
     @hook_impl(tryfirst=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -76,7 +83,7 @@ class TrackingHooks:
         run_id = _active_run_id()
         if run_id is None:
             return
-        for task in _finished_tasks(pipeline):
+        for task in _tasks(pipeline):
             metrics = catalog.load(f"{task}.metrics")
             leaderboard = catalog.load(f"{task}.leaderboard")
             tracking.log_task(run_id, metrics, leaderboard, catalog.load(f"{task}.report"))
@@ -95,10 +102,10 @@ class SummaryHooks:
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Print each finished task's leaderboard and where to look next."""
         run = current_run()
-        for task in _finished_tasks(pipeline):
+        for task in _tasks(pipeline):
             report = str(getattr(catalog[f"{task}.report"], "_filepath", ""))
             print_summary(
-                f"{task} on {run.parameters.dataset} with {run.parameters.backbone}",
+                run.title(task),
                 catalog.load(f"{task}.leaderboard"),
                 [
                     ("report", os.path.relpath(report)),
@@ -115,8 +122,8 @@ def _active_run_id() -> str | None:
     return active.info.run_id if active else None
 
 
-def _finished_tasks(pipeline: Pipeline) -> Iterator[str]:
-    """Names of the tasks whose report the pipeline wrote."""
+def _tasks(pipeline: Pipeline) -> Iterator[str]:
+    """Names of the tasks whose report the pipeline writes."""
     for name in sorted(pipeline.all_outputs()):
         if name.endswith(".report"):
             yield name.removesuffix(".report")

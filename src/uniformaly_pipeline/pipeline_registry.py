@@ -68,6 +68,7 @@ def create_defect(run: CurrentRun) -> Pipeline:
         + create_report(
             task,
             categories,
+            title=run.title(task),
             parameters=run.parameters.resolved(),
             command=run.command(task),
             notes=backbone_notes(run),

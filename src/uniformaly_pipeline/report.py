@@ -59,6 +59,8 @@ _KNOWN_METRICS = (
     Metric("images_per_second", "Cost", "Images/s", "Images/s", "rate"),
     Metric("bank_size", "Cost", "Bank size", "Bank size", "count"),
     Metric("bank_bytes", "Cost", "Bank memory", "Bank memory", "bytes"),
+    Metric("num_train", "", "Train images", "Train images", "count"),
+    Metric("num_test", "", "Test images", "Test images", "count"),
     # A mean of thresholds says nothing: squared distances differ in scale between categories.
     Metric("threshold", "", "Threshold", "Threshold", "plain"),
 )

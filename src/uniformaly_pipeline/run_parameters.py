@@ -69,6 +69,10 @@ class CurrentRun:
         }
         return values[key]
 
+    def title(self, task: str) -> str:
+        """The run in a few words, as a heading."""
+        return f"{task} on {self.parameters.dataset} with {self.parameters.backbone}"
+
     def command(self, pipeline: str) -> str:
         """The command that repeats this run."""
         changes = [f"{key}={_as_text(value)}" for key, value in _flatten(self.runtime_params)]

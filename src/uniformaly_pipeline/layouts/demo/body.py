@@ -38,6 +38,8 @@ class Body:
     """Share of each pixel that the object covers, (H, W)."""
     picture: Picture
     """The lit object; anything where it covers nothing, (H, W, 3)."""
+    hollow: Plane
+    """Where the object has a hole that lets the table be seen, (H, W), 0..1."""
     mask: Mask
     """Pixels that the flaw changes, on the object or where it ought to be, (H, W)."""
 

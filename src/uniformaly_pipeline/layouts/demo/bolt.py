@@ -31,7 +31,7 @@ def bolt(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
     tone = 1 + 0.06 * clouds(rng, size, 50) + 0.03 * rough
     colour = np.array([0.80, 0.76, 0.64]) * drift(rng) * tone[..., None]
     picture = metal(colour, shade(height, pose.light))
-    return Body(coverage(outline), dim(picture, depth), mask & (outline < 0.5))
+    return Body(coverage(outline), dim(picture, depth), np.zeros(size), mask & (outline < 0.5))
 
 
 def _bolt_relief(x: Plane, y: Plane, thread_left: Plane) -> tuple[Plane, Plane]:

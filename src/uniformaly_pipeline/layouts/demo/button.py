@@ -21,7 +21,7 @@ def button(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
     swirl = clouds(rng, size, 60, 2.0)
     streak = np.sin(0.11 * x + 1.8 * swirl + rng.uniform(0, 2 * np.pi))
     horn = np.array([0.56, 0.43, 0.30]) * drift(rng)
-    colour = mix(horn * 0.62, horn * 1.22, 0.5 + 0.4 * streak)
+    colour = mix(horn * 0.76, horn * 1.16, 0.5 + 0.4 * streak)
     rim = np.clip(1 - ((r - (RIM + RADIUS) / 2) / ((RADIUS - RIM) / 2 + 1)) ** 2, 0, None)
     height = 8 * np.sqrt(rim) + 0.0016 * r * r + 0.02 * fibres(rng, size, 1.5, 1.5)
     depth, relief, mask = np.zeros(size), np.zeros(size), nothing(pose)
@@ -37,7 +37,7 @@ def button(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
     picture = colour * (0.30 + 0.70 * lit.diffuse)[..., None]
     picture = picture + (0.5 * lit.highlight(40) + 0.14 * lit.highlight(6) - 0.1)[..., None]
     cover = coverage(np.maximum(outline, -holes))
-    return Body(cover, dim(picture, depth), mask & (sound < 0.5))
+    return Body(cover, dim(picture, depth), step(1.0, -1.0, holes), mask & (sound < 0.5))
 
 
 def _crack_button(flaw: Flaw, pose: Pose) -> tuple[Plane, Plane, Mask]:
@@ -54,7 +54,7 @@ def _misdrill(flaw: Flaw, pose: Pose, holes: Plane) -> tuple[Plane, Mask]:
     """Drill one hole twice: the new holes and the pixels that changed."""
     quarter = np.pi / 4 + np.pi / 2 * int(flaw.rng.integers(4))
     way = quarter + flaw.rng.uniform(-0.8, 0.8)
-    by = 14 + 6 * flaw.strength
+    by = 15 + 6 * flaw.strength
     cx = HOLE_AT * np.sqrt(2) * np.cos(quarter) + by * np.cos(way)
     cy = HOLE_AT * np.sqrt(2) * np.sin(quarter) + by * np.sin(way)
     slip = np.hypot(pose.x - cx, pose.y - cy) - HOLE

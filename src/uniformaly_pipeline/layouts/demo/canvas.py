@@ -220,8 +220,9 @@ def shade(height: Plane, light: Light) -> Shade:
 
 
 def soften(plane: Plane, sigma: float) -> Plane:
-    """Gaussian blur, `sigma` in pixels."""
-    return np.asarray(ndimage.gaussian_filter(plane, sigma, truncate=3.0, mode="nearest"))
+    """Gaussian blur of a plane (H, W) or picture (H, W, 3), `sigma` in pixels."""
+    blurred = ndimage.gaussian_filter(plane, sigma, truncate=2.5, mode="nearest", axes=(0, 1))
+    return np.asarray(blurred)
 
 
 def shifted(plane: Plane, down: float, right: float) -> Plane:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from .canvas import Mask, Plane, Size, bump, clouds, path_distance
 
 # Difficulty: the defects' reach and strength, (low, high).
-BLOB_RADIUS = (20.0, 32.0)  # pixels
-CRACK_WIDTH = (2.0, 2.9)  # pixels, half
+BLOB_RADIUS = (22.0, 33.0)  # pixels
+CRACK_WIDTH = (2.2, 3.2)  # pixels, half
 STRENGTH = (0.65, 1.0)  # 1 is the plainest
 
 

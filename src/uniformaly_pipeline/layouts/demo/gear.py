@@ -43,7 +43,7 @@ def gear(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
     sectors = np.exp(6 * (np.abs(np.cos(angle - pose.azimuth)) - 1))
     sheen = 0.5 * sectors * (1 + 0.35 * rings) * polish - 0.05
     picture = metal(colour, shade(height, pose.light), sheen)
-    return Body(coverage(outline), picture, mask & (sound < 0.5))
+    return Body(coverage(outline), picture, step(1.0, -1.0, hollow), mask & (sound < 0.5))
 
 
 def _break_teeth(flaw: Flaw, pose: Pose, outline: Plane, grain: Plane) -> tuple[Plane, Plane, Mask]:

@@ -31,6 +31,8 @@ TURN = {"bolt": 0.7, "button": np.pi, "gear": np.pi}  # radians
 SHIFT = 9.0  # pixels
 ZOOM = (0.92, 1.06)
 SHADOW = (0.45, 0.75)  # how dark an object's shadow is
+HOLLOW = 0.75  # share of the light that does not reach the table through an object's holes
+DEFOCUS = (0.8, 2.2)  # blur of the table, pixels: the camera is focused on the object
 
 _DRAWERS: dict[str, Callable[[Pose, np.random.Generator, Flaw | None], Body]] = {
     "bolt": bolt,
@@ -74,8 +76,9 @@ def draw_object(
     """
     light = random_light(rng, size)
     pose = _random_pose(rng, size, light, TURN[name])
-    table = random_scenery(rng, size, light)
+    table = soften(random_scenery(rng, size, light), rng.uniform(*DEFOCUS))
     depth = rng.uniform(*SHADOW)
     body = _DRAWERS[name](pose, rng, flaw)
+    table = table * (1 - HOLLOW * body.hollow)[..., None]
     picture = mix(_cast_shadow(table, body.cover, light, depth), body.picture, body.cover)
     return picture * light.field, body.mask, body.cover

@@ -140,10 +140,10 @@ def leather(size: Size, rng: np.random.Generator, flaw: Flaw | None) -> tuple[Pi
     ragged = 0.12 * fibres(rng, size, 4, 4), 0.12 * fibres(rng, size, 4, 4)
     nearest, border, _ = cells(rng, u / pebble + ragged[0], v / (0.8 * pebble) + ragged[1], 0.9)
     crease = step(0.0, 0.30, border)
-    height = 2.1 * crease + 1.0 * (1 - nearest) + 0.16 * fibres(rng, size, 1.3, 1.3)
-    height += 1.1 * fibres(rng, size, 26, 26)
+    grain = 1.5 * crease + 0.8 * (1 - nearest)
+    height = grain + 0.8 * fibres(rng, size, 26, 26) + 0.14 * fibres(rng, size, 1.3, 1.3)
     tone = 0.09 * clouds(rng, size, 120) + 0.03 * fibres(rng, size, 2, 2)
-    pores = 1 - 0.30 * (1 - crease)
+    pores = 1 - 0.26 * (1 - crease)
     hide = np.array([0.47, 0.27, 0.16]) * _drift(rng)
     mask, slit = _nothing(size), np.zeros(size)
     if flaw is not None:
@@ -151,13 +151,13 @@ def leather(size: Size, rng: np.random.Generator, flaw: Flaw | None) -> tuple[Pi
         if flaw.kind == "worn":
             spot = blob(flaw.rng, x, y, _place(flaw), size)
             rubbed = flaw.strength * step(5.0, -5.0, spot)
-            height = height - rubbed * 0.92 * (2.1 * crease + 1.0 * (1 - nearest))
+            height = height - rubbed * 0.92 * grain
             pores = pores + rubbed * (pores.mean() - pores)
             mask = spot < 0
         elif flaw.kind == "cut":
             path = _line(flaw, (80, 120), flaw.rng.uniform(0, np.pi), 0.015)
             slit, opening, mask = crack(flaw, x, y, path)
-            height = height + 1.4 * opening
+            height = height + 2.0 * opening
         elif flaw.kind == "fold":
             height, mask = _fold(flaw, x, y, height)
     relief = shade(height, light)
@@ -175,7 +175,7 @@ def _fold(flaw: Flaw, x: Plane, y: Plane, height: Plane) -> tuple[Plane, Mask]:
     for shift in (-7.0, 1.0, 8.0)[: int(flaw.rng.integers(2, 4))]:
         offset = shift * np.array([-np.sin(angle), np.cos(angle)])
         groove, changed = gouge(flaw, x, y, path + offset, flaw.rng.uniform(2.4, 3.2))
-        height = height * (1 - 0.5 * changed) + 1.5 * groove
+        height = height * (1 - 0.5 * changed) + 1.9 * groove
         mask |= changed
     return height, mask
 

@@ -50,13 +50,15 @@ def create_summary(task: str, categories: dict[str, str]) -> Pipeline:
                 bind(collect_metrics, categories=list(categories.values())),
                 inputs=[f"{task}.{key}.metrics" for key in categories],
                 outputs=f"{task}.metrics",
-                name=f"{task}_collect_metrics",
+                name="collect_metrics",
             ),
             Node(
                 rank_categories,
                 inputs=f"{task}.metrics",
                 outputs=f"{task}.leaderboard",
-                name=f"{task}_rank_categories",
+                name="rank_categories",
             ),
-        ]
+        ],
+        namespace=task,
+        prefix_datasets_with_namespace=False,
     )

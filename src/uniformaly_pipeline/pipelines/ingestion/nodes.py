@@ -18,14 +18,14 @@ def draw_demo_images() -> DrawnImages:
 
 
 def read_manifest(
-    raw_images: ImageFolder, dataset: dict[str, Any], categories: str | list[str]
+    raw_images: ImageFolder, dataset: dict[str, Any], categories: Any
 ) -> pd.DataFrame:
     """Read a data set's layout and check every file.
 
     Args:
         raw_images: The data set's root.
         dataset: ``datasets.<name>``.
-        categories: The categories wanted.
+        categories: The categories wanted: ``all``, a list of names, or names joined by ``+``.
 
     Returns:
         The manifest, see :func:`.manifest.build_manifest`.

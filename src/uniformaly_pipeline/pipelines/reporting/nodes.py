@@ -20,6 +20,9 @@ from uniformaly_pipeline.matching import anomaly_map
 from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.report import render_report
 
+BRIGHTEST = 0.995
+"""Share of a category's patch scores below the heat maps' brightest colour."""
+
 
 def draw_figures(
     image_scores: pd.DataFrame, metrics: dict[str, Any], category: str
@@ -76,7 +79,7 @@ def draw_gallery(
         image_scores,
         category=category,
         threshold=metrics["threshold"],
-        vmax=float(grids.max(initial=0.0)),
+        vmax=float(np.quantile(grids, BRIGHTEST)) if grids.size else 0.0,
         limit=reporting["gallery_images"],
         load_image=lambda image: np.asarray(preprocessing.fit_image(raw_images.read_image(image))),
         load_mask=lambda image: (
@@ -101,6 +104,7 @@ def write_report(
     metrics: dict[str, Any],
     leaderboard: pd.DataFrame,
     *artifacts: Any,
+    title: str,
     task: str,
     categories: Sequence[str],
     parameters: dict[str, Any],
@@ -113,6 +117,7 @@ def write_report(
         metrics: The task's metrics.
         leaderboard: The task's leaderboard.
         artifacts: Each category's gallery, ROC curve and score histogram, one after another.
+        title: Heading of the page.
         task: Name of the task.
         categories: Names of the categories, in the order of ``artifacts``.
         parameters: The resolved parameters.
@@ -129,12 +134,11 @@ def write_report(
             categories, artifacts[1::3], artifacts[2::3], strict=True
         )
     }
-    dataset, backbone = parameters["dataset"], parameters["backbone"]
     return render_report(
-        title=f"{task} on {dataset} with {backbone}",
+        title=title,
         task=task,
-        dataset=dataset,
-        backbone=backbone,
+        dataset=parameters["dataset"],
+        backbone=parameters["backbone"],
         metrics=metrics,
         leaderboard=leaderboard,
         galleries=galleries,

@@ -49,7 +49,7 @@ def create_report(task: str, categories: dict[str, str], **settings: Any) -> Pip
     Args:
         task: Name of the task, which is the namespace of its datasets.
         categories: Name of each category by its namespace.
-        settings: ``parameters``, ``command`` and ``notes`` of :func:`.nodes.write_report`.
+        settings: Title, parameters, command and notes, see :func:`.nodes.write_report`.
     """
     artifacts = [
         f"{task}.{key}.{name}"
@@ -63,7 +63,9 @@ def create_report(task: str, categories: dict[str, str], **settings: Any) -> Pip
                 report,
                 inputs=[f"{task}.metrics", f"{task}.leaderboard", *artifacts],
                 outputs=f"{task}.report",
-                name=f"{task}_write_report",
+                name="write_report",
             )
-        ]
+        ],
+        namespace=task,
+        prefix_datasets_with_namespace=False,
     )
