@@ -7,7 +7,7 @@ different tables, three are textures that fill the frame::
     from uniformaly_pipeline.layouts import demo
 
     for path, image in demo.draw(seed=0):
-        ...  # "bolt/train/good/000.png", a 256 x 256 picture; masks are among the images
+        ...  # "bolt/train/good/000.png", 288 x 256; masks are among the images
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from .canvas import Mask, Picture, Size, photograph
-from .flaws import Flaw, random_flaw
-from .objects import OBJECTS, draw_object
-from .textures import TEXTURES
+from uniformaly_pipeline.layouts.demo.canvas import Mask, Picture, Size, photograph
+from uniformaly_pipeline.layouts.demo.flaws import Flaw, random_flaw
+from uniformaly_pipeline.layouts.demo.objects import OBJECTS, draw_object
+from uniformaly_pipeline.layouts.demo.textures import TEXTURES
 
 DEFECTS: dict[str, tuple[str, ...]] = {
     "bolt": ("bent", "cracked", "stripped"),

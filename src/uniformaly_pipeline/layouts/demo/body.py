@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Light, Mask, Picture, Plane, Shade, Size
+from uniformaly_pipeline.layouts.demo.canvas import Light, Mask, Picture, Plane, Shade, Size
 
 # Difficulty: how far one piece's colour strays from another's, a half-range.
 FINISH_DRIFT = 0.03  # of each colour channel

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from .body import Body, Pose, dim, drift, metal, nothing
-from .canvas import Mask, Plane, clouds, coverage, fibres, shade, step
-from .flaws import Flaw, crack, jagged
+from uniformaly_pipeline.layouts.demo.body import Body, Pose, dim, drift, metal, nothing
+from uniformaly_pipeline.layouts.demo.canvas import (
+    Mask,
+    Plane,
+    clouds,
+    coverage,
+    fibres,
+    shade,
+    step,
+)
+from uniformaly_pipeline.layouts.demo.flaws import Flaw, crack, jagged
 
 HEAD_END, NECK, THREAD, END = -96.0, -54.0, -20.0, 98.0
 HEAD_HALF, SHANK, PITCH, THREAD_DEPTH = 50.0, 27.0, 9.0, 4.0
@@ -31,7 +39,8 @@ def bolt(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
     tone = 1 + 0.06 * clouds(rng, size, 50) + 0.03 * rough
     colour = np.array([0.80, 0.76, 0.64]) * drift(rng) * tone[..., None]
     picture = metal(colour, shade(height, pose.light))
-    return Body(coverage(outline), dim(picture, depth), np.zeros(size), mask & (outline < 0.5))
+    cover = coverage(outline)
+    return Body(cover, dim(picture, depth), np.zeros(size), mask & (cover > 0.5))
 
 
 def _bolt_relief(x: Plane, y: Plane, thread_left: Plane) -> tuple[Plane, Plane]:

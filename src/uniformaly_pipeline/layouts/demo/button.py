@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from .body import Body, Pose, dim, drift, nothing
-from .canvas import Mask, Plane, clouds, coverage, fibres, mix, shade, step
-from .flaws import Flaw, crack, jagged
+from uniformaly_pipeline.layouts.demo.body import Body, Pose, dim, drift, nothing
+from uniformaly_pipeline.layouts.demo.canvas import (
+    Mask,
+    Plane,
+    clouds,
+    coverage,
+    fibres,
+    mix,
+    shade,
+    step,
+)
+from uniformaly_pipeline.layouts.demo.flaws import Flaw, crack, jagged
 
 RADIUS, RIM, HOLE, HOLE_AT = 80.0, 66.0, 12.0, 20.0
 

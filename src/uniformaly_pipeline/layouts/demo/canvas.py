@@ -40,7 +40,10 @@ def grid(size: Size) -> tuple[Plane, Plane]:
     """Pixel coordinates (x to the right, y down), in pixels from the picture's centre."""
     height, width = size
     y, x = np.mgrid[:height, :width].astype(np.float64)
-    return x - (width - 1) / 2, y - (height - 1) / 2
+    x, y = x - (width - 1) / 2, y - (height - 1) / 2
+    for plane in (x, y):  # shared by every caller
+        plane.flags.writeable = False
+    return x, y
 
 
 def turn(x: Plane, y: Plane, angle: float) -> tuple[Plane, Plane]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Mask, Plane, Size, bump, clouds, path_distance
+from uniformaly_pipeline.layouts.demo.canvas import Mask, Plane, Size, bump, clouds, path_distance
 
 # Difficulty: the defects' reach and strength, (low, high).
 BLOB_RADIUS = (22.0, 33.0)  # pixels
 CRACK_WIDTH = (2.2, 3.2)  # pixels, half
+GROOVE_SHADE = 0.12  # share of brightness a groove loses a pixel of depth, its burr gains
 STRENGTH = (0.65, 1.0)  # 1 is the plainest
 
 

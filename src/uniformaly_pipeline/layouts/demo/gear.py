@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from .body import Body, Pose, drift, metal, nothing
-from .canvas import Mask, Plane, clouds, coverage, curve, fibres, mix, shade, step
-from .flaws import Flaw, blob, gouge, jagged
+from uniformaly_pipeline.layouts.demo.body import Body, Pose, drift, metal, nothing
+from uniformaly_pipeline.layouts.demo.canvas import (
+    Mask,
+    Plane,
+    clouds,
+    coverage,
+    curve,
+    fibres,
+    mix,
+    shade,
+    step,
+)
+from uniformaly_pipeline.layouts.demo.flaws import GROOVE_SHADE, Flaw, blob, gouge, jagged
 
 TEETH, TIP, ROOT, HUB, BORE = 12, 92.0, 73.0, 34.0, 16.0
 
@@ -33,6 +43,7 @@ def gear(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
     elif flaw is not None and flaw.kind == "scratched":
         groove, mask = _scratch_gear(flaw, pose)
         grain = grain + groove
+        colour = colour * (1 + GROOVE_SHADE * groove)[..., None]
     elif flaw is not None and flaw.kind == "corroded":
         polish, pits, mask = _corrode(flaw, pose)
         rust = np.array([0.52, 0.40, 0.32]) * (0.9 + 0.1 * rough)[..., None]

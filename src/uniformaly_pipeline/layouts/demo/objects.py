@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .body import Body, Pose
-from .bolt import bolt
-from .button import button
-from .canvas import (
+from uniformaly_pipeline.layouts.demo.body import Body, Pose
+from uniformaly_pipeline.layouts.demo.bolt import bolt
+from uniformaly_pipeline.layouts.demo.button import button
+from uniformaly_pipeline.layouts.demo.canvas import (
     Light,
     Mask,
     Picture,
@@ -22,9 +22,9 @@ from .canvas import (
     soften,
     turn,
 )
-from .flaws import Flaw
-from .gear import gear
-from .scenery import random_scenery
+from uniformaly_pipeline.layouts.demo.flaws import Flaw
+from uniformaly_pipeline.layouts.demo.gear import gear
+from uniformaly_pipeline.layouts.demo.scenery import random_scenery
 
 # Difficulty: how objects lie. Half-ranges or (low, high).
 TURN = {"bolt": 0.7, "button": np.pi, "gear": np.pi}  # radians

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import (
+from uniformaly_pipeline.layouts.demo.canvas import (
     Light,
     Picture,
     Plane,

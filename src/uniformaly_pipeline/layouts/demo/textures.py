@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .canvas import (
+from uniformaly_pipeline.layouts.demo.canvas import (
     Mask,
     Picture,
     Plane,
@@ -23,7 +23,7 @@ from .canvas import (
     step,
     turn,
 )
-from .flaws import Flaw, blob, crack, gouge, jagged
+from uniformaly_pipeline.layouts.demo.flaws import GROOVE_SHADE, Flaw, blob, crack, gouge, jagged
 
 # Difficulty: how far sound sheets differ from one another. Half-ranges or (low, high).
 TURN = {"denim": 0.35, "leather": np.pi, "oak": 0.25}  # radians
@@ -153,7 +153,7 @@ def leather(size: Size, rng: np.random.Generator, flaw: Flaw | None) -> tuple[Pi
             rubbed = flaw.strength * step(5.0, -5.0, spot)
             height = height - rubbed * 0.92 * grain
             pores = pores + rubbed * (pores.mean() - pores)
-            mask = spot < 0
+            mask = spot < -2
         elif flaw.kind == "cut":
             path = _line(flaw, (80, 120), flaw.rng.uniform(0, np.pi), 0.015)
             slit, opening, mask = crack(flaw, x, y, path)
@@ -204,6 +204,7 @@ def oak(size: Size, rng: np.random.Generator, flaw: Flaw | None) -> tuple[Pictur
     hollow = np.zeros(size)
     if flaw is not None and flaw.kind == "gouge":
         height, mask = _gouges(flaw, x, y, angle)
+        board = board * (1 + GROOVE_SHADE * height)[..., None]
     elif flaw is not None and flaw.kind == "wormholes":
         hollow, mask = _wormholes(flaw, x, y)
         height = -3.0 * hollow
@@ -220,7 +221,7 @@ def _knot(flaw: Flaw, u: Plane, v: Plane, ring: Plane) -> tuple[Plane, Plane, Ma
     du, dv = u - u.flat[centre], v - v.flat[centre]
     radius = flaw.rng.uniform(11, 15)
     distance = np.hypot(du / 1.5, dv) * (1 + 0.05 * np.sin(3 * np.arctan2(dv, du)))
-    push = dv * bump(np.hypot(du / 2.0, dv), 1.45 * radius)
+    push = dv * step(2.9 * radius, 0.0, np.hypot(du / 1.6, dv))
     core = step(1.15 * radius, 0.8 * radius, distance)
     dark = core * flaw.strength * (0.55 + 0.45 * step(0.5 * radius, 0.95 * radius, distance))
     return (ring - push) * (1 - core) + core * 1.9 * distance, dark, distance < 1.7 * radius

@@ -44,21 +44,17 @@ def create_summary(task: str, categories: dict[str, str]) -> Pipeline:
         task: Name of the task, which is the namespace of its datasets.
         categories: Name of each category by its namespace.
     """
+    figures = {f"{key}_metrics": f"{task}.{key}.metrics" for key in categories}
     return Pipeline(
         [
             Node(
                 bind(collect_metrics, categories=list(categories.values())),
-                inputs=[f"{task}.{key}.metrics" for key in categories],
-                outputs=f"{task}.metrics",
+                inputs=list(figures),
+                outputs="metrics",
                 name="collect_metrics",
             ),
-            Node(
-                rank_categories,
-                inputs=f"{task}.metrics",
-                outputs=f"{task}.leaderboard",
-                name="rank_categories",
-            ),
+            Node(rank_categories, inputs="metrics", outputs="leaderboard", name="rank_categories"),
         ],
+        inputs=figures,
         namespace=task,
-        prefix_datasets_with_namespace=False,
     )

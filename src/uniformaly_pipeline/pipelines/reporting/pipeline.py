@@ -51,21 +51,22 @@ def create_report(task: str, categories: dict[str, str], **settings: Any) -> Pip
         categories: Name of each category by its namespace.
         settings: Title, parameters, command and notes, see :func:`.nodes.write_report`.
     """
-    artifacts = [
-        f"{task}.{key}.{name}"
+    artifacts = {
+        f"{key}_{name}": f"{task}.{key}.{name}"
         for key in categories
         for name in ("gallery", "roc_figure", "score_histogram")
-    ]
+    }
     report = bind(write_report, task=task, categories=list(categories.values()), **settings)
+    results = {name: f"{task}.{name}" for name in ("metrics", "leaderboard")}
     return Pipeline(
         [
             Node(
                 report,
-                inputs=[f"{task}.metrics", f"{task}.leaderboard", *artifacts],
-                outputs=f"{task}.report",
+                inputs=[*results, *artifacts],
+                outputs="report",
                 name="write_report",
             )
         ],
+        inputs=results | artifacts,
         namespace=task,
-        prefix_datasets_with_namespace=False,
     )
