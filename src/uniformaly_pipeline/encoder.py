@@ -109,7 +109,7 @@ class Encoder:
         self.attention_layer = attention_layer
         attention = self._attention_module()
         if hasattr(attention, "fused_attn"):
-            attention.fused_attn = True
+            attention.fused_attn = True  # type: ignore[assignment]
 
     @property
     def dim(self) -> int:
@@ -122,7 +122,7 @@ class Encoder:
         return input_size[0] // height, input_size[1] // width
 
     def _attention_module(self) -> nn.Module:
-        block: nn.Module = self.model.blocks[self.attention_layer]  # type: ignore[index,union-attr,assignment]
+        block: nn.Module = self.model.blocks[self.attention_layer]  # type: ignore[index,assignment]
         attention: nn.Module = block.attn  # type: ignore[assignment]
         return attention
 

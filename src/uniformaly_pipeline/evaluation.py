@@ -59,7 +59,12 @@ def pixel_figures(
     }
 
 
-NO_PIXEL_FIGURES = {"pixel_auroc": None, "pixel_ap": None, "pixel_f1_max": None, "aupro": None}
+NO_PIXEL_FIGURES: dict[str, float | None] = {
+    "pixel_auroc": None,
+    "pixel_ap": None,
+    "pixel_f1_max": None,
+    "aupro": None,
+}
 
 
 def ground_truth(

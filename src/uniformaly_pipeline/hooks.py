@@ -95,6 +95,30 @@ class TrackingHooks:
                 tracking.log_category(run_id, category, artifacts, parameters)
 
 
+class ClosingHooks:
+    """Closes what kedro-mlflow leaves open, for processes that run several sessions.
+
+    It enters the run again for each node but leaves it only once.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is open yet."""
+        self._outer_run_id: str | None = None
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self) -> None:
+        """Remember a run that someone opened around this session: it stays open."""
+        self._outer_run_id = _active_run_id()
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Leave this session's run for good."""
+        import mlflow
+
+        while _active_run_id() not in (None, self._outer_run_id):
+            mlflow.end_run()
+
+
 class SummaryHooks:
     """Prints the leaderboard at the end of a run."""
 

@@ -147,7 +147,7 @@ def read_mask(file: BinaryIO) -> Image.Image:
         OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError: As
             :func:`read_image`.
     """
-    mask = Image.open(file)
+    mask: Image.Image = Image.open(file)
     mask.load()
     if mask.mode != "L":
         mask = to_rgb(mask).convert("L") if mask.mode != "1" else mask.convert("L")

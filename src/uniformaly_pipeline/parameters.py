@@ -152,8 +152,10 @@ class Parameters(_Section):
 
     @model_validator(mode="after")
     def _known_names(self) -> Parameters:
-        for key, known in [("dataset", self.datasets), ("backbone", self.backbones)]:
-            name = getattr(self, key)
+        for key, name, known in [
+            ("dataset", self.dataset, list(self.datasets)),
+            ("backbone", self.backbone, list(self.backbones)),
+        ]:
             if name not in known:
                 raise ValueError(f"{key}: unknown {key} '{name}'{did_you_mean(name, known)}")
         return self

@@ -5,7 +5,7 @@ import os
 from omegaconf.resolvers import oc
 
 from uniformaly_pipeline.context import PublishingContext
-from uniformaly_pipeline.hooks import CheckHooks, SummaryHooks, TrackingHooks
+from uniformaly_pipeline.hooks import CheckHooks, ClosingHooks, SummaryHooks, TrackingHooks
 from uniformaly_pipeline.run_parameters import current_run
 
 
@@ -26,4 +26,4 @@ CONFIG_LOADER_ARGS = {
         "local_only": _local_only,
     },
 }
-HOOKS = (CheckHooks(), TrackingHooks(), SummaryHooks())
+HOOKS = (CheckHooks(), TrackingHooks(), ClosingHooks(), SummaryHooks())

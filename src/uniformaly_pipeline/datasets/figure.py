@@ -8,7 +8,7 @@ from kedro_datasets.matplotlib import MatplotlibDataset
 class FigureDataset(MatplotlibDataset):
     """kedro-datasets' figure dataset, which only saves, with loading of the picture file."""
 
-    def load(self) -> bytes:  # type: ignore[override]
+    def load(self) -> bytes:
         """The figure as saved, an encoded picture (PNG)."""
         content: bytes = self._fs.cat_file(str(self._get_load_path()))
         return content

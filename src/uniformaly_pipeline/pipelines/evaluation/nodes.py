@@ -49,7 +49,7 @@ def evaluate_category(
         numbers of images, and images encoded and scored a second.
     """
     figures = image_figures(image_scores)
-    pixels: dict[str, float | None] = NO_PIXEL_FIGURES
+    pixels = NO_PIXEL_FIGURES
     if has_masks(image_scores):
         preprocessing = Preprocessing(**dataset["preprocessing"])
         masks = [

@@ -1,0 +1,117 @@
+"""A copy of the project to run pipelines in, so that tests leave the working tree alone."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kedro.framework.project import configure_project
+from kedro.framework.session import KedroSession
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = "uniformaly_pipeline"
+
+
+class Project:
+    """A copy of the project without data."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        shutil.copytree(ROOT / "conf", path / "conf")
+        shutil.copy(ROOT / "pyproject.toml", path)
+        shutil.copytree(ROOT / "src", path / "src", ignore=shutil.ignore_patterns("*.egg-info"))
+        (path / "data").mkdir()
+
+    def run(self, pipeline: str = "defect", **params: Any) -> None:
+        """Run a pipeline in this process, ``params`` as from the command line."""
+        configure_project(PACKAGE)
+        with KedroSession.create(project_path=self.path, runtime_params=params) as session:
+            session.run(pipeline_names=[pipeline])
+
+    def kedro(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``kedro`` as a user does."""
+        return subprocess.run(
+            [sys.executable, "-m", "kedro", *arguments],
+            cwd=self.path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def outputs(self) -> list[str]:
+        """All files that runs wrote, relative to ``data``."""
+        data = self.path / "data"
+        return sorted(
+            path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file()
+        )
+
+
+@pytest.fixture(scope="session")
+def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One tracking database for all in-process runs: making one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, tracking_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
+    """A project that tracks to a database outside it; the working directory is inside."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    made = Project(tmp_path / "project")
+    monkeypatch.chdir(made.path)
+    yield made
+    import mlflow
+
+    while mlflow.active_run():
+        mlflow.end_run()
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A small data set of one's own: two categories, one with masks, in MVTec AD's layout."""
+    root = tmp_path / "images"
+    rng = np.random.default_rng(0)
+    for category, has_masks in [("nut", True), ("cloth", False)]:
+        for split, number in [("train/good", 4), ("test/good", 3), ("test/hole", 3)]:
+            folder = root / category / split
+            folder.mkdir(parents=True)
+            for i in range(number):
+                picture = rng.integers(90, 160, (72, 72, 3), dtype=np.uint8)
+                mask = np.zeros((72, 72), np.uint8)
+                if split == "test/hole":
+                    picture[20:44, 24:48] = 0
+                    mask[20:44, 24:48] = 255
+                    if has_masks:
+                        masks = root / category / "ground_truth" / "hole"
+                        masks.mkdir(parents=True, exist_ok=True)
+                        Image.fromarray(mask).save(masks / f"{i:03d}_mask.png")
+                Image.fromarray(picture).save(folder / f"{i:03d}.png")
+    return root
+
+
+TINY = {
+    "model": "vit_tiny_patch16_224",
+    "checkpoint": "untrained",
+    "model_kwargs": {"img_size": 64, "patch_size": 8, "embed_dim": 24, "depth": 10, "num_heads": 2},
+}
+
+
+@pytest.fixture
+def small(images: Path) -> dict[str, Any]:
+    """Parameters of a quick run on the small data set."""
+    return {
+        "dataset": "folder",
+        "backbone": "custom",
+        "datasets": {"folder": {"root": str(images), "preprocessing": {"resize": 64, "crop": 64}}},
+        "backbones": {"custom": TINY},
+        "encoder": {"num_workers": 0},
+    }

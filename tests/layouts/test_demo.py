@@ -1,0 +1,141 @@
+"""The demo set: its layout, its masks, and that a picture depends on seed and path alone."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from uniformaly_pipeline.layouts import demo
+from uniformaly_pipeline.layouts.demo.canvas import curve, shifted
+from uniformaly_pipeline.layouts.demo.flaws import random_flaw
+from uniformaly_pipeline.layouts.demo.objects import OBJECTS, draw_object
+
+KINDS = [(category, kind) for category in demo.CATEGORIES for kind in demo.DEFECTS[category]]
+TEXTURES = [category for category in demo.CATEGORIES if category not in OBJECTS]
+
+
+def pixels(image) -> np.ndarray:
+    return np.asarray(image).astype(int)
+
+
+def shot(category: str, kind: str, number: int = 0) -> demo._Shot:
+    return demo._Shot(category, "test", kind, number)
+
+
+def test_set_has_objects_and_textures_with_three_defects_each():
+    assert len(OBJECTS) >= 3
+    assert len(TEXTURES) >= 2
+    assert all(len(kinds) >= 3 for kinds in demo.DEFECTS.values())
+
+
+def test_paths_follow_the_mvtec_layout():
+    paths = demo.paths()
+    assert len(paths) == len(set(paths)) == demo.NUM_IMAGES
+    layout = re.compile(
+        r"\w+/(train/good/\d{3}|test/\w+/\d{3}|ground_truth/(?!good/)\w+/\d{3}_mask)\.png"
+    )
+    assert all(layout.fullmatch(path) for path in paths)
+    for category, kinds in demo.DEFECTS.items():
+        own = [path for path in paths if path.startswith(f"{category}/")]
+        assert sum("/train/good/" in path for path in own) == demo.NUM_TRAIN
+        assert sum("/test/good/" in path for path in own) == demo.NUM_GOOD
+        for kind in kinds:
+            images = [path for path in own if f"/test/{kind}/" in path]
+            masks = [path for path in own if f"/ground_truth/{kind}/" in path]
+            assert len(images) == demo.NUM_DEFECTIVE
+            assert masks == [
+                path.replace("/test/", "/ground_truth/").replace(".png", "_mask.png")
+                for path in images
+            ]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A set of a few pictures a category."""
+    for name, number in {"NUM_TRAIN": 2, "NUM_GOOD": 1, "NUM_DEFECTIVE": 1}.items():
+        monkeypatch.setattr(demo, name, number)
+
+
+@pytest.mark.usefixtures("small")
+def test_draw_yields_what_paths_lists():
+    drawn = list(demo.draw(0, ["denim"]))
+    assert [path for path, _ in drawn] == demo.paths(["denim"])
+    for path, image in drawn:
+        assert image.mode == ("L" if path.endswith("_mask.png") else "RGB")
+        if image.mode == "L":
+            assert set(np.unique(image)) == {0, 255}
+
+
+@pytest.mark.parametrize(("category", "kind"), KINDS)
+def test_defect_changes_the_pixels_of_its_mask_and_none_far_away(category, kind):
+    image, mask = demo._take(0, shot(category, kind))
+    sound, _ = demo._take(0, shot(category, kind), flawed=False)
+    assert mask.size == image.size
+    defective = pixels(mask) == 255
+    assert 0.005 < defective.mean() < 0.10
+    change = np.abs(pixels(image) - pixels(sound)).max(axis=2)
+    assert change[defective].mean() > 10
+    assert change[defective].mean() > 5 * change[~defective].mean()
+    # Shadows and the grain round a knot reach a little further than the mask.
+    far = ndimage.distance_transform_edt(pixels(mask) == 0) > 45
+    assert far.any()
+    np.testing.assert_array_equal(pixels(image)[far], pixels(sound)[far])
+
+
+@pytest.mark.parametrize("category", OBJECTS)
+@pytest.mark.parametrize("number", range(2))
+def test_defects_of_objects_lie_on_the_object(category, number):
+    size = (256, 256)
+    _, _, sound = draw_object(category, size, np.random.default_rng(number), None)
+    assert 0.12 < sound.mean() < 0.45
+    for kind in demo.DEFECTS[category]:
+        flaw = random_flaw(kind, np.random.default_rng(number + 10))
+        _, mask, cover = draw_object(category, size, np.random.default_rng(number), flaw)
+        on_object = ndimage.binary_dilation((sound > 0.5) | (cover > 0.5))
+        assert mask.any()
+        assert not (mask & ~on_object).any()
+
+
+@pytest.mark.parametrize("category", demo.CATEGORIES)
+@pytest.mark.parametrize("kind", ["good", "first"])
+def test_same_seed_same_picture_other_seed_another(category, kind):
+    chosen = shot(category, demo.DEFECTS[category][0] if kind == "first" else kind)
+    first, again, other = (demo._take(seed, chosen)[0] for seed in (5, 5, 6))
+    np.testing.assert_array_equal(pixels(first), pixels(again))
+    assert np.abs(pixels(first) - pixels(other)).mean() > 5
+
+
+def test_pictures_of_one_folder_differ():
+    first, second = (demo._take(0, shot("gear", "good", number))[0] for number in (0, 1))
+    assert np.abs(pixels(first) - pixels(second)).mean() > 5
+
+
+@pytest.mark.usefixtures("small")
+def test_picture_depends_on_neither_order_nor_subset():
+    whole = dict(demo.draw(1, ["bolt", "denim", "oak"]))
+    subset = dict(demo.draw(1, ["oak", "bolt"]))
+    assert list(subset) == demo.paths(["oak", "bolt"])
+    for path in subset:
+        np.testing.assert_array_equal(pixels(whole[path]), pixels(subset[path]))
+
+
+def test_unknown_category_is_named():
+    with pytest.raises(ValueError, match="no category 'screw'"):
+        demo.paths(["screw"])
+
+
+def test_curve_gives_a_position_the_same_value_among_others():
+    few, many = np.array([[3.3, 8.1]]), np.array([[3.3, 8.1, -40.0, 900.0]])
+    first = curve(np.random.default_rng(0), few, 2.0)
+    second = curve(np.random.default_rng(0), many, 2.0)
+    np.testing.assert_array_equal(first, second[:, :2])
+
+
+@pytest.mark.parametrize(("down", "right"), [(1, 0), (-2, 1), (0, -1), (0, 0)])
+def test_shifted_moves_and_fills_with_zeros(down, right):
+    plane = np.arange(1.0, 13.0).reshape(3, 4)
+    expected = ndimage.shift(plane, (down, right), order=0)
+    np.testing.assert_array_equal(shifted(plane, down, right), expected)

@@ -1,0 +1,64 @@
+"""Conventions over the whole catalog and configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kedro.framework.project import configure_project, pipelines
+from kedro.framework.session import KedroSession
+from kedro.io import DataCatalog, MemoryDataset
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def catalog() -> DataCatalog:
+    """The catalog of a run on the demo."""
+    configure_project("uniformaly_pipeline")
+    with KedroSession.create(project_path=ROOT, runtime_params={"dataset": "demo"}) as session:
+        return session.load_context().catalog
+
+
+def datasets() -> list[str]:
+    """Names of all datasets of all pipelines, parameters left out."""
+    names = set().union(*(pipeline.datasets() for pipeline in pipelines.values()))
+    return sorted(name for name in names if not name.startswith("params:"))
+
+
+def test_every_dataset_is_listed(catalog: DataCatalog) -> None:
+    """Nothing lives only in memory: runs can resume, and other processes can read."""
+    assert len(datasets()) > 20
+    for name in datasets():
+        assert catalog.get(name) is not None, name
+        assert not isinstance(catalog.get(name), MemoryDataset), name
+
+
+def test_every_dataset_has_a_layer(catalog: DataCatalog) -> None:
+    for name in datasets():
+        metadata = catalog.get(name).metadata  # type: ignore[union-attr]
+        assert metadata["kedro-viz"]["layer"], name
+
+
+def test_paths_follow_the_rule(catalog: DataCatalog) -> None:
+    """Results lie at <layer>/<pipeline>/<data set>/<backbone>/<category>/<name>."""
+    place = "defect/demo/untrained"
+    for name, expected in {
+        "defect.bolt.image_scores": f"07_model_output/{place}/bolt/image_scores.parquet",
+        "defect.metrics": f"08_reporting/{place}/metrics.json",
+        "defect.leaderboard": f"08_reporting/{place}/leaderboard.csv",
+        "defect.report": f"08_reporting/{place}/report.html",
+    }.items():
+        assert str(catalog.get(name)._filepath).endswith(f"data/{expected}")  # type: ignore[union-attr]
+
+
+def test_domain_code_knows_no_kedro() -> None:
+    """Nodes, datasets and the project's frame use Kedro; the method does not."""
+    package = ROOT / "src/uniformaly_pipeline"
+    frame = {"__main__", "context", "hooks", "pipeline_registry", "run_parameters", "settings"}
+    for path in package.rglob("*.py"):
+        inside = path.relative_to(package).parts
+        if inside[0] in {"pipelines", "datasets"} or path.stem in frame:
+            continue
+        assert "import kedro" not in path.read_text(), path
+        assert "from kedro" not in path.read_text(), path
