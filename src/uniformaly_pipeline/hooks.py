@@ -19,6 +19,8 @@ from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.run_parameters import current_run
 from uniformaly_pipeline.summary import print_summary
 
+logger = logging.getLogger(__name__)
+
 
 class CheckHooks:
     """Finds bad input before any work and reports it as one line."""
@@ -38,13 +40,16 @@ class CheckHooks:
         """
         if "features" not in pipeline.all_outputs():
             return
-        parameters = current_run().parameters
+        run = current_run()
+        parameters = run.parameters
         preprocessing = Preprocessing(**parameters.chosen_dataset.preprocessing.model_dump())
         backbone = Backbone(**parameters.chosen_backbone.model_dump())
         try:
             check_backbone(backbone, preprocessing.input_size)
         except InputError as error:
             raise CommandError(str(error)) from error
+        for note in run.notes:
+            logger.warning(note)
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:

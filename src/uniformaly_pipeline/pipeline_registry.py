@@ -6,7 +6,6 @@ import re
 
 from kedro.pipeline import Pipeline
 
-from uniformaly_pipeline.backbone import UNTRAINED
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.logs import CommandError
 from uniformaly_pipeline.pipelines import (
@@ -71,7 +70,7 @@ def create_defect(run: CurrentRun) -> Pipeline:
             title=run.title(task),
             parameters=run.parameters.resolved(),
             command=run.command(task),
-            notes=backbone_notes(run),
+            notes=run.notes,
         )
     )
 
@@ -92,17 +91,6 @@ def category_keys(names: list[str]) -> dict[str, str]:
             raise InputError(f"categories '{keys[key]}' and '{name}' differ only in punctuation")
         keys[key] = name
     return keys
-
-
-def backbone_notes(run: CurrentRun) -> list[str]:
-    """What a reader of the results must know of the backbone."""
-    if run.parameters.chosen_backbone.checkpoint != UNTRAINED:
-        return []
-    return [
-        f"The backbone '{run.parameters.backbone}' has random weights. It shows that everything "
-        "runs; its figures say nothing about the method. Choose a trained one, for instance "
-        "backbone=dino_vitb8."
-    ]
 
 
 def _create_ingestion(run: CurrentRun) -> Pipeline:

@@ -16,6 +16,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
+from uniformaly_pipeline.backbone import UNTRAINED
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import choose_classes, find_classes
 from uniformaly_pipeline.masking import BackPatchMasking, drops_patches
@@ -68,6 +69,17 @@ class CurrentRun:
             "features_key": self.features_key,
         }
         return values[key]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the results must know first."""
+        if self.parameters.chosen_backbone.checkpoint != UNTRAINED:
+            return []
+        return [
+            f"The backbone '{self.parameters.backbone}' has random weights. It shows that "
+            "everything runs; its figures say nothing about the method. Choose a trained one, for "
+            "instance backbone=dino_vitb8."
+        ]
 
     def title(self, task: str) -> str:
         """The run in a few words, as a heading."""
