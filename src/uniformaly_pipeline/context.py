@@ -23,7 +23,10 @@ class PublishingContext(KedroContext):
         super().__init__(*args, **kwargs)
         try:
             run = run_parameters.publish(
-                self.config_loader["parameters"], self.project_path, self._runtime_params
+                self.config_loader["parameters"],
+                self.project_path,
+                self._runtime_params,
+                self.env,
             )
         except InputError as error:
             raise CommandError(str(error)) from error

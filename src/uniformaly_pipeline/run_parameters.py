@@ -31,11 +31,13 @@ class CurrentRun:
         parameters: The checked parameters.
         project_path: The project's folder; relative paths start there.
         runtime_params: What ``--params`` set.
+        env: The configuration environment, ``--env``.
     """
 
     parameters: Parameters
     project_path: Path
     runtime_params: Mapping[str, Any] = field(default_factory=dict)
+    env: str | None = None
 
     @property
     def root(self) -> str:
@@ -91,14 +93,18 @@ class CurrentRun:
         for key in ("dataset", "backbone"):
             if key not in self.runtime_params:
                 changes.append(f"{key}={getattr(self.parameters, key)}")
-        return f"kedro run --pipelines={pipeline} --params={','.join(changes)}"
+        env = f" --env={self.env}" if self.env else ""
+        return f"kedro run --pipelines={pipeline}{env} --params={','.join(changes)}"
 
 
 _current: CurrentRun | None = None
 
 
 def publish(
-    raw: Mapping[str, Any], project_path: Path, runtime_params: Mapping[str, Any] | None
+    raw: Mapping[str, Any],
+    project_path: Path,
+    runtime_params: Mapping[str, Any] | None = None,
+    env: str | None = None,
 ) -> CurrentRun:
     """Check the parameters of a run and make them the current ones.
 
@@ -106,7 +112,7 @@ def publish(
         InputError: They are not usable, see :func:`.parameters.parse_parameters`.
     """
     global _current  # noqa: PLW0603 - Kedro calls register_pipelines() without arguments
-    _current = CurrentRun(parse_parameters(raw), project_path, dict(runtime_params or {}))
+    _current = CurrentRun(parse_parameters(raw), project_path, dict(runtime_params or {}), env)
     return _current
 
 

@@ -11,12 +11,14 @@ from typing import Any
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 
+from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.figures import contact_sheet
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.fabricated import DrawnImages
 from uniformaly_pipeline.progress import track
 
 PREVIEW_IMAGES = 24
+VERSION_NAME = ".version"
 
 
 class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
@@ -37,9 +39,19 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
         return ImageFolder(self._root)
 
     def save(self, data: DrawnImages) -> None:
-        """Draw the images, unless the same ones are there; the folder appears in one step."""
+        """Draw the images, unless the same ones are there; the folder appears in one step.
+
+        Raises:
+            DatasetInputError: The folder is remote, or holds something else, which is left alone.
+        """
         root = Path(self._root)
-        version_file = root / ".version"
+        version_file = root / VERSION_NAME
+        is_ours = version_file.exists() or not root.exists() or not any(root.iterdir())
+        if "://" in self._root or not is_ours:
+            raise DatasetInputError(
+                f"the fabricated images need a local folder of their own, not {self._root}: "
+                "set the data set's root to a new folder"
+            )
         if version_file.exists() and version_file.read_text(encoding="utf-8") == data.version:
             return
         part = root.with_name(f"{root.name}.part")
@@ -47,7 +59,7 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
         for path, image in track(data.draw(), data.num_images, "Drawing the data set", "images"):
             (part / path).parent.mkdir(parents=True, exist_ok=True)
             image.save(part / path, compress_level=1)
-        (part / ".version").write_text(data.version, encoding="utf-8")
+        (part / VERSION_NAME).write_text(data.version, encoding="utf-8")
         shutil.rmtree(root, ignore_errors=True)
         part.rename(root)
 
