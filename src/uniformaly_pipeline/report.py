@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.gallery import GalleryImage
 
 MISSING = "–"
@@ -153,7 +154,10 @@ def render_report(
         view_titles=_VIEW_TITLES,
         figures=figures,
         figure_titles=_FIGURE_TITLES,
-        parameters=list(_flatten(parameters)),
+        parameters=[
+            (key, json.dumps(value, ensure_ascii=False, default=str))
+            for key, value in flatten(parameters)
+        ],
         command=command,
         # Rendered from our own templates, with no values in them: safe to embed as they are.
         style=Markup(style),
@@ -261,15 +265,6 @@ def _bytes(number: float) -> str:
 def _sort_value(value: Any) -> str:
     """What a column is sorted by: a number as text, or nothing if it is undefined."""
     return "" if isinstance(value, str) or pd.isna(value) else repr(float(value))
-
-
-def _flatten(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Parameters as dotted keys, the way ``--params`` takes them, with their values as JSON."""
-    for key, value in parameters.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _base64(content: bytes) -> str:

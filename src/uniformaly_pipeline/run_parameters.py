@@ -17,6 +17,7 @@ from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
 from uniformaly_pipeline.backbone import UNTRAINED
+from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import choose_classes, find_classes
 from uniformaly_pipeline.masking import BackPatchMasking, drops_patches
@@ -89,7 +90,7 @@ class CurrentRun:
 
     def command(self, pipeline: str) -> str:
         """The command that repeats this run."""
-        changes = [f"{key}={_as_text(value)}" for key, value in _flatten(self.runtime_params)]
+        changes = [f"{key}={_as_text(value)}" for key, value in flatten(self.runtime_params)]
         for key in ("dataset", "backbone"):
             if key not in self.runtime_params:
                 changes.append(f"{key}={getattr(self.parameters, key)}")
@@ -129,16 +130,6 @@ def current_run() -> CurrentRun:
         conf_source=str(project_path / settings.CONF_SOURCE), **settings.CONFIG_LOADER_ARGS
     )
     return CurrentRun(parse_parameters(loader["parameters"]), project_path)
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat += _flatten(value, f"{prefix}{key}.")
-        else:
-            flat.append((f"{prefix}{key}", value))
-    return flat
 
 
 def _as_text(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.gallery import GalleryImage
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -37,17 +38,6 @@ class CategoryArtifacts:
     gallery: list[GalleryImage]
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def log_parameters(run_id: str, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
     """Log every resolved parameter by its dotted key, and tags to find the run by."""
     from mlflow import MlflowClient
@@ -55,7 +45,7 @@ def log_parameters(run_id: str, parameters: Mapping[str, Any], tags: Mapping[str
 
     MlflowClient().log_batch(
         run_id,
-        params=[Param(key, str(value)) for key, value in flatten(parameters).items()],
+        params=[Param(key, str(value)) for key, value in flatten(parameters)],
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
 

@@ -164,6 +164,14 @@ def test_disk_too_small(
     assert project.outputs() == ["02_intermediate/folder/manifest.parquet"]
 
 
+def test_demo_is_never_drawn_over_other_files(project: Any, images: Path) -> None:
+    before = sorted(images.rglob("*"))
+    message = error_line(project, {"datasets": {"demo": {"root": str(images)}}})
+    assert "need a local folder of their own" in message
+    assert sorted(images.rglob("*")) == before
+    assert project.outputs() == []
+
+
 @pytest.mark.slow
 def test_what_the_terminal_shows(project: Any) -> None:
     """One line, no traceback, a non-zero exit: for parameters, for the root and inside a node."""
