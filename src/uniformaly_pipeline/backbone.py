@@ -25,6 +25,7 @@ UNTRAINED = "untrained"
 
 CONTAINER_KEYS = ("state_dict", "model", "teacher")
 PREFIXES = ("module.", "backbone.", "encoder.", "student.", "teacher.")
+PATCH_WEIGHT = "patch_embed.proj.weight"
 MAX_KEYS = 5
 
 
@@ -121,7 +122,7 @@ def _create(backbone: Backbone, pretrained: bool = False) -> nn.Module:
     kwargs = {"num_classes": 0, **backbone.model_kwargs}
     try:
         return timm.create_model(backbone.model, pretrained=pretrained, **kwargs)
-    except TypeError as error:
+    except (TypeError, ValueError, AssertionError) as error:
         raise InputError(
             f"backbones: model_kwargs do not fit '{backbone.model}': {_first_line(error)}"
         ) from error
@@ -147,7 +148,7 @@ def _check_layers(model: nn.Module, backbone: Backbone) -> None:
                 f"backbones: {key} asks for block {layer} but '{backbone.model}' has {depth} "
                 f"blocks, 0 to {depth - 1}"
             )
-    if not getattr(model, "num_prefix_tokens", 0):
+    if getattr(model, "cls_token", None) is None:
         raise InputError(f"backbones: '{backbone.model}' has no class token to read attention from")
 
 
@@ -176,9 +177,8 @@ def _read_checkpoint(backbone: Backbone) -> dict[str, torch.Tensor]:
     for key in CONTAINER_KEYS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    weights = {
-        _strip_prefixes(name): value for name, value in state.items() if hasattr(value, "shape")
-    }
+    named = state.items() if isinstance(state, dict) else ()
+    weights = {_strip_prefixes(name): value for name, value in named if hasattr(value, "shape")}
     if not weights:
         raise InputError(f"backbones: {backbone.checkpoint} holds no weights")
     return weights
@@ -240,6 +240,7 @@ _HAS_FILE_DIGEST = sys.version_info >= (3, 11)
 def _download(url: str) -> Path:
     import fsspec
     import torch
+    from aiohttp import ClientError
 
     name = re.sub(r"[^\w.-]", "_", url.rsplit("/", 1)[-1])
     key = hashlib.sha256(url.encode()).hexdigest()[:12]
@@ -254,7 +255,7 @@ def _download(url: str) -> Path:
             while chunk := source.read(1 << 20):
                 target.write(chunk)
         partial.replace(path)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, ClientError) as error:
         raise InputError(
             f"backbones: checkpoint {url} cannot be downloaded ({_first_line(error)}): check the "
             "address and the network, or set backbones.<name>.checkpoint to a local file"
@@ -265,7 +266,14 @@ def _download(url: str) -> Path:
 
 
 def _adapt_state(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Let timm convert the names of other projects' checkpoints, where it knows how."""
+    """Let timm convert the names of other projects' checkpoints, where it knows how.
+
+    timm would also resample patch embeddings to another patch size, which makes another encoder:
+    such a checkpoint is left as it is, and found not to fit.
+    """
+    patches, own = state.get(PATCH_WEIGHT), model.state_dict().get(PATCH_WEIGHT)
+    if patches is not None and own is not None and patches.shape != own.shape:
+        return state
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     return dict(convert(state, model)) if convert is not None else state
 

@@ -78,8 +78,11 @@ class _ClassTokenAttention(TorchFunctionMode):
     def _read(self, query: torch.Tensor, key: torch.Tensor, *_: Any, **kwargs: Any) -> None:
         scale = kwargs.get("scale") or query.shape[-1] ** -0.5
         class_query = query[:, :, :1].float() * scale
-        weights = (class_query @ key.float().transpose(-2, -1)).softmax(dim=-1)
-        self.attention = weights[:, :, 0].mean(dim=1)
+        logits = class_query @ key.float().transpose(-2, -1)
+        bias = kwargs.get("attn_mask")  # BEiT's relative position bias, for instance
+        if bias is not None:
+            logits = logits + bias[..., :1, :].float()
+        self.attention = logits.softmax(dim=-1)[:, :, 0].mean(dim=1)
 
 
 class Encoder:

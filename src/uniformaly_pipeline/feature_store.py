@@ -210,6 +210,8 @@ class FeatureStore:
         for i, (shard, first, count) in enumerate(
             zip(rows["shard"], rows["first"], rows["count"], strict=True)
         ):
+            if count == 0:
+                continue
             stored = self._shard(shard).get_slice("features")[first : first + count]
             begin = ends[i - 1] if i else 0
             features[begin : ends[i]] = stored[foreground[i]] if stored_all else stored
@@ -353,6 +355,11 @@ def _to_batch(encoded: Encoded, masking: BackPatchMasking | None, dtype: str) ->
         foreground = masking.foreground(encoded.attention)
         kept = encoded.features[foreground]
     features = kept.to(getattr(torch, dtype))
+    if not bool(torch.isfinite(encoded.attention).all() & torch.isfinite(kept).all()):
+        raise InputError(
+            "the backbone's values overflow or are not finite: set encoder.precision to float32, "
+            "or check its weights"
+        )
     if not bool(torch.isfinite(features).all()):
         raise InputError(f"features overflow {dtype}: set features.dtype to float32")
     return _Batch(

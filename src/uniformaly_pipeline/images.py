@@ -149,7 +149,8 @@ def read_mask(file: BinaryIO) -> Image.Image:
     """
     mask: Image.Image = Image.open(file)
     mask.load()
-    if mask.mode != "L":
-        mask = to_rgb(mask).convert("L") if mask.mode != "1" else mask.convert("L")
-    low_high: Any = mask.getextrema()
-    return mask.point(lambda value: value * 255) if low_high[1] == 1 else mask
+    pixels = np.asarray(mask)
+    if mask.mode != "P" and pixels.max(initial=0) == 1:
+        drawn = pixels.reshape(*pixels.shape[:2], -1).any(axis=2)
+        return Image.fromarray(drawn.astype(np.uint8) * 255)
+    return mask if mask.mode == "L" else to_rgb(mask).convert("L")

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from io import BytesIO
 
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image
 
 from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.images import UNREADABLE, ImageFolder, read_mask
+from uniformaly_pipeline.images import UNREADABLE, ImageFolder, read_image, read_mask
 from uniformaly_pipeline.progress import track
 
 GOOD = "good"
@@ -107,12 +107,10 @@ def list_problems(problems: Sequence[str]) -> str:
 
 
 def _check(folder: ImageFolder, record: ImageRecord) -> _Checked:
-    with folder.open(record.image) as file:
-        content = file.read()
     try:
-        with Image.open(BytesIO(content)) as image:
-            image.load()
-            width, height = ImageOps.exif_transpose(image).size
+        with folder.open(record.image) as file:
+            content = file.read()
+        width, height = read_image(BytesIO(content)).size
     except UNREADABLE as error:
         return _Checked(problem=f"{record.image} cannot be read as an image ({_reason(error)})")
     if record.mask is not None:

@@ -15,7 +15,7 @@ class NearestNeighbors:
     """Squared Euclidean distance to the nearest vectors of a memory bank, by faiss.
 
     Attributes:
-        bank: float32 [K, D], the memory bank.
+        bank: float32 [K, D], the memory bank, shifted to mean zero.
         num_neighbors: Distances are the mean over this many nearest vectors.
         search: A faiss index factory string: ``Flat`` is exact, ``IVF64,Flat`` or ``HNSW32``
             approximate.
@@ -30,7 +30,10 @@ class NearestNeighbors:
         """
         import faiss
 
-        self.bank = np.ascontiguousarray(bank, dtype=np.float32)
+        bank = np.asarray(bank, dtype=np.float32)
+        # What all vectors share cancels in a distance but costs faiss the digits that tell.
+        self._offset = bank.mean(axis=0)
+        self.bank = np.ascontiguousarray(bank - self._offset)
         self.num_neighbors = num_neighbors
         self.search = search
         if num_neighbors > len(bank):
@@ -65,9 +68,9 @@ class NearestNeighbors:
             Squared distances float32 [M], mean over ``num_neighbors``, and the indices of the
             neighbours int64 [M, num_neighbors], nearest first.
         """
-        queries = np.ascontiguousarray(features, dtype=np.float32)
-        if len(queries) == 0:
+        if len(features) == 0:
             return np.zeros(0, np.float32), np.zeros((0, self.num_neighbors), np.int64)
+        queries = np.ascontiguousarray(features - self._offset, dtype=np.float32)
         _, indices = self._index.search(queries, self.num_neighbors)
         # An approximate index may find fewer than asked for and pads with -1.
         indices = np.where(indices < 0, indices[:, :1], indices)

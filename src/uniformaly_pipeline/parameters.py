@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.layouts import LAYOUTS
+from uniformaly_pipeline.preprocessing import height_width
 from uniformaly_pipeline.suggestions import did_you_mean
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -19,6 +20,13 @@ Pixels = PositiveInt | tuple[PositiveInt, PositiveInt]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+def _exceeds(inner: Pixels | None, outer: Pixels | None) -> bool:
+    """Whether one size is larger than another in height or width; ``None`` fits anywhere."""
+    if inner is None or outer is None:
+        return False
+    return any(a > b for a, b in zip(height_width(inner), height_width(outer), strict=True))
 
 
 class PreprocessingParameters(_Section):
@@ -33,8 +41,14 @@ class PreprocessingParameters(_Section):
     def _fixes_a_size(self) -> PreprocessingParameters:
         if self.resize is None and self.crop is None and self.pad is None:
             raise ValueError("set one of resize, crop and pad")
-        if isinstance(self.resize, int) and isinstance(self.crop, int) and self.crop > self.resize:
+        crop = self.crop
+        if isinstance(self.resize, int) and isinstance(crop, tuple):
+            crop = min(crop)  # resize is the shorter side: the other one may hold a longer crop
+        if _exceeds(crop, self.resize):
             raise ValueError(f"crop {self.crop} is larger than resize {self.resize}")
+        name, inner = ("resize", self.resize) if self.crop is None else ("crop", self.crop)
+        if _exceeds(inner, self.pad):
+            raise ValueError(f"pad {self.pad} is smaller than {name} {inner}")
         return self
 
 
@@ -198,8 +212,9 @@ def _describe(fault: Any) -> str:
     location = tuple(str(part) for part in fault["loc"])
     key = ".".join(_without_types(location))
     if fault["type"] == "extra_forbidden":
-        siblings = [".".join((*location[:-1], name)) for name in _fields_at(location[:-1])]
-        return f"unknown key '{key}'{did_you_mean(key, siblings)}"
+        prefix = "".join(f"{part}." for part in location[:-1])
+        siblings = _fields_at(location[:-1])
+        return f"unknown key '{key}'{did_you_mean(location[-1], siblings, prefix)}"
     if fault["type"] == "missing":
         return f"'{key}' is missing"
     message = fault["msg"].removeprefix("Value error, ")

@@ -1,0 +1,230 @@
+"""Small seeded data that many tests share; nothing here needs a network or a GPU."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from uniformaly_pipeline.backbone import UNTRAINED, Backbone
+from uniformaly_pipeline.feature_store import (
+    FeatureStore,
+    FeatureStream,
+    StoreHeader,
+    update_store,
+)
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.layouts import folder as folder_layout
+from uniformaly_pipeline.manifest import build_manifest, select_class
+from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.preprocessing import Preprocessing
+
+PARITY = Path(__file__).parent / "parity"
+TINY_KWARGS = {"embed_dim": 48, "num_heads": 3}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline() -> Iterator[None]:
+    """No test may depend on the Hugging Face hub."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone() -> Backbone:
+    """A ViT of 12 blocks that is quick on a CPU, with seeded random weights."""
+    return Backbone("vit_tiny_patch16_224", UNTRAINED, model_kwargs=TINY_KWARGS)
+
+
+def pytest_runtest_setup() -> None:
+    """Small models run faster on one core than on several that others use as well."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+# --- images on disk -------------------------------------------------------------------------------
+
+
+def draw_image(rng: np.random.Generator, size: tuple[int, int], dark_spot: bool) -> Image.Image:
+    """A bright noisy square on dark ground, [width, height]; a defective one has a dark spot."""
+    width, height = size
+    pixels = rng.integers(0, 40, (height, width, 3), dtype=np.uint8)
+    top, left = height // 5, width // 5
+    inner = pixels[top : height - top, left : width - left]
+    inner += rng.integers(150, 200, inner.shape, dtype=np.uint8)
+    if dark_spot:
+        pixels[spot_box(size)] = (90, 20, 20)
+    return Image.fromarray(pixels)
+
+
+def spot_box(size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of a defect in an image of (width, height) pixels."""
+    width, height = size
+    return slice(height // 3, height // 2), slice(width // 3, width // 2)
+
+
+def draw_mask(size: tuple[int, int]) -> Image.Image:
+    """The ground truth of a defective image."""
+    pixels = np.zeros(size[::-1], np.uint8)
+    pixels[spot_box(size)] = 255
+    return Image.fromarray(pixels)
+
+
+def draw_dataset(
+    root: Path,
+    categories: Sequence[str] = ("bottle",),
+    *,
+    train: int = 2,
+    good: int = 2,
+    dent: int = 1,
+    masks: bool = True,
+    size: tuple[int, int] = (48, 40),
+    seed: int = 0,
+) -> ImageFolder:
+    """Draw a data set in MVTec layout: train/good, test/good, test/dent and ground_truth/dent."""
+    rng = np.random.default_rng(seed)
+    for category in categories:
+        for folder, count in {"train/good": train, "test/good": good, "test/dent": dent}.items():
+            (root / category / folder).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                image = draw_image(rng, size, dark_spot=folder == "test/dent")
+                image.save(root / category / folder / f"{i:03d}.png")
+        if masks:
+            (root / category / "ground_truth/dent").mkdir(parents=True, exist_ok=True)
+            for i in range(dent):
+                draw_mask(size).save(root / category / f"ground_truth/dent/{i:03d}_mask.png")
+    return ImageFolder(str(root))
+
+
+@pytest.fixture(scope="session")
+def make_dataset() -> Callable[..., ImageFolder]:
+    """:func:`draw_dataset`."""
+    return draw_dataset
+
+
+# --- features without a model ---------------------------------------------------------------------
+
+
+@dataclass
+class FakeEncoder:
+    """Stands in for the encoder: an image's features follow from its name alone.
+
+    Attributes:
+        encoded: Names of all images encoded so far.
+        fail_at: Name of the image at which it breaks off, as an interrupted run does.
+    """
+
+    grid: tuple[int, int] = (4, 5)
+    dim: int = 8
+    batch_size: int = 2
+    scale: float = 1.0
+    fail_at: str | None = None
+    encoded: list[str] = field(default_factory=list)
+
+    def features(self, image: str) -> np.ndarray:
+        """float32 [N, D]."""
+        rng = np.random.default_rng(list(image.encode()))
+        shape = (self.grid[0] * self.grid[1], self.dim)
+        return (self.scale * rng.standard_normal(shape)).astype(np.float32)
+
+    def attention(self, image: str) -> np.ndarray:
+        """float32 [grid height, grid width]: high on the left, falling to the right."""
+        rng = np.random.default_rng([1, *image.encode()])
+        falloff = np.exp(-2.0 * np.arange(self.grid[1]))
+        return (rng.uniform(0.5, 1.0, self.grid) * falloff).astype(np.float32)
+
+    def __call__(self, images: list[str]) -> Iterator[Any]:
+        """Encode in order, in batches."""
+        import torch
+
+        from uniformaly_pipeline.encoder import Encoded
+
+        for first in range(0, len(images), self.batch_size):
+            batch = images[first : first + self.batch_size]
+            if self.fail_at in batch:
+                raise KeyboardInterrupt
+            self.encoded += batch
+            yield Encoded(
+                torch.from_numpy(np.stack([self.features(image) for image in batch])),
+                torch.from_numpy(np.stack([self.attention(image) for image in batch])),
+            )
+
+    def stream(
+        self,
+        images: Sequence[str],
+        masking: BackPatchMasking | None = None,
+        dtype: Any = "float32",
+        **header: Any,
+    ) -> FeatureStream:
+        """A stream of images whose content hash is ``#`` and their name."""
+        made = {
+            "backbone": {"model": "fake"},
+            "weights_sha256": "0" * 64,
+            "preprocessing": {"crop": 64},
+            "precision": "float32",
+            "masking": vars(masking) if masking is not None else None,
+        }
+        entries = StoreHeader(grid=self.grid, dim=self.dim, dtype=dtype, **{**made, **header})
+        hashes = {f"#{image}": image for image in images}
+        return FeatureStream(entries, hashes, self, self.batch_size)
+
+    def store(self, path: Path, images: Sequence[str], **stream: Any) -> FeatureStore:
+        """A store of these images."""
+        update_store(path, self.stream(images, **stream))
+        return FeatureStore(path)
+
+
+@pytest.fixture
+def fake_encoder() -> FakeEncoder:
+    """An encoder without a model."""
+    return FakeEncoder()
+
+
+# --- the authors' outputs -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parity:
+    """A small data set, weights and what the authors' code made of them."""
+
+    images: ImageFolder
+    backbone: Backbone
+    preprocessing: Preprocessing
+    manifest: pd.DataFrame
+    expected: dict[str, np.ndarray]
+
+    def hashes(self, category: str, split: str) -> list[str]:
+        """Content hashes of a category's images in the authors' order."""
+        rows = select_class(self.manifest, category)
+        return list(rows.loc[rows["split"] == split, "content_hash"])
+
+
+@pytest.fixture(scope="session")
+def parity() -> Parity:
+    """The parity data of METHOD.md."""
+    meta = json.loads((PARITY / "meta.json").read_text(encoding="utf-8"))
+    images = ImageFolder(str(PARITY / "images"))
+    with np.load(PARITY / "expected.npz") as arrays:
+        expected = dict(arrays)
+    return Parity(
+        images=images,
+        backbone=Backbone(
+            meta["model"],
+            str(PARITY / "backbone.safetensors"),
+            model_kwargs=meta["model_kwargs"],
+            layers=tuple(meta["layers"]),
+            attention_layer=meta["attention_layer"],
+        ),
+        preprocessing=Preprocessing(resize=meta["resize"], crop=meta["crop"]),
+        manifest=build_manifest(images, folder_layout.read(images, folder_layout.classes(images))),
+        expected=expected,
+    )

@@ -1,0 +1,60 @@
+"""The feature store in the catalog."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kedro.io import DatasetError
+
+from uniformaly_pipeline.datasets.feature_store import FeatureStoreDataset
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.logs import find_input_error
+
+
+def test_saving_encodes_what_is_missing_and_loading_opens_the_store(
+    fake_encoder: Any, tmp_path: Path
+) -> None:
+    dataset = FeatureStoreDataset(filepath=str(tmp_path / "features"))
+    assert not dataset.exists()
+    dataset.save(fake_encoder.stream(["a", "b"]))
+    dataset.save(fake_encoder.stream(["b", "c"]))
+    assert dataset.exists()
+    assert fake_encoder.encoded == ["a", "b", "c"]
+    store = dataset.load()
+    assert store.attention(["#c", "#a"]).shape == (2, 4, 5)
+
+
+def test_preview_says_how_the_features_were_made(fake_encoder: Any, tmp_path: Path) -> None:
+    dataset = FeatureStoreDataset(filepath=str(tmp_path))
+    dataset.save(fake_encoder.stream(["a"], weights_sha256="abc"))
+    assert json.loads(str(dataset.preview()))["weights_sha256"] == "abc"
+
+
+def test_a_remote_folder_is_refused() -> None:
+    with pytest.raises(InputError, match="s3://bucket/features must be a local folder"):
+        FeatureStoreDataset(filepath="s3://bucket/features")
+
+
+def test_a_missing_store_is_an_input_error(tmp_path: Path) -> None:
+    dataset = FeatureStoreDataset(filepath=str(tmp_path / "x"))
+    with pytest.raises(DatasetError) as error:
+        dataset.load()
+    assert "holds no features: run the pipeline from the start" in str(error.value)
+    assert find_input_error(error.value) is not None
+
+
+def test_a_refusal_while_saving_reaches_the_user_as_one_line(
+    fake_encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(DatasetError) as error:
+        FeatureStoreDataset(filepath=str(tmp_path)).save(fake_encoder.stream(["a"]))
+    cause = find_input_error(error.value)
+    assert cause is not None
+    assert str(cause).startswith("the feature store needs up to")
+    assert "\n" not in str(cause)

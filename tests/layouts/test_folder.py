@@ -1,0 +1,132 @@
+"""The MVTec layout, and how a broken one is reported."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.layouts import choose_classes, find_classes
+from uniformaly_pipeline.layouts.folder import classes, read
+
+Draw = Callable[..., ImageFolder]
+
+
+def refusal(folder: ImageFolder, names: list[str]) -> str:
+    """The one line with which a layout is refused."""
+    with pytest.raises(InputError) as error:
+        read(folder, names)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_reads_train_test_and_masks(make_dataset: Draw, tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, ["nut", "bolt"], train=2, good=1, dent=1)
+    records = read(folder, ["nut"])
+    assert [(r.image, r.class_name, r.split, r.defect, r.label, r.mask) for r in records] == [
+        ("nut/train/good/000.png", "nut", "train", "good", 0, None),
+        ("nut/train/good/001.png", "nut", "train", "good", 0, None),
+        ("nut/test/dent/000.png", "nut", "test", "dent", 1, "nut/ground_truth/dent/000_mask.png"),
+        ("nut/test/good/000.png", "nut", "test", "good", 0, None),
+    ]
+    assert {record.class_name for record in read(folder, ["nut", "bolt"])} == {"nut", "bolt"}
+
+
+def test_mask_may_have_the_images_own_name_and_another_suffix(
+    make_dataset: Draw, tmp_path: Path
+) -> None:
+    folder = make_dataset(tmp_path, ["nut"], dent=2)
+    masks = tmp_path / "nut/ground_truth/dent"
+    (masks / "000_mask.png").rename(masks / "000.bmp")
+    found = {record.image: record.mask for record in read(folder, ["nut"]) if record.label}
+    assert found == {
+        "nut/test/dent/000.png": "nut/ground_truth/dent/000.bmp",
+        "nut/test/dent/001.png": "nut/ground_truth/dent/001_mask.png",
+    }
+
+
+def test_masks_are_optional(make_dataset: Draw, tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, ["nut"], masks=False, dent=2)
+    defective = [record for record in read(folder, ["nut"]) if record.label]
+    assert [record.mask for record in defective] == [None, None]
+
+
+def test_test_images_may_all_be_normal_or_all_be_defective(
+    make_dataset: Draw, tmp_path: Path
+) -> None:
+    folder = make_dataset(tmp_path, ["nut", "bolt"])
+    shutil.rmtree(tmp_path / "nut/test/dent")
+    shutil.rmtree(tmp_path / "bolt/test/good")
+    labels = {(r.class_name, r.label) for r in read(folder, ["nut", "bolt"]) if r.split == "test"}
+    assert labels == {("nut", 0), ("bolt", 1)}
+
+
+def test_all_problems_are_named_at_once(make_dataset: Draw, tmp_path: Path) -> None:
+    names = ["bolt", "empty", "nut", "screw", "washer"]
+    folder = make_dataset(tmp_path, ["bolt", "nut", "screw", "washer"], dent=3)
+    (tmp_path / "empty").mkdir()
+    shutil.rmtree(tmp_path / "bolt/train")
+    shutil.rmtree(tmp_path / "nut/test")
+    for missing in ("000", "002"):
+        (tmp_path / f"screw/ground_truth/dent/{missing}_mask.png").unlink()
+    message = refusal(folder, names)
+    assert message.startswith(f"{tmp_path}: 5 problems: ")
+    assert "category 'bolt' has no images in bolt/train/good" in message
+    assert "category 'empty' is empty: put images into empty/train/good" in message
+    assert "category 'nut' has no images in nut/test/" in message
+    assert "screw/test/dent/000.png has no mask in screw/ground_truth/dent, others" in message
+    assert "screw/test/dent/002.png has no mask" in message
+    assert "washer" not in message
+    assert "001.png" not in message
+
+
+def test_a_train_folder_without_good_is_no_train_folder(make_dataset: Draw, tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, ["nut"])
+    (tmp_path / "nut/train/good").rename(tmp_path / "nut/train/fine")
+    assert "category 'nut' has no images in nut/train/good" in refusal(folder, ["nut"])
+
+
+def test_categories_are_folders_with_train_or_test(make_dataset: Draw, tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, ["nut", "bolt"])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "licences/texts").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "readme.txt").write_text("no category")
+    assert classes(folder) == ["bolt", "empty", "nut"]
+    assert find_classes("folder", folder) == ["bolt", "empty", "nut"]
+
+
+def test_a_missing_root_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "nowhere"
+    with pytest.raises(InputError, match=f"root {root} does not exist: set datasets"):
+        find_classes("folder", ImageFolder(str(root)))
+
+
+def test_a_root_without_categories_is_named(tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").write_text("no category")
+    with pytest.raises(InputError, match=f"{tmp_path} holds no category: expected folders like"):
+        find_classes("folder", ImageFolder(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [
+        ("all", ["a", "b", "c", "d+e"]),
+        ("b", ["b"]),
+        ("c+a", ["a", "c"]),
+        ("d+e", ["d+e"]),
+        (["c", "b"], ["b", "c"]),
+    ],
+)
+def test_choosing_categories(wanted: str | list[str], chosen: list[str]) -> None:
+    assert choose_classes(["a", "b", "c", "d+e"], wanted) == chosen
+
+
+def test_an_unknown_category_is_answered_with_the_closest() -> None:
+    with pytest.raises(InputError, match="no category 'botle'; did you mean 'bottle'"):
+        choose_classes(["bottle", "cable"], ["cable", "botle"])

@@ -1,0 +1,259 @@
+"""The one-pass encoder, against a forward pass that keeps every attention matrix."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from uniformaly_pipeline.backbone import Backbone, load_backbone
+from uniformaly_pipeline.encoder import (
+    Encoded,
+    Encoder,
+    choose_device,
+    choose_num_workers,
+    choose_precision,
+    encode_images,
+)
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.preprocessing import Preprocessing
+
+SMALL = {"embed_dim": 24, "depth": 4, "num_heads": 2}
+MODELS = [
+    pytest.param("vit_tiny_patch16_224", {}, 16, id="vit"),
+    pytest.param("vit_small_patch14_reg4_dinov2", {}, 14, id="registers"),
+    pytest.param("deit_tiny_distilled_patch16_224", {}, 16, id="two class tokens"),
+    pytest.param("vit_tiny_patch16_224", {"qk_norm": True}, 16, id="normalised queries"),
+    pytest.param("vit_small_patch16_dinov3", {}, 16, id="rotary with registers"),
+    pytest.param("eva02_tiny_patch14_224", {}, 14, id="rotary"),
+    pytest.param("beit_base_patch16_224", {}, 16, id="relative position bias"),
+]
+
+
+def make_model(backbone: Backbone, size: tuple[int, int]) -> nn.Module:
+    """A model whose random weights give attention of many different values."""
+    model = load_backbone(backbone, size)
+    generator = torch.Generator().manual_seed(7)
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        is_matrix = parameter.ndim > 1
+        parameter.copy_(0.25 * noise if is_matrix else 1 + 0.1 * noise)
+    return model
+
+
+def make_small(name: str, kwargs: dict[str, Any], size: tuple[int, int]) -> nn.Module:
+    backbone = Backbone(
+        name, "untrained", model_kwargs={**SMALL, **kwargs}, layers=(0,), attention_layer=0
+    )
+    return make_model(backbone, size)
+
+
+def images_of(size: tuple[int, int], count: int = 2) -> torch.Tensor:
+    return torch.randn((count, 3, *size), generator=torch.Generator().manual_seed(1))
+
+
+@torch.inference_mode()
+def encode_naively(
+    model: nn.Module, layers: tuple[int, ...], attention_layer: int, images: torch.Tensor
+) -> Encoded:
+    """All blocks, all attention matrices, then what METHOD asks for."""
+    model = copy.deepcopy(model)
+    outputs: dict[int, torch.Tensor] = {}
+    matrices: dict[int, torch.Tensor] = {}
+    for number, block in enumerate(model.blocks):  # type: ignore[arg-type]
+        block.attn.fused_attn = False
+        block.register_forward_hook(lambda *call, n=number: outputs.update({n: call[2]}))
+        # Without the fused kernel, the softmax goes through this dropout.
+        block.attn.attn_drop.register_forward_hook(
+            lambda *call, n=number: matrices.update({n: call[2]})
+        )
+    model.forward_features(images)  # type: ignore[operator]
+    prefix = model.num_prefix_tokens
+    height, width = model.patch_embed.grid_size  # type: ignore[union-attr,misc]
+    features = torch.stack([outputs[layer][:, prefix:] for layer in layers]).mean(dim=0)
+    attention = matrices[attention_layer].mean(dim=1)[:, 0, prefix:]
+    return Encoded(features, attention.reshape(-1, height, width))
+
+
+def assert_equal(actual: Encoded, expected: Encoded) -> None:
+    scale = float(expected.features.abs().max())
+    torch.testing.assert_close(actual.features, expected.features, rtol=0, atol=1e-5 * scale)
+    torch.testing.assert_close(actual.attention, expected.attention, rtol=1e-4, atol=1e-7)
+
+
+def test_default_reads_blocks_2_to_9_and_the_attention_of_block_9(tiny_backbone: Backbone) -> None:
+    model = make_model(tiny_backbone, (64, 64))
+    encoder = Encoder(model, tiny_backbone.layers, tiny_backbone.attention_layer, "cpu")
+    encoded = encoder(images_of((64, 64)))
+    assert encoded.features.shape == (2, 16, 48)
+    assert encoded.attention.shape == (2, 4, 4)
+    expected = encode_naively(model, tuple(range(2, 10)), 9, images_of((64, 64)))
+    assert_equal(encoded, expected)
+    # The comparison means something: other blocks and other tokens give other numbers.
+    other = encode_naively(model, tuple(range(2, 9)), 8, images_of((64, 64)))
+    assert (other.features - expected.features).abs().max() > 0.01
+    assert (other.attention - expected.attention).abs().max() > 0.001
+    assert float(expected.attention.std() / expected.attention.mean()) > 0.1
+
+
+@pytest.mark.parametrize(("name", "kwargs", "patch"), MODELS)
+@pytest.mark.parametrize("grid", [(4, 4), (3, 5)])
+def test_any_vit_and_any_grid(
+    name: str, kwargs: dict[str, Any], patch: int, grid: tuple[int, int]
+) -> None:
+    size = (grid[0] * patch, grid[1] * patch)
+    model = make_small(name, kwargs, size)
+    encoder = Encoder(model, (1, 2), 2, "cpu")
+    encoded = encoder(images_of(size))
+    assert encoder.grid(size) == grid
+    assert encoder.dim == 24
+    assert encoded.features.shape == (2, grid[0] * grid[1], 24)
+    assert_equal(encoded, encode_naively(model, (1, 2), 2, images_of(size)))
+    assert float(encoded.attention.std() / encoded.attention.mean()) > 0.1
+
+
+def test_attention_is_a_softmax_without_the_prefix_tokens() -> None:
+    model = make_small("vit_small_patch14_reg4_dinov2", {}, (56, 56))
+    attention = Encoder(model, (1,), 1, "cpu")(images_of((56, 56))).attention
+    assert bool((attention > 0).all())
+    assert bool((attention.sum(dim=(1, 2)) < 1).all())
+
+
+@pytest.mark.parametrize(
+    ("layers", "attention_layer"), [((0, 1, 2), 2), ((0, 1), 3), ((2,), 0), ((2, 0, 2), 1)]
+)
+def test_only_the_blocks_up_to_the_last_needed_are_computed_once(
+    layers: tuple[int, ...], attention_layer: int
+) -> None:
+    size = (32, 48)
+    model = make_small("vit_tiny_patch16_224", {}, size)
+    encoder = Encoder(model, layers, attention_layer, "cpu")
+    calls: list[int] = []
+    handles = [
+        block.register_forward_hook(lambda *_, n=number: calls.append(n))
+        for number, block in enumerate(model.blocks)  # type: ignore[arg-type]
+    ]
+    encoded = encoder(images_of(size))
+    for handle in handles:
+        handle.remove()
+    assert calls == list(range(max(*layers, attention_layer) + 1))
+    assert_equal(
+        encoded,
+        encode_naively(model, tuple(sorted(set(layers))), attention_layer, images_of(size)),
+    )
+
+
+class _Shapes(TorchDispatchMode):
+    """Writes down the shape of every tensor that an operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: set[tuple[int, ...]] = set()
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.made.add(tuple(tensor.shape))
+        return result
+
+
+def largest_square(shapes: set[tuple[int, ...]], tokens: int) -> bool:
+    """Whether some tensor holds a value for each pair of tokens."""
+    return any(shape[-2:] == (tokens, tokens) for shape in shapes)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_dinov3"])
+def test_no_attention_matrix_is_ever_made(name: str) -> None:
+    size = (64, 112)
+    model = make_small(name, {}, size)
+    tokens = 4 * 7 + int(model.num_prefix_tokens)  # type: ignore[arg-type]
+    with _Shapes() as naive:
+        encode_naively(model, (1, 2), 2, images_of(size))
+    assert largest_square(naive.made, tokens)
+    encoder = Encoder(model, (1, 2), 2, "cpu")
+    with _Shapes() as shapes:
+        encoder(images_of(size))
+    assert not largest_square(shapes.made, tokens)
+    assert (2, 2, 1, tokens) in shapes.made  # the class token's row, for each head
+
+
+def test_a_batch_that_fails_leaves_nothing_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (32, 32)
+    model = make_small("vit_tiny_patch16_224", {}, size)
+    encoder = Encoder(model, (1,), 1, "cpu")
+    before = encoder(images_of(size))
+
+    def fail(_: torch.Tensor) -> None:
+        raise RuntimeError("out of memory")
+
+    projection = model.blocks[1].attn.proj  # type: ignore[index,union-attr]
+    with monkeypatch.context() as patch:
+        patch.setattr(projection, "forward", fail)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            encoder(images_of(size))
+    assert torch.overrides._len_torch_function_stack() == 0  # type: ignore[attr-defined]
+    assert_equal(encoder(images_of(size)), before)
+
+
+@pytest.mark.parametrize(("precision", "rtol"), [("bfloat16", 0.05), ("float16", 0.01)])
+def test_half_precision_computes_less_exactly_and_returns_float32(
+    precision: Any, rtol: float, tiny_backbone: Backbone
+) -> None:
+    model = make_model(tiny_backbone, (64, 64))
+    exact = Encoder(model, range(2, 10), 9, "cpu", "float32")(images_of((64, 64)))
+    half = Encoder(model, range(2, 10), 9, "cpu", precision)(images_of((64, 64)))
+    assert half.features.dtype == half.attention.dtype == torch.float32
+    error = (half.features - exact.features).abs().max() / exact.features.abs().max()
+    assert 0 < float(error) < rtol
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_images_are_encoded_in_order_in_batches(
+    batch_size: int,
+    num_workers: int,
+    make_dataset: Callable[..., ImageFolder],
+    tiny_backbone: Backbone,
+    tmp_path: Path,
+) -> None:
+    folder = make_dataset(tmp_path, ["nut"], train=7)
+    paths = folder.files("nut/train/good")[::-1]
+    preprocessing = Preprocessing(resize=32, crop=32)
+    encoder = Encoder(load_backbone(tiny_backbone, (32, 32)), range(2, 10), 9, "cpu")
+    batches = list(encode_images(encoder, folder, paths, preprocessing, batch_size, num_workers))
+    sizes = [len(batch.features) for batch in batches]
+    assert sizes == {1: [1] * 7, 3: [3, 3, 1], 8: [7]}[batch_size]
+    tensors = [preprocessing.image_tensor(folder.read_image(path)) for path in paths]
+    expected = encoder(torch.stack(tensors))
+    features = torch.cat([batch.features for batch in batches])
+    torch.testing.assert_close(features, expected.features, rtol=1e-4, atol=1e-5)
+
+
+def test_device_and_precision_are_chosen_by_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == "cuda"
+    assert choose_device("cpu") == "cpu"
+    assert choose_precision("auto", "cpu") == torch.float32
+    assert choose_precision("auto", "cuda:1") == torch.float16
+    assert choose_precision("bfloat16", "cuda") == torch.bfloat16
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (6, 5), (64, 8), (None, 1)])
+def test_decoding_leaves_a_core_to_the_model(
+    cores: int | None, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert choose_num_workers("auto") == workers
+    assert choose_num_workers(3) == 3

@@ -1,0 +1,129 @@
+"""A category's figures of merit and their summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from uniformaly_pipeline.evaluation import (
+    NO_PIXEL_FIGURES,
+    anomaly_maps,
+    ground_truth,
+    has_masks,
+    image_figures,
+    pixel_figures,
+    summarise,
+)
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.matching import anomaly_map
+from uniformaly_pipeline.metrics import aupro
+from uniformaly_pipeline.preprocessing import Preprocessing
+
+
+def test_image_figures_and_the_threshold_between_normal_and_anomalous() -> None:
+    scores = pd.DataFrame({"label": [0, 1, 0, 1], "score": [310.0, 900.0, 305.0, 420.0]})
+    figures = image_figures(scores)
+    assert figures == {
+        "image_auroc": 1.0,
+        "image_ap": 1.0,
+        "image_f1_max": 1.0,
+        "threshold": 420.0,
+    }
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_images_of_one_kind_only_have_no_figures(label: int) -> None:
+    figures = image_figures(pd.DataFrame({"label": [label] * 3, "score": [1.0, 2.0, 3.0]}))
+    assert set(figures.values()) == {None}
+
+
+def test_pixel_figures_are_over_all_pixels_of_all_images() -> None:
+    rng = np.random.default_rng(0)
+    masks = [rng.random((6, 7)) > 0.8, np.zeros((6, 7), bool), rng.random((6, 7)) > 0.5]
+    maps = [100 + rng.random((6, 7)).astype(np.float32) + mask for mask in masks]
+    maps[1] += 0.5
+    figures = pixel_figures(masks, maps, aupro_limit=0.5)
+    assert figures["pixel_auroc"] == pytest.approx(
+        roc_auc_score(np.stack(masks).ravel(), np.stack(maps).ravel())
+    )
+    assert figures["aupro"] == pytest.approx(aupro(masks, maps, 0.5))
+    assert figures.keys() == NO_PIXEL_FIGURES.keys()
+
+
+def test_pixels_without_an_anomaly_have_no_figures() -> None:
+    masks = [np.zeros((3, 3), bool)] * 2
+    assert pixel_figures(masks, [np.ones((3, 3))] * 2) == NO_PIXEL_FIGURES
+
+
+def test_ground_truth_follows_the_crop_and_counts_full_pixels_only(tmp_path: Path) -> None:
+    # Enlarged twofold, the mask's edge gets values in between.
+    pixels = np.zeros((40, 40), np.uint8)
+    pixels[16:24, 16:24] = 255
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    folder = ImageFolder(str(tmp_path))
+    preprocessing = Preprocessing(resize=80, crop=64)
+    strict = ground_truth(folder, "mask.png", preprocessing, 1.0)
+    geometric = ground_truth(folder, "mask.png", preprocessing, 0.5)
+    outline = np.zeros((64, 64), bool)
+    outline[24:40, 24:40] = True
+    assert (geometric == outline).all()
+    assert strict.sum() < geometric.sum()
+    assert (geometric | ~strict).all()
+    assert strict[26:38, 26:38].all()
+
+
+def test_an_image_without_mask_has_no_anomalous_pixel() -> None:
+    truth = ground_truth(ImageFolder("nowhere"), None, Preprocessing(resize=None, crop=(8, 12)))
+    assert truth.shape == (8, 12)
+    assert truth.dtype == bool
+    assert not truth.any()
+
+
+@pytest.mark.parametrize(
+    ("labels", "masks", "expected"),
+    [
+        ([0, 1, 1], [None, "a", "b"], True),
+        ([0, 1, 1], [None, "a", None], False),
+        ([0, 1], [None, None], False),
+        ([0, 0], [None, None], False),
+    ],
+)
+def test_pixels_are_evaluated_where_every_anomaly_has_a_mask(
+    labels: list[int], masks: list[str | None], expected: bool
+) -> None:
+    table = pd.DataFrame({"label": labels, "mask": pd.Series(masks, dtype="string")})
+    assert has_masks(table) is expected
+
+
+def test_anomaly_maps_are_those_of_each_image_in_the_size_of_the_input() -> None:
+    grids = np.random.default_rng(0).random((3, 2, 4)).astype(np.float32)
+    maps = anomaly_maps(grids, Preprocessing(resize=None, crop=(32, 64)))
+    assert len(maps) == 3
+    for grid, pixels in zip(grids, maps, strict=True):
+        assert (pixels == anomaly_map(grid.ravel(), (2, 4), (32, 64))).all()
+
+
+def test_summary_is_mean_and_deviation_over_the_categories_that_have_a_figure() -> None:
+    categories = {
+        "a": {"image_auroc": 0.8, "pixel_auroc": 0.5, "threshold": 3.0, "bank_size": 10},
+        "b": {"image_auroc": 1.0, "pixel_auroc": None, "threshold": 900.0, "bank_size": 30},
+        "c": {"image_auroc": None, "pixel_auroc": None, "threshold": None, "bank_size": 20},
+    }
+    summary = summarise(categories)
+    assert summary["mean"] == pytest.approx(
+        {"image_auroc": 0.9, "pixel_auroc": 0.5, "bank_size": 20}
+    )
+    assert summary["std"] == pytest.approx(
+        {"image_auroc": 0.1, "pixel_auroc": 0.0, "bank_size": (200 / 3) ** 0.5}
+    )
+    assert summary["categories"] == categories
+
+
+def test_summary_of_figures_that_no_category_has() -> None:
+    summary = summarise({"a": {"aupro": None}, "b": {"aupro": None}})
+    assert summary["mean"] == summary["std"] == {"aupro": None}

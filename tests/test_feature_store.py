@@ -1,0 +1,362 @@
+"""The feature store: every image encoded once, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from uniformaly_pipeline import feature_store
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.feature_store import FeatureStore, PatchFeatures, update_store
+from uniformaly_pipeline.masking import BackPatchMasking, smooth_attention
+
+NAMES = ["a", "b", "c", "d", "e"]
+HASHES = [f"#{name}" for name in NAMES]
+MASKING = BackPatchMasking(kernel_size=1, threshold=0.2)
+OFF = BackPatchMasking(mode="off")
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard per batch."""
+    monkeypatch.setattr(feature_store, "SHARD_BYTES", 1)
+
+
+def expected_features(encoder: Any, names: list[str], masking: BackPatchMasking) -> PatchFeatures:
+    """What a store must give back, image by image and patch by patch."""
+    features, images, patches = [], [], []
+    for number, name in enumerate(names):
+        attention = torch.from_numpy(encoder.attention(name))[None]
+        kept = masking.foreground(attention)[0].numpy()
+        weights = masking.weights(attention)[0].numpy()
+        features.append((encoder.features(name) * weights[:, None])[kept])
+        images += [number] * int(kept.sum())
+        patches += np.flatnonzero(kept).tolist()
+    rows = np.concatenate(features)
+    return PatchFeatures(rows, np.array(images), np.array(patches), len(names), encoder.grid)
+
+
+def assert_same(actual: PatchFeatures, expected: PatchFeatures, rtol: float = 0) -> None:
+    np.testing.assert_array_equal(actual.image, expected.image)
+    np.testing.assert_array_equal(actual.patch, expected.patch)
+    np.testing.assert_allclose(actual.features, expected.features, rtol=rtol)
+    assert actual.features.dtype == np.float32
+    assert (actual.num_images, actual.grid) == (expected.num_images, expected.grid)
+
+
+def shards_of(path: Path) -> list[str]:
+    return sorted(file.name for file in (path / "shards").iterdir())
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [None, MASKING])
+def test_patches_come_back_in_the_order_asked_for(
+    kept: BackPatchMasking | None, fake_encoder: Any, tmp_path: Path, small_shards: None
+) -> None:
+    store = fake_encoder.store(tmp_path, NAMES, masking=kept)
+    assert len(shards_of(tmp_path)) == 3
+    for names in (NAMES, ["d", "a", "e"], ["c"], ["b", "b"]):
+        patches = store.load([f"#{name}" for name in names], MASKING)
+        expected = expected_features(fake_encoder, names, MASKING)
+        assert 0 < len(expected.features) < len(names) * 20
+        assert_same(patches, expected)
+
+
+def test_all_patches_serve_every_masking(fake_encoder: Any, tmp_path: Path) -> None:
+    store = fake_encoder.store(tmp_path, NAMES)
+    counts = []
+    for masking in (OFF, BackPatchMasking("soft", 3), BackPatchMasking("binary", 3, 0.5), MASKING):
+        expected = expected_features(fake_encoder, NAMES, masking)
+        assert_same(store.load(HASHES, masking), expected, rtol=1e-6)
+        counts.append(len(expected.features))
+    assert counts[0] == counts[1] == 100
+    assert len(set(counts)) == 3
+
+
+def test_soft_masking_multiplies_features_by_the_smoothed_attention(
+    fake_encoder: Any, tmp_path: Path
+) -> None:
+    store = fake_encoder.store(tmp_path, ["a"])
+    smoothed = smooth_attention(torch.from_numpy(fake_encoder.attention("a"))[None], 7)
+    expected = fake_encoder.features("a") * smoothed.numpy().reshape(-1, 1)
+    soft = store.load(["#a"], BackPatchMasking("soft"))
+    np.testing.assert_allclose(soft.features, expected, rtol=1e-6)
+
+
+def test_a_store_of_the_foreground_refuses_another_masking(
+    fake_encoder: Any, tmp_path: Path
+) -> None:
+    store = fake_encoder.store(tmp_path, NAMES, masking=MASKING)
+    for other in (OFF, BackPatchMasking("soft", 1, 0.2), replace(MASKING, threshold=0.3)):
+        for read in (store.load, store.foreground):
+            with pytest.raises(InputError, match=r"only the foreground .* features\.keep to all"):
+                read(HASHES, other)
+
+
+def test_attention_and_foreground_are_those_of_each_image(
+    fake_encoder: Any, tmp_path: Path, small_shards: None
+) -> None:
+    store = fake_encoder.store(tmp_path, NAMES, masking=MASKING)
+    attention = store.attention(["#d", "#b"])
+    expected = np.stack([fake_encoder.attention(name) for name in "db"])
+    assert (attention == expected).all()
+    foreground = store.foreground(["#d", "#b"], MASKING)
+    assert foreground.dtype == bool
+    assert (foreground == MASKING.foreground(torch.from_numpy(expected)).numpy()).all()
+
+
+def test_half_precision_takes_half_the_space(fake_encoder: Any, tmp_path: Path) -> None:
+    half = fake_encoder.store(tmp_path / "half", NAMES, dtype="float16").load(HASHES, OFF)
+    full = fake_encoder.store(tmp_path / "full", NAMES).load(HASHES, OFF)
+    assert (half.features == full.features.astype(np.float16).astype(np.float32)).all()
+    assert (half.features != full.features).any()
+    sizes = [
+        (tmp_path / name / "shards/00000.safetensors").stat().st_size for name in ("half", "full")
+    ]
+    assert sizes[1] - sizes[0] == 100 * 8 * 2
+
+
+def test_no_images_give_no_patches(fake_encoder: Any, tmp_path: Path) -> None:
+    store = fake_encoder.store(tmp_path, NAMES)
+    assert store.load([], MASKING).features.shape == (0, 8)
+    assert store.attention([]).shape == (0, 4, 5)
+
+
+def test_an_image_without_foreground_has_no_patches(fake_encoder: Any, tmp_path: Path) -> None:
+    fake_encoder.attention = lambda name: np.full((4, 5), float(name == "b"), np.float32)
+    patches = fake_encoder.store(tmp_path, NAMES, masking=MASKING).load(HASHES, MASKING)
+    assert set(patches.image.tolist()) == {1}
+    assert len(patches.features) == 20
+
+
+def test_scatter_puts_values_back_and_leaves_the_background_0() -> None:
+    image, patch = np.array([0, 0, 2]), np.array([1, 3, 0])
+    patches = PatchFeatures(np.zeros((3, 1), np.float32), image, patch, 3, (2, 2))
+    values = np.array([5.0, 6.0, 7.0], np.float32)
+    assert patches.scatter(values).tolist() == [[0, 5, 0, 6], [0, 0, 0, 0], [7, 0, 0, 0]]
+
+
+def test_a_missing_store_and_missing_images_are_named(fake_encoder: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{tmp_path / 'x'} holds no features"):
+        FeatureStore(tmp_path / "x")
+    store = fake_encoder.store(tmp_path, NAMES)
+    with pytest.raises(InputError, match="lacks the features of 2 images"):
+        store.load(["#a", "#y", "#z"], MASKING)
+
+
+def test_time_of_encoding_is_that_of_the_images_asked_for(
+    fake_encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every look at the clock is a second later; a batch of two images takes one.
+    seconds = iter(range(1000))
+    monkeypatch.setattr(feature_store.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(feature_store, "track", lambda batches, *_: batches)
+    store = fake_encoder.store(tmp_path, NAMES)
+    assert store.encode_seconds(HASHES) == pytest.approx(3.0)
+    assert store.encode_seconds(["#a", "#b", "#c"]) == pytest.approx(1.5)
+    assert store.encode_seconds(["#e"]) == pytest.approx(1.0)
+
+
+# --- bringing up to date --------------------------------------------------------------------------
+
+
+def test_only_what_is_missing_is_encoded(fake_encoder: Any, tmp_path: Path) -> None:
+    fake_encoder.store(tmp_path, ["a", "b"])
+    fake_encoder.store(tmp_path, ["b", "c", "a", "d"])
+    store = fake_encoder.store(tmp_path, ["a"])
+    assert fake_encoder.encoded == ["a", "b", "c", "d"]
+    expected = expected_features(fake_encoder, ["d", "a", "b", "c"], MASKING)
+    assert_same(store.load(["#d", "#a", "#b", "#c"], MASKING), expected)
+
+
+def test_a_store_that_is_up_to_date_is_left_as_it_is(fake_encoder: Any, tmp_path: Path) -> None:
+    fake_encoder.store(tmp_path, NAMES)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    fake_encoder.store(tmp_path, NAMES)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"weights_sha256": "1" * 64}, "weights_sha256"),
+        ({"backbone": {"model": "other"}}, "backbone"),
+        ({"preprocessing": {"crop": 65}}, "preprocessing"),
+        ({"dtype": "float16"}, "dtype"),
+        ({"precision": "float16"}, "precision"),
+        ({"masking": MASKING}, "masking"),
+        ({"version": 99}, "version"),
+    ],
+)
+def test_features_made_in_another_way_are_made_again_and_the_log_says_why(
+    change: dict[str, Any],
+    named: str,
+    fake_encoder: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fake_encoder.store(tmp_path, NAMES)
+    with caplog.at_level(logging.WARNING):
+        store = fake_encoder.store(tmp_path, NAMES[:2], **change)
+    assert f"made with another {named}: encoding again" in caplog.text
+    assert fake_encoder.encoded == [*NAMES, "a", "b"]
+    assert sorted(store.index.index) == ["#a", "#b"]
+    assert shards_of(tmp_path) == ["00000.safetensors"]
+
+
+def test_the_same_header_logs_no_warning(
+    fake_encoder: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        fake_encoder.store(tmp_path, ["a"], masking=MASKING)
+        fake_encoder.store(tmp_path, NAMES, masking=MASKING)
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+    assert "4 images to encode, 1 stored already" in caplog.text
+
+
+def test_an_interrupted_run_keeps_what_it_stored(
+    fake_encoder: Any, tmp_path: Path, small_shards: None
+) -> None:
+    fake_encoder.fail_at = "e"
+    with pytest.raises(KeyboardInterrupt):
+        fake_encoder.store(tmp_path, NAMES)
+    assert sorted(FeatureStore(tmp_path).index.index) == HASHES[:4]
+    fake_encoder.fail_at = None
+    store = fake_encoder.store(tmp_path, NAMES)
+    assert fake_encoder.encoded == NAMES
+    assert_same(store.load(HASHES, MASKING), expected_features(fake_encoder, NAMES, MASKING))
+
+
+def test_a_shard_that_no_index_names_is_overwritten(
+    fake_encoder: Any, tmp_path: Path, small_shards: None
+) -> None:
+    # As if the run had ended between writing a shard and the index.
+    fake_encoder.store(tmp_path, ["a", "b"])
+    (tmp_path / "shards/00001.safetensors").write_bytes(b"half")
+    store = fake_encoder.store(tmp_path, NAMES)
+    assert_same(store.load(HASHES, MASKING), expected_features(fake_encoder, NAMES, MASKING))
+
+
+def test_half_written_files_are_removed(fake_encoder: Any, tmp_path: Path) -> None:
+    fake_encoder.store(tmp_path, ["a", "b"])
+    leftovers = [tmp_path / "shards/00001.safetensors.part", tmp_path / "index.parquet.part"]
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
+    store = fake_encoder.store(tmp_path, NAMES)
+    assert not any(leftover.exists() for leftover in leftovers)
+    assert_same(store.load(HASHES, MASKING), expected_features(fake_encoder, NAMES, MASKING))
+
+
+def test_no_file_is_seen_half_written(
+    fake_encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_encoder.store(tmp_path, ["a", "b"])
+
+    def break_off(tensors: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(feature_store, "save_file", break_off)
+    with pytest.raises(OSError, match="disk full"):
+        fake_encoder.store(tmp_path, NAMES)
+    assert shards_of(tmp_path)[0] == "00000.safetensors"
+    assert not any(name.endswith(".safetensors") for name in shards_of(tmp_path)[1:])
+    store = FeatureStore(tmp_path)
+    assert sorted(store.index.index) == ["#a", "#b"]
+
+
+def test_images_fill_shards_up_to_their_size(
+    fake_encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A batch of two takes 2 x 20 x (8 x 4 + 4 + 1) bytes.
+    monkeypatch.setattr(feature_store, "SHARD_BYTES", 2 * 20 * 37 + 1)
+    store = fake_encoder.store(tmp_path, NAMES)
+    assert store.index["shard"].tolist() == [0, 0, 0, 0, 1]
+    index = pd.read_parquet(tmp_path / "index.parquet")
+    assert {name: str(kind) for name, kind in index.dtypes.items()} == feature_store.INDEX_COLUMNS
+
+
+def test_header_is_readable_and_says_how_features_were_made(
+    fake_encoder: Any, tmp_path: Path
+) -> None:
+    store = fake_encoder.store(tmp_path, ["a"], masking=MASKING)
+    header = json.loads((tmp_path / "header.json").read_text(encoding="utf-8"))
+    assert header["masking"] == {"mode": "binary", "kernel_size": 1, "threshold": 0.2}
+    assert header["grid"] == [4, 5]
+    assert store.header.differences(header) == []
+    assert store.header.num_patches == 20
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_is_too_small_is_found_out_before_encoding(
+    fake_encoder: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3000))
+    with caplog.at_level(logging.INFO), pytest.raises(InputError) as error:
+        fake_encoder.store(tmp_path, NAMES)
+    assert "needs up to 0.00 GB but only 0.00 GB are free" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "Features need at most" in caplog.text
+    assert fake_encoder.encoded == []
+    assert shards_of(tmp_path) == []
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float16", 16), ("float32", 32)])
+def test_the_estimate_is_an_upper_limit_and_a_close_one(
+    dtype: str, size: int, fake_encoder: Any, tmp_path: Path
+) -> None:
+    store = fake_encoder.store(tmp_path, NAMES, dtype=dtype)
+    estimate = store.header.estimate_bytes(5)
+    assert estimate == 5 * 20 * (size + 5)
+    # The file's own header is all that is added.
+    assert estimate <= (tmp_path / "shards/00000.safetensors").stat().st_size < estimate + 1000
+
+
+def test_features_too_large_for_half_precision_are_refused(
+    fake_encoder: Any, tmp_path: Path
+) -> None:
+    fake_encoder.scale = 1e5
+    message = "features overflow float16: set features.dtype to float32"
+    with pytest.raises(InputError, match=message):
+        fake_encoder.store(tmp_path, NAMES, dtype="float16")
+    assert shards_of(tmp_path) == []
+    store = fake_encoder.store(tmp_path, NAMES, dtype="float32")
+    assert np.abs(store.load(HASHES, OFF).features).max() > 1e5
+
+
+@pytest.mark.parametrize("masking", [None, MASKING])
+def test_attention_that_is_not_finite_is_refused(
+    masking: BackPatchMasking | None, fake_encoder: Any, tmp_path: Path
+) -> None:
+    # Overflow within the model gives NaN; without this no patch would count and the image score 0.
+    fake_encoder.attention = lambda _: np.full((4, 5), np.nan, np.float32)
+    with pytest.raises(InputError, match="overflow"):
+        fake_encoder.store(tmp_path, NAMES, masking=masking)
+
+
+def test_a_stream_that_ends_early_is_not_taken_for_complete(
+    fake_encoder: Any, tmp_path: Path
+) -> None:
+    stream = fake_encoder.stream(NAMES)
+    update_store(tmp_path, replace(stream, encode=lambda images: fake_encoder(images[:2])))
+    store = fake_encoder.store(tmp_path, NAMES)
+    assert fake_encoder.encoded == NAMES
+    assert_same(store.load(HASHES, MASKING), expected_features(fake_encoder, NAMES, MASKING))

@@ -1,0 +1,152 @@
+"""The manifest: what is written down of each image, and how bad files are reported."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.manifest import (
+    COLUMNS,
+    MAX_LISTED,
+    ImageRecord,
+    build_manifest,
+    list_problems,
+    select_class,
+)
+
+
+def refusal(folder: ImageFolder, records: list[ImageRecord]) -> str:
+    """The one line with which records are refused."""
+    with pytest.raises(InputError) as error:
+        build_manifest(folder, records)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def save(root: Path, path: str, size: tuple[int, int] = (8, 6), mode: str = "RGB") -> Path:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size).save(root / path)
+    return root / path
+
+
+def test_a_row_per_image_in_order(make_dataset: Callable[..., ImageFolder], tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, ["nut"], size=(48, 40))
+    mask = "nut/ground_truth/dent/000_mask.png"
+    records = [
+        ImageRecord("nut/test/dent/000.png", "nut", "test", "dent", mask),
+        ImageRecord("nut/train/good/001.png", "nut", "train"),
+    ]
+    manifest = build_manifest(folder, records)
+    assert {name: str(kind) for name, kind in manifest.dtypes.items()} == COLUMNS
+    first, second = manifest.to_dict("records")
+    content = (tmp_path / "nut/test/dent/000.png").read_bytes()
+    assert first == {
+        "image": "nut/test/dent/000.png",
+        "class": "nut",
+        "split": "test",
+        "defect": "dent",
+        "label": 1,
+        "mask": mask,
+        "width": 48,
+        "height": 40,
+        "content_hash": hashlib.sha256(content).hexdigest(),
+    }
+    assert (second["defect"], second["label"]) == ("good", 0)
+    assert pd.isna(second["mask"])
+
+
+def test_equal_files_have_equal_hashes(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        save(tmp_path, name)
+    save(tmp_path, "c.png", mode="L")
+    records = [ImageRecord(name, "x", "train") for name in ("a.png", "b.png", "c.png")]
+    hashes = build_manifest(ImageFolder(str(tmp_path)), records)["content_hash"]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_size_is_that_of_the_upright_image_and_its_mask_fits(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.jpg", exif=exif)
+    save(tmp_path, "a_mask.png", size=(6, 8), mode="L")
+    manifest = build_manifest(
+        ImageFolder(str(tmp_path)), [ImageRecord("a.jpg", "x", "test", "dent", "a_mask.png")]
+    )
+    assert manifest.loc[0, ["width", "height"]].tolist() == [6, 8]
+
+
+def test_all_bad_files_are_named_at_once(tmp_path: Path) -> None:
+    whole = save(tmp_path, "whole.png", size=(64, 64)).read_bytes()
+    (tmp_path / "short.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.jpg").write_text("no image")
+    save(tmp_path, "small_mask.png", size=(32, 64), mode="L")
+    (tmp_path / "bad_mask.png").write_bytes(b"")
+    message = refusal(
+        ImageFolder(str(tmp_path)),
+        [
+            ImageRecord("whole.png", "x", "train"),
+            ImageRecord("short.png", "x", "train"),
+            ImageRecord("text.jpg", "x", "train"),
+            ImageRecord("whole.png", "x", "test", "dent", "small_mask.png"),
+            ImageRecord("whole.png", "x", "test", "dent", "bad_mask.png"),
+        ],
+    )
+    assert message.startswith(f"{tmp_path}: 4 problems: ")
+    assert "short.png cannot be read as an image (" in message
+    assert "text.jpg cannot be read as an image (no image format recognised)" in message
+    assert "small_mask.png is 32x64 pixels but its image whole.png is 64x64" in message
+    assert "bad_mask.png cannot be read as a mask (" in message
+
+
+def test_an_image_that_vanished_is_named(tmp_path: Path) -> None:
+    save(tmp_path, "a.png")
+    records = [ImageRecord(name, "x", "train") for name in ("a.png", "gone.png")]
+    assert "gone.png" in refusal(ImageFolder(str(tmp_path)), records)
+
+
+def test_no_images_give_an_empty_table() -> None:
+    manifest = build_manifest(ImageFolder("nowhere"), [])
+    assert {name: str(kind) for name, kind in manifest.dtypes.items()} == COLUMNS
+    assert len(manifest) == 0
+
+
+def test_problems_are_counted_and_the_first_listed() -> None:
+    assert list_problems(["a is bad"]) == "a is bad"
+    assert list_problems(["a", "b"]) == "2 problems: a; b"
+    many = [f"file{i:02d}" for i in range(MAX_LISTED + 5)]
+    listed = list_problems(many)
+    assert listed.startswith(f"{MAX_LISTED + 5} problems: file00; file01; ")
+    assert listed.endswith(f"file{MAX_LISTED - 1}; and 5 more")
+
+
+def test_select_class_puts_train_first_and_sorts() -> None:
+    images = [
+        "b/test/good/1",
+        "b/train/good/2",
+        "a/train/good/1",
+        "b/train/good/1",
+        "b/test/ding/9",
+    ]
+    manifest = pd.DataFrame(
+        {
+            "image": images,
+            "class": [image[0] for image in images],
+            "split": [image.split("/")[1] for image in images],
+        }
+    )
+    chosen = select_class(manifest, "b")
+    assert chosen["image"].tolist() == [
+        "b/train/good/1",
+        "b/train/good/2",
+        "b/test/ding/9",
+        "b/test/good/1",
+    ]
+    assert chosen.index.tolist() == [0, 1, 2, 3]

@@ -1,0 +1,97 @@
+"""The memory bank: which normal patches are kept."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from uniformaly_pipeline.coreset import greedy_coreset, random_projection, random_starts
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.memory_bank import build_memory_bank, choose_coreset
+
+NAMES = [f"image {number}" for number in range(6)]
+HASHES = [f"#{name}" for name in NAMES]
+MASKING = BackPatchMasking(kernel_size=1, threshold=0.2)
+
+
+@pytest.fixture
+def store(fake_encoder: Any, tmp_path: Path) -> FeatureStore:
+    return fake_encoder.store(tmp_path, NAMES, masking=MASKING)
+
+
+def rows(array: np.ndarray) -> set[bytes]:
+    return {row.tobytes() for row in array}
+
+
+def test_ratio_1_keeps_the_foreground_of_the_images_given_and_nothing_else(
+    store: FeatureStore,
+) -> None:
+    bank = build_memory_bank(store, HASHES[:4], MASKING, coreset_ratio=1.0).arrays["memory_bank"]
+    assert (bank == store.load(HASHES[:4], MASKING).features).all()
+    assert 0 < len(bank) < 4 * 20
+
+
+def test_a_coreset_keeps_a_share_of_different_vectors_as_they_are(store: FeatureStore) -> None:
+    every = store.load(HASHES, MASKING).features
+    bank = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.3).arrays["memory_bank"]
+    assert bank.shape == (int(0.3 * len(every)), 8)
+    assert len(rows(bank)) == len(bank)
+    assert rows(bank) <= rows(every)
+
+
+def test_the_seed_alone_decides(store: FeatureStore) -> None:
+    banks = [
+        build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.2, projection_dim=3, seed=seed)
+        for seed in (1, 1, 2)
+    ]
+    first, again, other = (bank.arrays["memory_bank"] for bank in banks)
+    assert (first == again).all()
+    assert rows(first) != rows(other)
+
+
+def test_the_coreset_is_chosen_in_the_projected_space() -> None:
+    features = np.random.default_rng(0).standard_normal((60, 16)).astype(np.float32)
+    starts = random_starts(60, 10, seed=5)
+    projected = features @ random_projection(16, 4, seed=5).T
+    kept = choose_coreset(features, 0.25, projection_dim=4, seed=5)
+    assert (kept == greedy_coreset(projected, 15, starts)).all()
+    unprojected = choose_coreset(features, 0.25, projection_dim=16, seed=5)
+    assert (unprojected == greedy_coreset(features, 15, starts)).all()
+    assert (kept != unprojected).any()
+
+
+@pytest.mark.parametrize(
+    ("mode", "dtype", "stored"),
+    [("binary", "float16", "float16"), ("binary", "float32", "float32"),
+     ("soft", "float16", "float32")],
+)  # fmt: skip
+def test_vectors_keep_the_stores_type_unless_they_were_weighted(
+    mode: Any, dtype: str, stored: str, fake_encoder: Any, tmp_path: Path
+) -> None:
+    masking = BackPatchMasking(mode, 1, 0.2)
+    store = fake_encoder.store(tmp_path, NAMES, dtype=dtype)
+    bank = build_memory_bank(store, HASHES, masking, coreset_ratio=1.0).arrays["memory_bank"]
+    assert bank.dtype == stored
+    # Storing the bank costs no digits.
+    assert (bank.astype(np.float32) == store.load(HASHES, masking).features).all()
+
+
+def test_metadata_say_how_the_bank_was_made(store: FeatureStore) -> None:
+    bank = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.5, seed=3)
+    assert bank.metadata["num_images"] == 6
+    assert bank.metadata["num_patches"] == len(store.load(HASHES, MASKING).features)
+    assert (bank.metadata["coreset_ratio"], bank.metadata["seed"]) == (0.5, 3)
+    assert bank.metadata["bpm"] == asdict(MASKING)
+    assert store.header.differences(bank.metadata["features"]) == []
+
+
+def test_no_foreground_at_all_is_one_clear_line(fake_encoder: Any, tmp_path: Path) -> None:
+    store = fake_encoder.store(tmp_path, NAMES)
+    with pytest.raises(InputError, match=r"no foreground patch .* lower bpm\.threshold"):
+        build_memory_bank(store, [], MASKING, coreset_ratio=1.0)

@@ -1,0 +1,211 @@
+"""Figures of merit, against brute force, on scores that tie and scores without a bound."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn import metrics as sklearn_metrics
+
+from uniformaly_pipeline.metrics import DetectionFigures, aupro, detection_figures, mean_and_std
+
+QUICK = settings(deadline=None, derandomize=True, max_examples=50)
+
+
+@st.composite
+def labelled_scores(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of both classes, and scores that tie, some large enough to saturate a sigmoid."""
+    count = draw(st.integers(2, 40))
+    labels = draw(hnp.arrays(np.int8, count, elements=st.integers(0, 1)))
+    labels[:2] = (0, 1)
+    levels = draw(hnp.arrays(np.float32, count, elements=st.integers(0, 9).map(float)))
+    offset, scale = draw(st.sampled_from([(0.0, 1.0), (100.0, 1.0), (5e3, 250.0), (-3.0, 0.1)]))
+    return labels, np.float32(offset) + np.float32(scale) * levels
+
+
+@st.composite
+def masked_maps(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Masks with a defect somewhere and maps that tie: bool and float [B, H, W]."""
+    shape = draw(st.tuples(st.integers(1, 3), st.integers(2, 6), st.integers(2, 6)))
+    masks = draw(hnp.arrays(bool, shape))
+    masks[0, 0, :2] = (True, False)
+    levels = draw(hnp.arrays(np.float32, shape, elements=st.integers(0, 6).map(float)))
+    return masks, 40.0 * levels
+
+
+def f1_at(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
+    called = scores >= threshold
+    hits = (called & (labels == 1)).sum()
+    return 2 * hits / (called.sum() + (labels == 1).sum())
+
+
+def regions_of(mask: np.ndarray) -> list[set[tuple[int, int]]]:
+    """Sets of pixels that touch, at corners too."""
+    left = set(zip(*map(np.ndarray.tolist, np.nonzero(mask)), strict=True))
+    regions = []
+    while left:
+        region, border = set(), {left.pop()}
+        while border:
+            region |= border
+            border = {
+                (row, column)
+                for row, column in left
+                if any(max(abs(row - r), abs(column - c)) == 1 for r, c in border)
+            }
+            left -= border
+        regions.append(region)
+    return regions
+
+
+def sweep_aupro(masks: np.ndarray, maps: np.ndarray, limit: float) -> float:
+    """AUPRO from its definition: a point per threshold, then the area up to the limit."""
+    points = [(0.0, 0.0)]
+    for threshold in sorted(set(maps.ravel().tolist()), reverse=True):
+        called = maps >= threshold
+        overlaps = [
+            np.mean([called[image][pixel] for pixel in region])
+            for image, mask in enumerate(masks)
+            for region in regions_of(mask)
+        ]
+        points.append((float(called[~masks].mean()), float(np.mean(overlaps))))
+    area = 0.0
+    for (x0, y0), (x1, y1) in pairwise(points):
+        end = min(x1, limit)
+        if end > x0:
+            y_end = y0 + (y1 - y0) * (end - x0) / (x1 - x0)
+            area += (end - x0) * (y0 + y_end) / 2
+    return area / limit
+
+
+@QUICK
+@given(labelled_scores())
+def test_auroc_is_the_chance_that_an_anomaly_scores_higher(
+    data: tuple[np.ndarray, np.ndarray],
+) -> None:
+    labels, scores = data
+    differences = scores[labels == 1][:, None] - scores[labels == 0][None]
+    expected = np.mean((differences > 0) + 0.5 * (differences == 0))
+    found = detection_figures(labels, scores)
+    assert found.auroc == pytest.approx(expected)
+    assert found.auroc == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores))
+
+
+@QUICK
+@given(labelled_scores())
+def test_ap_sums_precision_over_the_steps_of_recall(data: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, scores = data
+    expected = reached = 0.0
+    for threshold in np.unique(scores)[::-1]:
+        called = labels[scores >= threshold]
+        recall = called.sum() / labels.sum()
+        expected += (recall - reached) * called.mean()
+        reached = recall
+    found = detection_figures(labels, scores)
+    assert found.ap == pytest.approx(expected)
+    assert found.ap == pytest.approx(sklearn_metrics.average_precision_score(labels, scores))
+
+
+@QUICK
+@given(labelled_scores())
+def test_f1_max_is_the_best_of_all_thresholds_and_its_threshold_gives_it(
+    data: tuple[np.ndarray, np.ndarray],
+) -> None:
+    labels, scores = data
+    found = detection_figures(labels, scores)
+    assert found.f1_max == pytest.approx(max(f1_at(labels, scores, t) for t in scores))
+    assert found.threshold in scores
+    assert f1_at(labels, scores, found.threshold) == pytest.approx(found.f1_max)
+
+
+@QUICK
+@given(labelled_scores())
+def test_only_the_order_of_scores_counts(data: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, scores = data
+    found, stretched = detection_figures(labels, scores), detection_figures(labels, 8 * scores)
+    assert (found.auroc, found.ap, found.f1_max) == (
+        stretched.auroc,
+        stretched.ap,
+        stretched.f1_max,
+    )
+
+
+def test_large_scores_do_not_tie() -> None:
+    # A sigmoid turns every one of these into 1.
+    scores = np.array([200.0, 201.0, 202.0, 203.0], np.float32)
+    figures = detection_figures(np.array([0, 0, 1, 1]), scores)
+    assert figures == DetectionFigures(auroc=1.0, ap=1.0, f1_max=1.0, threshold=202.0)
+    assert detection_figures(np.array([1, 1, 0, 0]), scores).auroc == 0.0
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_alone_has_no_figures(label: int) -> None:
+    figures = detection_figures(np.full(3, label), np.arange(3.0))
+    assert figures == DetectionFigures(None, None, None, None)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_score_that_is_not_finite_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        detection_figures(np.array([0, 1]), np.array([0.0, bad]))
+
+
+def test_lengths_that_differ_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 labels for 3 scores"):
+        detection_figures(np.array([0, 1]), np.zeros(3))
+
+
+@QUICK
+@given(masked_maps(), st.sampled_from([0.05, 0.3, 0.7, 1.0]))
+def test_aupro_is_the_area_under_a_sweep_of_all_thresholds(
+    data: tuple[np.ndarray, np.ndarray], limit: float
+) -> None:
+    masks, maps = data
+    assert aupro(masks, maps, limit) == pytest.approx(sweep_aupro(masks, maps, limit))
+
+
+def test_aupro_of_a_perfect_a_constant_and_an_inverted_map() -> None:
+    mask = np.zeros((6, 6), bool)
+    mask[1:3, 1:3] = True
+    assert aupro([mask], [300.0 * mask]) == pytest.approx(1.0)
+    # One threshold calls everything anomalous: the curve is the diagonal up to 0.3.
+    assert aupro([mask], [np.full(mask.shape, 7.0)]) == pytest.approx(0.15)
+    assert aupro([mask], [1.0 - mask]) == pytest.approx(0.0)
+
+
+def test_aupro_counts_a_small_region_like_a_large_one() -> None:
+    mask = np.zeros((10, 10), bool)
+    mask[0, 0] = True
+    mask[4:8, 4:8] = True
+    only_small = np.where(mask, 0.0, 1.0)
+    only_small[0, 0] = 2.0
+    only_large = np.where(mask, 2.0, 1.0)
+    only_large[0, 0] = 0.0
+    assert aupro([mask], [only_small]) == pytest.approx(aupro([mask], [only_large]))
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_aupro_needs_a_defect_and_a_normal_pixel(value: bool) -> None:
+    assert aupro([np.full((3, 3), value)], [np.zeros((3, 3))]) is None
+
+
+def test_aupro_needs_a_map_per_mask() -> None:
+    mask = np.eye(3, dtype=bool)
+    with pytest.raises(ValueError, match="shorter"):
+        aupro([mask, mask], [np.zeros((3, 3))])
+
+
+@QUICK
+@given(st.lists(st.none() | st.floats(0, 1), max_size=8))
+def test_mean_and_std_leave_out_what_is_missing(figures: list[float | None]) -> None:
+    known = [figure for figure in figures if figure is not None]
+    mean, std = mean_and_std(figures)
+    if not known:
+        assert (mean, std) == (None, None)
+    else:
+        assert mean == pytest.approx(sum(known) / len(known))
+        variance = sum((figure - sum(known) / len(known)) ** 2 for figure in known) / len(known)
+        assert std == pytest.approx(variance**0.5)

@@ -1,0 +1,83 @@
+"""Scores of test patches: the foreground is searched for, the background scores 0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from uniformaly_pipeline import scoring
+from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.scoring import score_patches
+
+NAMES = [f"image {number}" for number in range(7)]
+HASHES = [f"#{name}" for name in NAMES]
+MASKING = BackPatchMasking(kernel_size=1, threshold=0.2)
+BANK = np.random.default_rng(0).standard_normal((30, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def store(fake_encoder: Any, tmp_path: Path) -> FeatureStore:
+    return fake_encoder.store(tmp_path, NAMES, masking=MASKING)
+
+
+def score_naively(encoder: Any, name: str, bank: np.ndarray, num_neighbors: int = 1) -> np.ndarray:
+    """[grid height, grid width] in METHOD's words."""
+    squares = np.sort(cdist(encoder.features(name), bank, "sqeuclidean"), axis=1)
+    scores = squares[:, :num_neighbors].mean(axis=1)
+    foreground = MASKING.foreground(torch.from_numpy(encoder.attention(name))[None])[0].numpy()
+    return np.where(foreground, scores, 0.0).reshape(encoder.grid)
+
+
+@pytest.mark.parametrize("num_neighbors", [1, 4])
+def test_scores_are_squared_distances_and_0_in_the_background(
+    num_neighbors: int, store: FeatureStore, fake_encoder: Any
+) -> None:
+    scored = score_patches(store, HASHES, BANK, MASKING, num_neighbors=num_neighbors)
+    scores = scored.arrays["patch_scores"]
+    expected = [score_naively(fake_encoder, name, BANK, num_neighbors) for name in NAMES]
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    assert scores.dtype == np.float32
+    assert 0 < (scores == 0).mean() < 1
+    assert scored.metadata["seconds"] > 0
+
+
+def test_images_are_scored_in_the_order_given_however_they_are_grouped(
+    store: FeatureStore, fake_encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = [4, 0, 6, 2, 0]
+    monkeypatch.setattr(scoring, "IMAGES_AT_ONCE", 2)
+    scored = score_patches(store, [HASHES[i] for i in order], BANK, MASKING)
+    expected = [score_naively(fake_encoder, NAMES[i], BANK) for i in order]
+    np.testing.assert_allclose(scored.arrays["patch_scores"], expected, rtol=1e-5)
+
+
+def test_only_the_foreground_is_searched_for(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+    query = scoring.NearestNeighbors.query
+
+    def counting(self: Any, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        searched.append(len(features))
+        return query(self, features)
+
+    monkeypatch.setattr(scoring.NearestNeighbors, "query", counting)
+    score_patches(store, HASHES, BANK, MASKING)
+    assert sum(searched) == store.foreground(HASHES, MASKING).sum() < 7 * 20
+
+
+def test_a_bank_in_half_precision_is_used_as_it_is(store: FeatureStore, fake_encoder: Any) -> None:
+    half = BANK.astype(np.float16)
+    scored = score_patches(store, HASHES[:1], half, MASKING)
+    expected = score_naively(fake_encoder, NAMES[0], half.astype(np.float32))
+    np.testing.assert_allclose(scored.arrays["patch_scores"][0], expected, rtol=1e-5)
+
+
+def test_no_images_give_no_scores(store: FeatureStore) -> None:
+    assert score_patches(store, [], BANK, MASKING).arrays["patch_scores"].shape == (0, 4, 5)
