@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 UNTRAINED = "untrained"
 """Value of ``checkpoint`` that asks for seeded random weights."""
 
+PACKAGED = "package:"
+"""Prefix of a ``checkpoint`` that ships with this package."""
+
 CONTAINER_KEYS = ("state_dict", "model", "teacher")
 PREFIXES = ("module.", "backbone.", "encoder.", "student.", "teacher.")
 PATCH_WEIGHT = "patch_embed.proj.weight"
@@ -35,8 +38,9 @@ class Backbone:
 
     Attributes:
         model: Name of a timm model.
-        checkpoint: ``None`` for timm's pretrained weights, ``untrained`` for random ones, or a
-            path or URL of a ``.safetensors`` or ``.pth`` file.
+        checkpoint: ``None`` for timm's pretrained weights, ``untrained`` for random ones,
+            ``package:<path>`` for a file of this package, or a path or URL of a ``.safetensors``
+            or ``.pth`` file.
         sha256: Checksum of the checkpoint file, lower-case hexadecimal, or ``None``.
         model_kwargs: Arguments of ``timm.create_model``.
         layers: Blocks whose outputs are averaged into patch features, 0-based.
@@ -214,16 +218,11 @@ def _fetch(checkpoint: str, sha256: str | None) -> Path:
     if "://" in checkpoint:
         path = _download(checkpoint)
     else:
-        path = Path(checkpoint).expanduser()
+        path = _local_path(checkpoint)
         if not path.is_file():
             raise InputError(f"backbones: checkpoint {checkpoint} does not exist")
     if sha256 is not None:
-        with path.open("rb") as file:
-            found = (
-                hashlib.file_digest(file, "sha256").hexdigest()
-                if _HAS_FILE_DIGEST
-                else (hashlib.sha256(file.read()).hexdigest())
-            )
+        found = _sha256(path)
         if found != sha256.lower():
             if "://" in checkpoint:
                 path.unlink()
@@ -234,7 +233,18 @@ def _fetch(checkpoint: str, sha256: str | None) -> Path:
     return path
 
 
-_HAS_FILE_DIGEST = sys.version_info >= (3, 11)
+def _local_path(checkpoint: str) -> Path:
+    if checkpoint.startswith(PACKAGED):
+        return Path(__file__).parent / checkpoint.removeprefix(PACKAGED)
+    return Path(checkpoint).expanduser()
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _download(url: str) -> Path:
