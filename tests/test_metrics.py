@@ -159,7 +159,7 @@ def test_lengths_that_differ_are_refused() -> None:
 
 
 @QUICK
-@given(masked_maps(), st.sampled_from([0.05, 0.3, 0.7, 1.0]))
+@given(masked_maps(), st.integers(1, 100).map(lambda percent: percent / 100))
 def test_aupro_is_the_area_under_a_sweep_of_all_thresholds(
     data: tuple[np.ndarray, np.ndarray], limit: float
 ) -> None:

@@ -283,8 +283,8 @@ def update_store(path: Path, stream: FeatureStream) -> None:
     Raises:
         InputError: The disk is too small, or features overflow the stored type.
     """
-    _prepare(path, stream.header)
-    index = _read_index(path)
+    is_ours = _is_of(path, stream.header)
+    index = _read_index(path) if is_ours else _no_entries()
     stored = set(index["content_hash"])
     wanted = {key: image for key, image in stream.images.items() if key not in stored}
     logger.info("Features: %d images to encode, %d stored already", len(wanted),
@@ -292,6 +292,7 @@ def update_store(path: Path, stream: FeatureStream) -> None:
     if not wanted:
         return
     _check_disk(path, stream.header.estimate_bytes(len(wanted)))
+    _prepare(path, stream.header, keep=is_ours)
     start = time.monotonic()
     for batches in _in_shards(_encode(stream, list(wanted.values()))):
         number = int(index["shard"].max()) + 1 if len(index) else 0
@@ -305,26 +306,31 @@ def update_store(path: Path, stream: FeatureStream) -> None:
                 seconds, len(wanted) / seconds)  # fmt: skip
 
 
-def _prepare(path: Path, header: StoreHeader) -> None:
-    """Make the folder, or empty it if its features were made in another way."""
+def _is_of(path: Path, header: StoreHeader) -> bool:
+    """Whether a store is there whose features were made as ``header`` says."""
     header_path = path / "header.json"
-    if header_path.exists():
-        stored = json.loads(header_path.read_text(encoding="utf-8"))
-        differences = header.differences(stored)
-        if differences:
-            logger.warning(
-                "Features in %s were made with another %s: encoding again",
-                path, ", ".join(differences),
-            )  # fmt: skip
-            shutil.rmtree(path)
+    if not header_path.exists():
+        return False
+    differences = header.differences(json.loads(header_path.read_text(encoding="utf-8")))
+    if differences:
+        logger.warning("Features in %s were made with another %s: encoding again", path,
+                       ", ".join(differences))  # fmt: skip
+    return not differences
+
+
+def _prepare(path: Path, header: StoreHeader, keep: bool) -> None:
+    """Make the folder; remove what was made in another way and what was left half-written."""
+    if (path / "header.json").exists() and not keep:
+        shutil.rmtree(path)
     (path / "shards").mkdir(parents=True, exist_ok=True)
     for leftover in path.rglob("*.part"):
         leftover.unlink()
-    _replace(header_path, lambda part: part.write_text(header.to_json(), encoding="utf-8"))
+    _replace(path / "header.json", lambda part: part.write_text(header.to_json(), encoding="utf-8"))
 
 
 def _check_disk(path: Path, needed: int) -> None:
-    free = shutil.disk_usage(path).free
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
     logger.info("Features need at most %.2f GB; %.1f GB are free", needed / 1e9, free / 1e9)
     if needed > free:
         raise InputError(
@@ -411,10 +417,14 @@ def _shard_path(path: Path, number: int) -> Path:
     return path / "shards" / f"{number:05d}.safetensors"
 
 
+def _no_entries() -> pd.DataFrame:
+    return pd.DataFrame(columns=list(INDEX_COLUMNS)).astype(INDEX_COLUMNS)
+
+
 def _read_index(path: Path) -> pd.DataFrame:
     index_path = path / "index.parquet"
     if not index_path.exists():
-        return pd.DataFrame(columns=list(INDEX_COLUMNS)).astype(INDEX_COLUMNS)
+        return _no_entries()
     return pd.read_parquet(index_path)
 
 

@@ -50,6 +50,15 @@ def test_mask_may_have_the_images_own_name_and_another_suffix(
     }
 
 
+def test_only_the_end_of_a_masks_name_is_dropped(make_dataset: Draw, tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, ["nut"])
+    (tmp_path / "nut/test/dent/000.png").rename(tmp_path / "nut/test/dent/gas_mask_1.png")
+    masks = tmp_path / "nut/ground_truth/dent"
+    (masks / "000_mask.png").rename(masks / "gas_mask_1_mask.png")
+    found = [record.mask for record in read(folder, ["nut"]) if record.label]
+    assert found == ["nut/ground_truth/dent/gas_mask_1_mask.png"]
+
+
 def test_masks_are_optional(make_dataset: Draw, tmp_path: Path) -> None:
     folder = make_dataset(tmp_path, ["nut"], masks=False, dent=2)
     defective = [record for record in read(folder, ["nut"]) if record.label]

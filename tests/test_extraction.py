@@ -1,0 +1,113 @@
+"""The stream of features: its header must tell apart all that gives other features."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from uniformaly_pipeline.backbone import Backbone, load_backbone
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.extraction import feature_stream
+from uniformaly_pipeline.feature_store import FeatureStream
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.preprocessing import Preprocessing
+
+BACKBONE = Backbone(
+    "vit_tiny_patch16_224",
+    "untrained",
+    model_kwargs={"img_size": [32, 48], "embed_dim": 12, "depth": 3, "num_heads": 2},
+    layers=(0, 1),
+    attention_layer=1,
+)
+
+
+def make_stream(**changes: Any) -> FeatureStream:
+    settings: dict[str, Any] = {
+        "folder": ImageFolder("nowhere"),
+        "images": {},
+        "backbone": BACKBONE,
+        "preprocessing": Preprocessing(resize=40, crop=(32, 48)),
+        "masking": BackPatchMasking(),
+        "device": "cpu",
+        "num_workers": 0,
+    }
+    return feature_stream(**{**settings, **changes})
+
+
+def differences(**changes: Any) -> list[str]:
+    """What a store made with the defaults says of a stream with other settings."""
+    stored = json.loads(make_stream().header.to_json())
+    return make_stream(**changes).header.differences(stored)
+
+
+def test_header_describes_the_features() -> None:
+    header = make_stream().header
+    assert (header.grid, header.dim, header.dtype) == ((2, 3), 12, "float16")
+    assert (header.precision, header.backbone["layers"]) == ("float32", [0, 1])
+    assert header.masking == {"mode": "binary", "kernel_size": 7, "threshold": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"backbone": replace(BACKBONE, layers=(1,))}, ["backbone"]),
+        ({"backbone": replace(BACKBONE, attention_layer=0)}, ["backbone"]),
+        ({"seed": 1}, ["weights_sha256"]),
+        ({"preprocessing": Preprocessing(resize=48, crop=(32, 48))}, ["preprocessing"]),
+        ({"preprocessing": Preprocessing(40, (32, 48), None, "lanczos")}, ["preprocessing"]),
+        ({"precision": "bfloat16"}, ["precision"]),
+        ({"dtype": "float32"}, ["dtype"]),
+        ({"masking": BackPatchMasking(threshold=0.2)}, ["masking"]),
+        ({"masking": BackPatchMasking(kernel_size=5)}, ["masking"]),
+        ({"keep": "all"}, ["masking"]),
+    ],
+)
+def test_what_gives_other_features_gives_another_header(
+    changes: dict[str, Any], named: list[str]
+) -> None:
+    assert differences(**changes) == named
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"batch_size": 3}, {"num_workers": 2}, {"images": {"#a": "a.png"}}]
+)
+def test_what_gives_the_same_features_gives_the_same_header(changes: dict[str, Any]) -> None:
+    assert differences(**changes) == []
+
+
+@pytest.mark.parametrize("mode", ["soft", "off"])
+def test_a_store_of_all_patches_serves_every_masking_that_drops_none(mode: Any) -> None:
+    stored = json.loads(make_stream(keep="all").header.to_json())
+    stream = make_stream(masking=BackPatchMasking(mode, 3))
+    assert stream.header.masking is None
+    assert stream.header.differences(stored) == []
+
+
+def test_the_same_weights_from_a_file_have_the_same_hash(tmp_path: Path) -> None:
+    torch.save(load_backbone(BACKBONE, (32, 48)).state_dict(), tmp_path / "weights.pth")
+    backbone = replace(BACKBONE, checkpoint=str(tmp_path / "weights.pth"))
+    assert differences(backbone=backbone) == ["backbone"]
+
+
+def test_images_are_encoded_when_asked_for(
+    make_dataset: Callable[..., ImageFolder], tmp_path: Path
+) -> None:
+    folder = make_dataset(tmp_path, ["nut"], train=3)
+    paths = folder.files("nut/train/good")
+    images = {str(number): path for number, path in enumerate(paths)}
+    stream = make_stream(folder=folder, images=images, batch_size=2)
+    batches = list(stream.encode(paths[1:]))
+    assert stream.images == images
+    assert [batch.features.shape for batch in batches] == [(2, 6, 12)]
+
+
+def test_a_backbone_that_cannot_be_loaded_is_refused() -> None:
+    with pytest.raises(InputError, match="asks for block 9"):
+        make_stream(backbone=replace(BACKBONE, layers=(9,)))
