@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,16 +28,11 @@ from uniformaly_pipeline.manifest import build_manifest, select_class
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.preprocessing import Preprocessing
 
+# No test may depend on the Hugging Face hub, whose client reads this when it is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 PARITY = Path(__file__).parent / "parity"
 TINY_KWARGS = {"embed_dim": 48, "num_heads": 3}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _offline() -> Iterator[None]:
-    """No test may depend on the Hugging Face hub."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield
 
 
 @pytest.fixture(scope="session")

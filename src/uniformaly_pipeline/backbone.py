@@ -131,7 +131,12 @@ def _create(backbone: Backbone, pretrained: bool = False) -> nn.Module:
             f"backbones: model_kwargs do not fit '{backbone.model}': {_first_line(error)}"
         ) from error
     except (OSError, RuntimeError) as error:
-        # What the hub's client raises offline or for a missing file derives from OSError.
+        if "loading state_dict" in str(error):
+            raise InputError(
+                f"backbones: timm's weights of '{backbone.model}' do not fit model_kwargs "
+                f"({_first_line(error)}): leave out what changes the model's shape"
+            ) from error
+        # Offline, the hub's client raises an OSError, or a RuntimeError about its own state.
         raise InputError(
             f"backbones: the pretrained weights of '{backbone.model}' cannot be had "
             f"({_first_line(error)}): check the network, or put the file on disk and set "

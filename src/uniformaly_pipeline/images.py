@@ -21,6 +21,9 @@ UNREADABLE = (
 )
 """What Pillow raises for a file that is no image, is cut short or is unreasonably large."""
 
+LABELS_BELOW = 128
+"""A mask whose brightest value is below this holds labels rather than grey levels."""
+
 
 @dataclass(frozen=True)
 class ImageFolder:
@@ -141,7 +144,8 @@ def _to_8_bit(pixels: np.ndarray) -> np.ndarray:
 def read_mask(file: BinaryIO) -> Image.Image:
     """Decode a ground-truth mask as 8-bit grey, 0 normal and 255 anomalous.
 
-    Masks drawn with 0 and 1 are stretched to 0 and 255.
+    Where the brightest value is below 128 the values are labels (0 and 1, class numbers, palette
+    colours): everything but 0 is anomalous.
 
     Raises:
         OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError: As
@@ -149,8 +153,11 @@ def read_mask(file: BinaryIO) -> Image.Image:
     """
     mask: Image.Image = Image.open(file)
     mask.load()
-    pixels = np.asarray(mask)
-    if mask.mode != "P" and pixels.max(initial=0) == 1:
-        drawn = pixels.reshape(*pixels.shape[:2], -1).any(axis=2)
-        return Image.fromarray(drawn.astype(np.uint8) * 255)
-    return mask if mask.mode == "L" else to_rgb(mask).convert("L")
+    deep = np.asarray(mask) if mask.mode.startswith(("1", "I", "F")) else None
+    if deep is not None and deep.max(initial=0) < LABELS_BELOW:
+        return Image.fromarray((deep > 0).astype(np.uint8) * 255)
+    grey = mask if mask.mode == "L" else to_rgb(mask).convert("L")
+    pixels = np.asarray(grey)
+    if pixels.max(initial=0) < LABELS_BELOW:
+        return Image.fromarray((pixels > 0).astype(np.uint8) * 255)
+    return grey
