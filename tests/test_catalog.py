@@ -42,7 +42,7 @@ def test_every_dataset_has_a_layer(catalog: DataCatalog) -> None:
 
 def test_paths_follow_the_rule(catalog: DataCatalog) -> None:
     """Results lie at <layer>/<pipeline>/<data set>/<backbone>/<category>/<name>."""
-    place = "defect/demo/untrained"
+    place = "defect/demo/quickstart"
     for name, expected in {
         "defect.bolt.image_scores": f"07_model_output/{place}/bolt/image_scores.parquet",
         "defect.metrics": f"08_reporting/{place}/metrics.json",

@@ -16,7 +16,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
-from uniformaly_pipeline.backbone import UNTRAINED
+from uniformaly_pipeline.backbone import PACKAGED, UNTRAINED
 from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import choose_classes, find_classes
@@ -76,13 +76,19 @@ class CurrentRun:
     @property
     def notes(self) -> list[str]:
         """What a reader of the results must know first."""
-        if self.parameters.chosen_backbone.checkpoint != UNTRAINED:
-            return []
-        return [
-            f"The backbone '{self.parameters.backbone}' has random weights. It shows that "
-            "everything runs; its figures say nothing about the method. Choose a trained one, for "
-            "instance backbone=dino_vitb8."
-        ]
+        name = f"The backbone '{self.parameters.backbone}'"
+        checkpoint = self.parameters.chosen_backbone.checkpoint or ""
+        if checkpoint == UNTRAINED:
+            return [
+                f"{name} has random weights. It shows that everything runs; its figures say "
+                "nothing about the method. Choose a trained one, for instance backbone=quickstart."
+            ]
+        if checkpoint.startswith(PACKAGED):
+            return [
+                f"{name} is a small one that ships with the project, for trying things out. For "
+                "real work choose one such as backbone=dino_vitb8."
+            ]
+        return []
 
     def title(self, task: str) -> str:
         """The run in a few words, as a heading."""

@@ -143,7 +143,7 @@ def test_runners_agree(project: Any) -> None:
         assert run.returncode == 0, run.stdout + run.stderr
         assert "image AUROC" in run.stdout
         for category in ("button", "denim"):
-            scores = image_scores(project, category, "defect/demo/untrained")["score"]
+            scores = image_scores(project, category, "defect/demo/quickstart")["score"]
             pd.testing.assert_series_equal(
                 scores, reference.setdefault(category, scores), rtol=1e-5, check_exact=False
             )

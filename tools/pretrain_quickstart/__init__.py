@@ -1,0 +1,1 @@
+"""Pre-training of the small quick-start backbone: data, recipe, export, evaluation."""

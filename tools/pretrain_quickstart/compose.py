@@ -1,0 +1,226 @@
+"""Compose training images on the fly: cut-outs and textured blobs on surfaces, with damage.
+
+Every function works on whole batches on the banks' device. Colours run from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .banks import TEXTURE_SIDE, Banks
+from .damage import add_damage
+
+# Shares of the image kinds; the rest shows a texture alone.
+OBJECT_SHARE, BLOB_SHARE = 0.48, 0.2
+PLAIN_BACKGROUND_SHARE = 0.35
+DAMAGE_SHARES = (0.6, 0.4)  # of the images, for a first and a second damage
+_WINDOW = 256  # side of the part of a texture that is warped, in bank pixels
+_BLOB_RESOLUTION = 7
+_CONTROL_GRID = 4
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A batch of B composed images of side S.
+
+    Attributes:
+        images: RGB in [0, 1], (B, 3, S, S).
+        alpha: Coverage by the foreground; all ones where a texture fills the frame, (B, 1, S, S).
+        change: Mean absolute colour change by the damage, (B, 1, S, S).
+        foreground: Family of the object or texture in front, (B,), -1 for none.
+        background: Family of the texture behind it, (B,), -1 for a plain background.
+    """
+
+    images: Tensor
+    alpha: Tensor
+    change: Tensor
+    foreground: Tensor
+    background: Tensor
+
+
+class Composer:
+    """Draws composed batches from the banks.
+
+    Texture families are numbered after the object families. All randomness comes from one
+    generator, so a resumed run continues the very sequence.
+    """
+
+    def __init__(self, banks: Banks, generator: torch.Generator) -> None:
+        """Draw from `banks` with `generator`, which lives on the banks' device."""
+        self.banks = banks
+        self.generator = generator
+        self.device = banks.objects.device
+        self.classes = banks.object_families + banks.texture_families
+        # A family is drawn first, then its member: near duplicates would crowd out the rest.
+        self._object_members = _members(banks.object_labels, banks.object_families)
+        self._texture_members = _members(banks.texture_labels, banks.texture_families)
+
+    def _uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=self.generator, device=self.device)
+
+    def _integers(self, high: int, *shape: int) -> Tensor:
+        return torch.randint(high, shape, generator=self.generator, device=self.device)
+
+    def _draw(self, members: list[Tensor], batch: int) -> Tensor:
+        families = self._integers(len(members), batch).tolist()
+        picks = self._integers(1 << 20, batch).tolist()
+        return torch.stack(
+            [members[f][p % len(members[f])] for f, p in zip(families, picks, strict=True)]
+        )
+
+    def compose(self, batch: int, side: int) -> Composed:
+        """Compose `batch` images of `side` pixels."""
+        surface, surface_label = self._surfaces(batch, side)
+        front, front_label = self._surfaces(batch, side)
+        kind = self._uniform(batch)
+        is_object = kind < OBJECT_SHARE
+        is_texture = kind >= OBJECT_SHARE + BLOB_SHARE
+        is_plain = (self._uniform(batch) < PLAIN_BACKGROUND_SHARE) & ~is_texture
+
+        alpha = self._blobs(batch, side)
+        chosen = is_object.nonzero().squeeze(1)
+        if len(chosen):
+            cutouts, labels = self._objects(len(chosen), side)
+            # One cut-out in six lends only its outline: shapes without the familiar inside.
+            lends = (self._uniform(len(chosen)) < 1 / 6)[:, None, None, None]
+            front[chosen] = torch.where(lends, front[chosen], cutouts[:, :3])
+            front_label[chosen] = torch.where(lends.flatten(), front_label[chosen], labels)
+            alpha[chosen] = cutouts[:, 3:]
+        alpha[is_texture] = 1.0
+
+        behind = torch.where(is_plain[:, None, None, None], self._plain(batch, side), surface)
+        behind = behind * (1 - self._shadow(alpha))
+        images = alpha * front + (1 - alpha) * behind
+        change = torch.zeros_like(alpha)
+        for share in DAMAGE_SHARES:
+            damaged = self._uniform(batch) < share
+            images, more = add_damage(images, alpha, surface, damaged, self.generator)
+            change = torch.maximum(change, more)
+        return Composed(
+            images=self._camera(images),
+            alpha=alpha,
+            change=change,
+            foreground=front_label,
+            background=torch.where(is_plain, -1, surface_label),
+        )
+
+    def _surfaces(self, batch: int, side: int) -> tuple[Tensor, Tensor]:
+        """Warped, recoloured textures (batch, 3, side, side) and their families."""
+        index = self._draw(self._texture_members, batch)
+        corners = self._integers(TEXTURE_SIDE - _WINDOW + 1, batch, 2).tolist()
+        windows = torch.stack(
+            [
+                self.banks.textures[i, :, top : top + _WINDOW, left : left + _WINDOW]
+                for i, (top, left) in zip(index.tolist(), corners, strict=True)
+            ]
+        )
+        # A smaller image shows a smaller part: the grain keeps its size in pixels.
+        zoom = self._uniform(batch, low=0.5, high=1.0) * (side / 224) ** 0.5
+        grid = self._grid(batch, side, zoom, angle=0.3, wobble=0.05)
+        warped = F.grid_sample(windows.float() / 255, grid, "bilinear", "reflection", False)
+        labels = self.banks.texture_labels[index] + self.banks.object_families
+        return self._recolour(warped, 0.25), labels
+
+    def _objects(self, batch: int, side: int) -> tuple[Tensor, Tensor]:
+        """Warped, recoloured cut-outs RGBA (batch, 4, side, side) and their families."""
+        index = self._draw(self._object_members, batch)
+        cutouts = self.banks.objects[index].float() / 255
+        shown = self._uniform(batch, low=0.4, high=1.05)
+        grid = self._grid(batch, side, 1 / shown, angle=0.5, wobble=0.1, shift=True)
+        warped = F.grid_sample(cutouts, grid, "bilinear", "zeros", False)
+        # Colours next to the outline mix with the transparent black around it: divide it out.
+        alpha = F.grid_sample(
+            (cutouts[:, 3:] > 0.02).float(), grid, "bilinear", "zeros", False
+        ).clamp_min(1e-3)
+        colour = self._recolour((warped[:, :3] / alpha).clamp(0, 1), 0.3)
+        return torch.cat([colour, warped[:, 3:]], dim=1), self.banks.object_labels[index]
+
+    def _grid(
+        self,
+        batch: int,
+        side: int,
+        zoom: Tensor,
+        angle: float,
+        wobble: float,
+        shift: bool = False,
+    ) -> Tensor:
+        """Random flip, rotation, scale, shear and smooth wobble as a sampling grid (B, S, S, 2)."""
+        turn = self._uniform(batch, low=-angle, high=angle)
+        stretch = self._uniform(batch, low=0.85, high=1.15)
+        flip = torch.where(self._uniform(batch) < 0.5, -1.0, 1.0)
+        cos, sin = turn.cos() * zoom, turn.sin() * zoom
+        rows = torch.stack([cos * flip * stretch, -sin * stretch, sin * flip, cos], dim=1)
+        matrix = rows.view(batch, 2, 2)
+        if shift:
+            # Keeps most of the object in the frame; a large one may leave it on one side.
+            room = (1 - 1 / zoom).clamp_min(0.12)
+            offset = self._uniform(batch, 2, low=-1, high=1) * room[:, None]
+            translation = -(matrix @ offset[:, :, None])
+        else:
+            slack = (1 - zoom).clamp_min(0.0)
+            translation = (self._uniform(batch, 2, low=-1, high=1) * slack[:, None])[:, :, None]
+        grid = F.affine_grid(torch.cat([matrix, translation], 2), [batch, 1, side, side], False)
+        control = self._uniform(batch, 2, _CONTROL_GRID, _CONTROL_GRID, low=-1, high=1)
+        bend = F.interpolate(control, size=(side, side), mode="bicubic", align_corners=False)
+        return grid + wobble * zoom[:, None, None, None] * bend.permute(0, 2, 3, 1)
+
+    def _recolour(self, colours: Tensor, strength: float) -> Tensor:
+        """Random gain per channel, contrast, brightness and saturation."""
+        batch = colours.shape[0]
+        gain = 1 + self._uniform(batch, 1, 1, 1, low=-strength, high=strength)
+        tint = 1 + self._uniform(batch, 3, 1, 1, low=-strength / 3, high=strength / 3)
+        lift = self._uniform(batch, 1, 1, 1, low=-strength / 3, high=strength / 3)
+        grey = colours.mean(1, keepdim=True)
+        saturation = 1 + self._uniform(batch, 1, 1, 1, low=-2 * strength, high=strength)
+        return ((grey + (colours - grey) * saturation) * gain * tint + lift).clamp(0, 1)
+
+    def _plain(self, batch: int, side: int) -> Tensor:
+        """Plain backgrounds with a soft gradient of light, (batch, 3, side, side)."""
+        colour = self._uniform(batch, 3, 1, 1)
+        grey = self._uniform(batch, 1, 1, 1)
+        colour = grey + (colour - grey) * self._uniform(batch, 1, 1, 1, high=0.8)
+        light = self._uniform(batch, 1, 2, 2, low=-0.12, high=0.12)
+        gradient = F.interpolate(light, size=(side, side), mode="bilinear", align_corners=True)
+        return (colour + gradient).clamp(0, 1)
+
+    def _blobs(self, batch: int, side: int) -> Tensor:
+        """Alpha of smooth random shapes near the middle, (batch, 1, side, side)."""
+        noise = self._uniform(batch, 1, _BLOB_RESOLUTION, _BLOB_RESOLUTION, low=-1, high=1)
+        field = F.interpolate(noise, size=(side, side), mode="bicubic", align_corners=False)
+        axis = torch.linspace(-1, 1, side, device=self.device)
+        centre = self._uniform(batch, 2, 1, low=-0.3, high=0.3)
+        extent = self._uniform(batch, 2, 1, low=0.35, high=0.8)
+        across, down = (((axis - centre[:, i]) / extent[:, i]) ** 2 for i in range(2))
+        distance = (across[:, None, None, :] + down[:, None, :, None]).sqrt()
+        inside = 1 - distance + 0.35 * field
+        return (inside * side / 8).clamp(0, 1)
+
+    def _shadow(self, alpha: Tensor) -> Tensor:
+        """Darkness of a soft shadow beside the foreground, (batch, 1, S, S)."""
+        batch, side = alpha.shape[0], alpha.shape[-1]
+        small = F.interpolate(alpha, size=(side // 8, side // 8), mode="area")
+        move = self._integers(3, 2).tolist()
+        small = torch.roll(small, (move[0], move[1] - 1), dims=(2, 3))
+        soft = F.avg_pool2d(small, 3, 1, 1)
+        soft = F.interpolate(soft, size=(side, side), mode="bilinear", align_corners=False)
+        strength = self._uniform(batch, 1, 1, 1, low=-0.4, high=0.6).clamp_min(0)
+        return strength * soft
+
+    def _camera(self, images: Tensor) -> Tensor:
+        """Blur a share of the images a little, change the exposure, add sensor noise."""
+        batch = images.shape[0]
+        soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), "replicate"), 3, 1)
+        amount = self._uniform(batch, 1, 1, 1, low=-1.0, high=0.8).clamp_min(0)
+        images = images + amount * (soft - images)
+        exposure = 1 + self._uniform(batch, 1, 1, 1, low=-0.15, high=0.15)
+        sigma = self._uniform(batch, 1, 1, 1, high=0.03)
+        noise = torch.randn(images.shape, generator=self.generator, device=self.device)
+        return (images * exposure + sigma * noise).clamp(0, 1)
+
+
+def _members(labels: Tensor, families: int) -> list[Tensor]:
+    return [(labels == family).nonzero().squeeze(1) for family in range(families)]

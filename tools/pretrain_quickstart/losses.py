@@ -1,0 +1,115 @@
+"""The training losses on one view: what each is for stands beside its weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .model import Encoded, Heads
+
+WEIGHTS = {
+    "class_token": 1.0,  # the class token names what is in front: it must look for objects
+    "pooled": 0.5,  # so does the attention-weighted mean patch
+    "patch": 0.5,  # each patch names its own source: categories part in feature space
+    "attention": 0.7,  # attention spreads over the foreground, evenly over a full-frame texture
+    "pixels": 1.0,  # features keep the local detail that naming sources throws away
+    "irregularity": 2.5,  # damaged patches stand out along one direction of the features
+}
+_FRONT, _BEHIND = 0.7, 0.3  # patch coverage that counts as foreground, as background
+_CHANGED, _UNCHANGED = 0.025, 0.003  # mean colour change that counts as damaged, as sound
+_DAMAGED_SHARE = 0.35  # of the loss; of the patches it is less than a hundredth
+_SMOOTHING = 7  # BPM's kernel on the 28x28 grid
+_SHARPNESS = 4  # exponent chosen on TRAINING cut-outs: BPM IoU .41 (alpha itself) -> .60
+_MIN_FOREGROUND = 0.02
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one view should give, for B images and N kept patches.
+
+    Attributes:
+        pixels: Normalised pixel rows of the kept patches, (B, N, 192).
+        attention: Target attention over the kept patches, unnormalised, (B, N).
+        coverage: Foreground coverage of each patch, (B, N).
+        change: Mean colour change by damage of each patch, (B, N).
+        foreground: Family in front, (B,), -1 for none.
+        background: Family behind, (B,), -1 for none.
+    """
+
+    pixels: Tensor
+    attention: Tensor
+    coverage: Tensor
+    change: Tensor
+    foreground: Tensor
+    background: Tensor
+
+
+def attention_target(coverage: Tensor) -> Tensor:
+    """Attention whose smoothed map, cut at a tenth of its maximum, gives the foreground back.
+
+    BPM's 7x7 mean spreads attention three patches beyond the object, so attention over the whole
+    object gives too large a mask. The target therefore fades towards the outline. Padding is left
+    out of the mean here: a texture that fills the frame gets an exactly even target.
+
+    Args:
+        coverage: Foreground coverage of the patch grid, (B, 1, G, G).
+
+    Returns:
+        Unnormalised target, (B, G * G), maximum 1.
+    """
+    kernel = _SMOOTHING if coverage.shape[-1] > 20 else _SMOOTHING // 2  # half the grid: 3x3
+    depth = F.avg_pool2d(coverage, kernel, 1, kernel // 2, count_include_pad=False)
+    depth = (coverage * depth).flatten(1)
+    depth = depth / depth.amax(1, keepdim=True).clamp_min(1e-6)
+    return depth**_SHARPNESS
+
+
+def _named(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy over the rows that have a label."""
+    labelled = labels >= 0
+    if not bool(labelled.any()):
+        return logits.sum() * 0.0
+    return F.cross_entropy(logits[labelled], labels[labelled], label_smoothing=0.05)
+
+
+def attention_loss(log_attention: Tensor, target: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the attention from its target, in nats."""
+    mass = target.sum(1)
+    # A view may miss the object: then there is nothing to attend to.
+    usable = mass > _MIN_FOREGROUND * target.shape[1]
+    if not bool(usable.any()):
+        return log_attention.sum() * 0.0
+    wanted = target[usable] / mass[usable, None]
+    return F.kl_div(log_attention[usable], wanted, reduction="batchmean")
+
+
+def irregularity_loss(logits: Tensor, change: Tensor) -> Tensor:
+    """Binary cross entropy of damaged and of sound patches, weighed; faint damage is left out."""
+    damaged, sound = change > _CHANGED, change < _UNCHANGED
+    missed = F.softplus(-logits)[damaged].sum() / damaged.sum().clamp_min(1)
+    alarms = F.softplus(logits)[sound].sum() / sound.sum().clamp_min(1)
+    return _DAMAGED_SHARE * missed + (1 - _DAMAGED_SHARE) * alarms
+
+
+def view_losses(encoded: Encoded, heads: Heads, target: Target) -> dict[str, Tensor]:
+    """All losses of one view, unweighted, by the names of `WEIGHTS`."""
+    attention = encoded.log_attention.exp()[..., None]
+    pooled = (attention * encoded.patches).sum(1)
+    # A third of the patches suffices to name sources and saves most of the classifier's time.
+    some = slice(None, None, 3)
+    coverage = target.coverage[:, some]
+    labels = torch.full_like(coverage, -1, dtype=torch.long)
+    labels = torch.where(coverage > _FRONT, target.foreground[:, None], labels)
+    labels = torch.where(coverage < _BEHIND, target.background[:, None], labels)
+    labels = torch.where(target.change[:, some] > _UNCHANGED, -1, labels)
+    return {
+        "class_token": _named(heads.class_token(encoded.class_token), target.foreground),
+        "pooled": _named(heads.pooled(pooled), target.foreground),
+        "patch": _named(heads.patch(encoded.features[:, some]).flatten(0, 1), labels.flatten()),
+        "attention": attention_loss(encoded.log_attention, target.attention),
+        "pixels": F.mse_loss(heads.pixels(encoded.features), target.pixels),
+        "irregularity": irregularity_loss(heads.irregularity(encoded.features), target.change),
+    }
