@@ -9,7 +9,15 @@ import pytest
 from scipy import ndimage
 
 from uniformaly_pipeline.layouts import demo
-from uniformaly_pipeline.layouts.demo.canvas import curve, shifted
+from uniformaly_pipeline.layouts.demo import scenery
+from uniformaly_pipeline.layouts.demo.canvas import (
+    STATION,
+    box_distance,
+    curve,
+    grid,
+    random_light,
+    shifted,
+)
 from uniformaly_pipeline.layouts.demo.flaws import random_flaw
 from uniformaly_pipeline.layouts.demo.objects import OBJECTS, draw_object
 
@@ -99,6 +107,26 @@ def test_defects_of_objects_lie_on_the_object(category, number):
         assert not (mask & ~on_object).any()
 
 
+@pytest.mark.parametrize("table", scenery.TABLES)
+@pytest.mark.parametrize("seed", range(3))
+def test_clutter_keeps_clear_of_the_object(monkeypatch, table, seed):
+    size = (256, 256)
+    outside = np.hypot(*grid(size)) - 60
+    light = random_light(np.random.default_rng(seed), size, STATION)
+
+    def scene():
+        return scenery.random_scenery(table, np.random.default_rng(seed), size, light, outside)
+
+    monkeypatch.setattr(scenery, "DAPPLE", (0.0, 0.0))
+    cluttered = scene()
+    monkeypatch.setattr(scenery, "SHEETS", (0, 1))
+    monkeypatch.setattr(scenery, "CLUTTER", (0, 1))
+    change = np.abs(cluttered - scene()).max(axis=2)
+    shadows = 15  # pixels that they reach
+    assert change[outside < scenery.CLEARANCE - shadows].max() == 0
+    assert (change[outside > scenery.CLEARANCE] > 0.05).mean() > 0.03
+
+
 @pytest.mark.parametrize("category", demo.CATEGORIES)
 @pytest.mark.parametrize("kind", ["good", "first"])
 def test_same_seed_same_picture_other_seed_another(category, kind):
@@ -139,3 +167,8 @@ def test_shifted_moves_and_fills_with_zeros(down, right):
     plane = np.arange(1.0, 13.0).reshape(3, 4)
     expected = ndimage.shift(plane, (down, right), order=0)
     np.testing.assert_array_equal(shifted(plane, down, right), expected)
+
+
+def test_box_distance_is_negative_inside_and_straight_to_a_corner_outside():
+    x, y = np.array([[0.0, 2.0, 6.0]]), np.array([[0.0, 0.0, 6.0]])
+    np.testing.assert_allclose(box_distance(x, y, 3.0, 2.0), [[-2.0, -1.0, 5.0]])
