@@ -30,7 +30,7 @@ viz: $(VENV)/.run
 	$(BIN)/kedro viz run
 
 mlflow: $(VENV)/.run
-	$(BIN)/kedro mlflow ui
+	$(BIN)/mlflow ui
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: set PYTHON")'

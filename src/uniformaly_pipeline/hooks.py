@@ -138,7 +138,7 @@ class SummaryHooks:
                 catalog.load(f"{task}.leaderboard"),
                 [
                     ("report", os.path.relpath(report)),
-                    ("compare runs", "kedro mlflow ui"),
+                    ("compare runs", "mlflow ui"),
                     ("see the lineage", "kedro viz run"),
                 ],
             )
