@@ -1,8 +1,8 @@
 """The demo data set: six categories in the MVTec AD layout, drawn by this program.
 
 It has what makes inspection hard in real life (changing light, colour drift, turned objects,
-cluttered tables) and needs no download and no licence. Three categories are objects on ever
-different tables, three are textures that fill the frame::
+cluttered tables) and needs no download and no licence. Three categories are objects, each on its
+own bench among ever different clutter, three are textures that fill the frame::
 
     from uniformaly_pipeline.layouts import demo
 
@@ -25,7 +25,7 @@ from uniformaly_pipeline.layouts.demo.objects import OBJECTS, draw_object
 from uniformaly_pipeline.layouts.demo.textures import TEXTURES
 
 DEFECTS: dict[str, tuple[str, ...]] = {
-    "bolt": ("bent", "cracked", "stripped"),
+    "bolt": ("chipped", "cracked", "stripped"),
     "button": ("chipped", "cracked", "misdrilled"),
     "denim": ("hole", "misweave", "snag"),
     "gear": ("broken_tooth", "corroded", "scratched"),

@@ -8,6 +8,7 @@ from uniformaly_pipeline.layouts.demo.body import Body, Pose, dim, drift, metal,
 from uniformaly_pipeline.layouts.demo.canvas import (
     Mask,
     Plane,
+    box_distance,
     clouds,
     coverage,
     fibres,
@@ -21,26 +22,35 @@ HEAD_HALF, SHANK, PITCH, THREAD_DEPTH = 50.0, 27.0, 9.0, 4.0
 
 
 def bolt(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
-    """A zinc-plated hexagon bolt lying on its side. Flaws: bent, cracked, stripped."""
+    """A zinc-plated hexagon bolt lying on its side. Flaws: chipped, cracked, stripped."""
     x, y, size = pose.x, pose.y, pose.size
     mask, thread_left = nothing(pose), np.ones(size)
     rough = fibres(rng, size, 1.3, 1.3)
-    if flaw is not None and flaw.kind == "bent":
-        y, mask = _bend(flaw, x, y)
-    elif flaw is not None and flaw.kind == "stripped":
+    if flaw is not None and flaw.kind == "stripped":
         thread_left, mask = _strip(flaw, pose)
     outline, height = _bolt_relief(x, y, thread_left)
-    scuff = 0.5 * (1 - thread_left) * fibres(rng, size, 6, 1.0)
+    sound = outline
+    scuff = 0.9 * (1 - thread_left) * fibres(rng, size, 6, 1.0)
     height = height + 0.04 * rough + scuff
     depth = np.zeros(size)
-    if flaw is not None and flaw.kind == "cracked":
+    if flaw is not None and flaw.kind == "chipped":
+        outline, relief, mask = _chip(flaw, pose, outline)
+        height = height + relief
+    elif flaw is not None and flaw.kind == "cracked":
         depth, relief, mask = _crack_bolt(flaw, pose)
         height = height + relief
     tone = 1 + 0.06 * clouds(rng, size, 50) + 0.03 * rough
     colour = np.array([0.80, 0.76, 0.64]) * drift(rng) * tone[..., None]
     picture = metal(colour, shade(height, pose.light))
     cover = coverage(outline)
-    return Body(cover, dim(picture, depth), np.zeros(size), mask & (cover > 0.5))
+    return Body(cover, dim(picture, depth), np.zeros(size), mask & (sound < 0.5))
+
+
+def bolt_outside(x: Plane, y: Plane) -> Plane:
+    """Distance to a bolt's rough outline, negative inside, (H, W)."""
+    head = box_distance(x - (HEAD_END + NECK) / 2, y, (NECK - HEAD_END) / 2, HEAD_HALF)
+    shank = box_distance(x - (NECK + END) / 2, y, (END - NECK) / 2, SHANK)
+    return np.minimum(head, shank)
 
 
 def _bolt_relief(x: Plane, y: Plane, thread_left: Plane) -> tuple[Plane, Plane]:
@@ -65,17 +75,22 @@ def _bolt_relief(x: Plane, y: Plane, thread_left: Plane) -> tuple[Plane, Plane]:
     return outline, height
 
 
-def _bend(flaw: Flaw, x: Plane, y: Plane) -> tuple[Plane, Mask]:
-    """Bend the shank: the straightened coordinate and the pixels that moved."""
-    start = flaw.rng.uniform(-15, 10)
+def _chip(flaw: Flaw, pose: Pose, outline: Plane) -> tuple[Plane, Plane, Mask]:
+    """Break a corner of the head off: the new outline, relief of the break, changed pixels."""
     side = 1 if flaw.rng.random() < 0.5 else -1
-    sag = side * (16 + 14 * flaw.strength) * (np.maximum(x - start, 0) / (END - start)) ** 2
-    return y - sag, np.abs(sag) > 3
+    lean = flaw.rng.uniform(0.45, 1.1)
+    ragged = 2.2 * fibres(flaw.rng, pose.size, 5, 5) + 2.0 * fibres(flaw.rng, pose.size, 14, 14)
+    # Distance from the head's outer corner along the direction in which it came off.
+    off = np.cos(lean) * (pose.x - HEAD_END) + np.sin(lean) * (HEAD_HALF - side * pose.y) + ragged
+    gone = 26 + 12 * flaw.strength
+    inside = (off < gone + 12) & (pose.x < NECK)
+    shell = 1.4 * np.cos(0.7 * off) + 1.1 * (off - gone - 12) + 0.8 * ragged
+    return np.maximum(outline, gone - off), np.where(inside, shell, 0.0), inside & (outline < 0.5)
 
 
 def _strip(flaw: Flaw, pose: Pose) -> tuple[Plane, Mask]:
     """Wear the thread off over a length: what is left of it (0..1) and the changed pixels."""
-    centre, half = flaw.rng.uniform(22, 66), flaw.rng.uniform(16, 26)
+    centre, half = flaw.rng.uniform(25, 62), flaw.rng.uniform(25, 34)
     ragged = 3 * fibres(flaw.rng, pose.size, 8, 8)
     off = np.abs(pose.x - centre) + ragged - half
     return 1 - (0.55 + 0.45 * flaw.strength) * step(3.0, -3.0, off), off < 0
@@ -87,6 +102,6 @@ def _crack_bolt(flaw: Flaw, pose: Pose) -> tuple[Plane, Plane, Mask]:
         at, half = flaw.rng.uniform(HEAD_END + 14, NECK - 10), HEAD_HALF + 2
     else:
         at, half = flaw.rng.uniform(THREAD - 20, END - 30), SHANK + 2
-    lean = flaw.rng.uniform(-14, 14)
+    lean = flaw.rng.uniform(8, 24) * (1 if flaw.rng.random() < 0.5 else -1)
     path = jagged(flaw.rng, (at - lean, -half), (at + lean, half), 0.035)
     return crack(flaw, pose.x, pose.y, path)

@@ -30,7 +30,7 @@ def button(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
     swirl = clouds(rng, size, 60, 2.0)
     streak = np.sin(0.11 * x + 1.8 * swirl + rng.uniform(0, 2 * np.pi))
     horn = np.array([0.56, 0.43, 0.30]) * drift(rng)
-    colour = mix(horn * 0.76, horn * 1.16, 0.5 + 0.4 * streak)
+    colour = mix(horn * 0.76, horn * 1.16, 0.5 + 0.25 * streak)
     rim = np.clip(1 - ((r - (RIM + RADIUS) / 2) / ((RADIUS - RIM) / 2 + 1)) ** 2, 0, None)
     height = 8 * np.sqrt(rim) + 0.0016 * r * r + 0.02 * fibres(rng, size, 1.5, 1.5)
     depth, relief, mask = np.zeros(size), np.zeros(size), nothing(pose)
@@ -49,30 +49,34 @@ def button(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
     return Body(cover, dim(picture, depth), step(1.0, -1.0, holes), mask & (sound < 0.5))
 
 
+def button_outside(x: Plane, y: Plane) -> Plane:
+    """Distance to a button's outline, negative inside, (H, W)."""
+    return np.hypot(x, y) - RADIUS
+
+
 def _crack_button(flaw: Flaw, pose: Pose) -> tuple[Plane, Plane, Mask]:
-    """Split the dish from a hole to the rim: depth, relief and changed pixels."""
-    quarter = np.pi / 4 + np.pi / 2 * int(flaw.rng.integers(4))
-    start = 1.25 * HOLE_AT * np.sqrt(2) * np.array([np.cos(quarter), np.sin(quarter)])
-    out = quarter + flaw.rng.uniform(-0.9, 0.9)
-    end = (RADIUS + 2) * np.array([np.cos(out), np.sin(out)])
-    path = jagged(flaw.rng, tuple(end), tuple(start), 0.045)
+    """Split the dish from rim to rim past the middle: depth, relief and changed pixels."""
+    start = flaw.rng.uniform(0, 2 * np.pi)
+    out = start + np.pi + flaw.rng.uniform(-0.7, 0.7)
+    first, last = ((RADIUS + 2) * np.array([np.cos(way), np.sin(way)]) for way in (start, out))
+    path = jagged(flaw.rng, tuple(first), tuple(last), 0.035)
     return crack(flaw, pose.x, pose.y, path)
 
 
 def _misdrill(flaw: Flaw, pose: Pose, holes: Plane) -> tuple[Plane, Mask]:
-    """Drill one hole twice: the new holes and the pixels that changed."""
+    """Drill one hole anew, off its place and too large: the holes and the changed pixels."""
     quarter = np.pi / 4 + np.pi / 2 * int(flaw.rng.integers(4))
     way = quarter + flaw.rng.uniform(-0.8, 0.8)
-    by = 15 + 6 * flaw.strength
+    by = 18 + 5 * flaw.strength
     cx = HOLE_AT * np.sqrt(2) * np.cos(quarter) + by * np.cos(way)
     cy = HOLE_AT * np.sqrt(2) * np.sin(quarter) + by * np.sin(way)
-    slip = np.hypot(pose.x - cx, pose.y - cy) - HOLE
+    slip = np.hypot(pose.x - cx, pose.y - cy) - 1.8 * HOLE
     return np.minimum(holes, slip), slip < 4.5
 
 
 def _chip(flaw: Flaw, pose: Pose, outline: Plane) -> tuple[Plane, Plane, Mask]:
     """Bite a piece off the rim: the new outline, relief of the break and changed pixels."""
-    angle, bite = flaw.rng.uniform(0, 2 * np.pi), flaw.rng.uniform(25, 34)
+    angle, bite = flaw.rng.uniform(0, 2 * np.pi), flaw.rng.uniform(42, 52)
     cx, cy = (RADIUS + 4) * np.cos(angle), (RADIUS + 4) * np.sin(angle)
     ragged = 1.3 * fibres(flaw.rng, pose.size, 7, 7)
     distance = np.hypot(pose.x - cx, pose.y - cy) + ragged

@@ -23,12 +23,6 @@ Mask = NDArray[np.bool_]
 Size = tuple[int, int]
 """Height and width in pixels."""
 
-# Difficulty: how far normal pictures differ from one another. Half-ranges or (low, high).
-LIGHT_TURN = 0.7  # radians the light turns about the upper left
-LIGHT_HEIGHT = (0.6, 1.0)  # radians above the table
-EXPOSURE = (0.78, 1.12)
-FALL_OFF = (0.05, 0.28)  # share of the light lost or gained from the centre to an edge
-WARMTH = 0.06  # share of red gained and blue lost
 GRAIN = (0.008, 0.018)  # standard deviation of the camera's noise
 
 
@@ -143,6 +137,12 @@ def coverage(shape: Plane) -> Plane:
     return np.clip(0.5 - shape / np.maximum(np.hypot(gx, gy), 1e-3), 0.0, 1.0)
 
 
+def box_distance(x: Plane, y: Plane, half_width: float, half_height: float) -> Plane:
+    """Distance to a box about the origin, negative inside, (H, W)."""
+    dx, dy = np.abs(x) - half_width, np.abs(y) - half_height
+    return np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(np.maximum(dx, dy), 0)
+
+
 def mix(first: ArrayLike, second: ArrayLike, share: Plane) -> Picture:
     """From the first colour (or picture) at share 0 to the second at share 1, (H, W, 3)."""
     t = share[..., None]
@@ -175,16 +175,43 @@ class Light:
     """Brightness and colour of the light, (H, W, 3)."""
 
 
-def random_light(rng: np.random.Generator, size: Size) -> Light:
+@dataclass(frozen=True)
+class Lamp:
+    """How far the light differs from one picture to another. Half-ranges or (low, high)."""
+
+    turn: float
+    """Radians the light turns about the upper left."""
+    height: tuple[float, float]
+    """Radians above the table."""
+    exposure: tuple[float, float]
+    fall_off: tuple[float, float]
+    """Share of the light lost or gained from the centre to an edge."""
+    warmth: float
+    """Share of red gained and blue lost."""
+
+
+WINDOW = Lamp(
+    turn=0.7, height=(0.6, 1.0), exposure=(0.78, 1.12), fall_off=(0.05, 0.28), warmth=0.06
+)
+"""Daylight, which changes."""
+STATION = Lamp(
+    turn=0.2, height=(0.74, 0.86), exposure=(0.93, 1.07), fall_off=(0.02, 0.1), warmth=0.015
+)
+"""The lamp of an inspection station, which is screwed down."""
+
+
+def random_light(rng: np.random.Generator, size: Size, lamp: Lamp = WINDOW) -> Light:
     """A light from about the upper left, uneven over the picture."""
-    azimuth = -2.2 + LIGHT_TURN * rng.uniform(-1, 1)
-    elevation = rng.uniform(*LIGHT_HEIGHT)
+    azimuth = -2.2 + lamp.turn * rng.uniform(-1, 1)
+    elevation = rng.uniform(*lamp.height)
     x, y = (plane / (max(size) / 2) for plane in grid(size))
-    slant, side = rng.uniform(0, 2 * np.pi), rng.uniform(*FALL_OFF)
+    slant, side = rng.uniform(0, 2 * np.pi), rng.uniform(*lamp.fall_off)
     spot_x, spot_y = rng.uniform(-0.6, 0.6, size=2)
-    field = rng.uniform(*EXPOSURE) * (1 + side * (x * np.cos(slant) + y * np.sin(slant)))
-    field *= 1 - rng.uniform(*FALL_OFF) * np.minimum(((x - spot_x) ** 2 + (y - spot_y) ** 2) / 2, 1)
-    warmth = WARMTH * rng.uniform(-1, 1)
+    field = rng.uniform(*lamp.exposure) * (1 + side * (x * np.cos(slant) + y * np.sin(slant)))
+    field *= 1 - rng.uniform(*lamp.fall_off) * np.minimum(
+        ((x - spot_x) ** 2 + (y - spot_y) ** 2) / 2, 1
+    )
+    warmth = lamp.warmth * rng.uniform(-1, 1)
     direction = (
         float(np.cos(azimuth) * np.cos(elevation)),
         float(np.sin(azimuth) * np.cos(elevation)),

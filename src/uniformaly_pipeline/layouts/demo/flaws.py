@@ -11,9 +11,9 @@ from uniformaly_pipeline.layouts.demo.canvas import Mask, Plane, Size, bump, clo
 
 # Difficulty: the defects' reach and strength, (low, high).
 BLOB_RADIUS = (22.0, 33.0)  # pixels
-CRACK_WIDTH = (2.2, 3.2)  # pixels, half
+CRACK_WIDTH = (3.6, 4.8)  # pixels, half
 GROOVE_SHADE = 0.12  # share of brightness a groove loses a pixel of depth, its burr gains
-STRENGTH = (0.65, 1.0)  # 1 is the plainest
+STRENGTH = (0.75, 1.0)  # 1 is the plainest
 
 
 @dataclass(frozen=True)

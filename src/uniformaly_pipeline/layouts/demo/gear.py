@@ -39,7 +39,9 @@ def gear(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
     grain, mask = 0.035 * rings + 0.04 * rough, nothing(pose)
     polish: Plane | float = 1.0
     if flaw is not None and flaw.kind == "broken_tooth":
-        outline, grain, mask = _break_teeth(flaw, pose, outline, grain)
+        outline, grain, face, mask = _break_teeth(flaw, pose, outline, grain)
+        colour = mix(colour, np.array([0.34, 0.31, 0.29]) * (1 + 0.25 * rough)[..., None], face)
+        polish = 1 - face
     elif flaw is not None and flaw.kind == "scratched":
         groove, mask = _scratch_gear(flaw, pose)
         grain = grain + groove
@@ -57,31 +59,33 @@ def gear(pose: Pose, rng: np.random.Generator, flaw: Flaw | None) -> Body:
     return Body(coverage(outline), picture, step(1.0, -1.0, hollow), mask & (sound < 0.5))
 
 
-def _break_teeth(flaw: Flaw, pose: Pose, outline: Plane, grain: Plane) -> tuple[Plane, Plane, Mask]:
-    """Snap two or three teeth off: the new outline and grain, and the pixels that changed."""
-    r, angle = np.hypot(pose.x, pose.y), np.arctan2(pose.y, pose.x)
-    teeth = int(flaw.rng.integers(2, 4))
-    first = int(flaw.rng.integers(TEETH))
-    middle = (first + (teeth - 1) / 2) * 2 * np.pi / TEETH
-    off = np.abs(np.mod(angle - middle + np.pi, 2 * np.pi) - np.pi)
-    ragged = 1.8 * fibres(flaw.rng, pose.size, 3, 3) + 2.5 * fibres(flaw.rng, pose.size, 9, 9)
-    fracture = r - (ROOT + 6 * (1 - flaw.strength) + ragged)
-    inside = off < teeth * np.pi / TEETH
-    broken = np.where(inside, np.maximum(outline, fracture), outline)
-    face = inside * step(-7.0, -5.0, fracture)
-    mask = inside & (outline < 0.5) & (fracture > -6)
-    return broken, grain * (1 - face) + face * (1.1 * ragged), mask
+def gear_outside(x: Plane, y: Plane) -> Plane:
+    """Distance to the circle of a gear's tips, negative inside, (H, W)."""
+    return np.hypot(x, y) - TIP
+
+
+def _break_teeth(
+    flaw: Flaw, pose: Pose, outline: Plane, grain: Plane
+) -> tuple[Plane, Plane, Plane, Mask]:
+    """Break teeth and a piece of the rim out: outline, grain, raw metal (0..1), changed pixels."""
+    angle, bite = flaw.rng.uniform(0, 2 * np.pi), 32 + 12 * flaw.strength
+    ragged = 1.5 * fibres(flaw.rng, pose.size, 3, 3) + 2.5 * fibres(flaw.rng, pose.size, 9, 9)
+    distance = np.hypot(pose.x - TIP * np.cos(angle), pose.y - TIP * np.sin(angle)) + ragged
+    broken = np.maximum(outline, bite - distance)
+    face = step(bite + 15, bite + 12, distance)
+    mask = (outline < 0.5) & (distance < bite + 15)
+    return broken, grain * (1 - face) + face * (1.8 * ragged), face, mask
 
 
 def _scratch_gear(flaw: Flaw, pose: Pose) -> tuple[Plane, Mask]:
-    """Two to four deep scratches over rim and web: relief and changed pixels."""
+    """Three to five deep scratches over rim and web: relief and changed pixels."""
     angle, relief, mask = flaw.rng.uniform(0, 2 * np.pi), np.zeros(pose.size), nothing(pose)
     heading = angle + flaw.rng.uniform(0.9, 2.2)
-    for _ in range(int(flaw.rng.integers(2, 5))):
-        centre = 58 * np.array([np.cos(angle), np.sin(angle)]) + flaw.rng.uniform(-8, 8, size=2)
-        reach = flaw.rng.uniform(26, 36) * np.array([np.cos(heading), np.sin(heading)])
+    for _ in range(int(flaw.rng.integers(3, 6))):
+        centre = 58 * np.array([np.cos(angle), np.sin(angle)]) + flaw.rng.uniform(-14, 14, size=2)
+        reach = flaw.rng.uniform(30, 40) * np.array([np.cos(heading), np.sin(heading)])
         path = jagged(flaw.rng, tuple(centre - reach), tuple(centre + reach), 0.004)
-        groove, changed = gouge(flaw, pose.x, pose.y, path, flaw.rng.uniform(1.7, 2.5))
+        groove, changed = gouge(flaw, pose.x, pose.y, path, flaw.rng.uniform(3.2, 4.2))
         relief, mask = relief + groove, mask | changed
     return relief, mask
 

@@ -1,15 +1,17 @@
-"""The demo's objects, lying on cluttered tables: bolt, button and gear, sound or flawed."""
+"""The demo's objects, lying on cluttered benches: bolt, button and gear, sound or flawed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from uniformaly_pipeline.layouts.demo.body import Body, Pose
-from uniformaly_pipeline.layouts.demo.bolt import bolt
-from uniformaly_pipeline.layouts.demo.button import button
+from uniformaly_pipeline.layouts.demo.bolt import bolt, bolt_outside
+from uniformaly_pipeline.layouts.demo.button import button, button_outside
 from uniformaly_pipeline.layouts.demo.canvas import (
+    STATION,
     Light,
     Mask,
     Picture,
@@ -23,27 +25,41 @@ from uniformaly_pipeline.layouts.demo.canvas import (
     turn,
 )
 from uniformaly_pipeline.layouts.demo.flaws import Flaw
-from uniformaly_pipeline.layouts.demo.gear import gear
+from uniformaly_pipeline.layouts.demo.gear import gear, gear_outside
 from uniformaly_pipeline.layouts.demo.scenery import random_scenery
 
 # Difficulty: how objects lie. Half-ranges or (low, high).
-TURN = {"bolt": 0.7, "button": np.pi, "gear": np.pi}  # radians
-SHIFT = 9.0  # pixels
-ZOOM = (0.92, 1.06)
-SHADOW = (0.45, 0.75)  # how dark an object's shadow is
+SHIFT = 6.0  # pixels
+ZOOM = (0.97, 1.03)
+SHADOW = (0.55, 0.65)  # how dark an object's shadow is
 HOLLOW = 0.75  # share of the light that does not reach the table through an object's holes
-DEFOCUS = (0.8, 2.2)  # blur of the table, pixels: the camera is focused on the object
+DEFOCUS = (1.1, 1.5)  # blur of the table, pixels: the camera is focused on the object
 
-_DRAWERS: dict[str, Callable[[Pose, np.random.Generator, Flaw | None], Body]] = {
-    "bolt": bolt,
-    "button": button,
-    "gear": gear,
+
+@dataclass(frozen=True)
+class _Station:
+    """Where a kind of object is inspected."""
+
+    draw: Callable[[Pose, np.random.Generator, Flaw | None], Body]
+    outside: Callable[[Plane, Plane], Plane]
+    """Distance to the object's rough outline in its own coordinates, negative inside, (H, W)."""
+    table: str
+    scale: float
+    """Size in the picture."""
+    turn: float
+    """Half-range of how it lies, radians."""
+
+
+_STATIONS = {
+    "bolt": _Station(bolt, bolt_outside, "planks", 0.92, 0.3),
+    "button": _Station(button, button_outside, "cloth", 0.90, np.pi),
+    "gear": _Station(gear, gear_outside, "stone", 0.80, 0.4),
 }
-OBJECTS = tuple(_DRAWERS)
+OBJECTS = tuple(_STATIONS)
 
 
-def _random_pose(rng: np.random.Generator, size: Size, light: Light, half_turn: float) -> Pose:
-    angle, zoom = half_turn * rng.uniform(-1, 1), rng.uniform(*ZOOM)
+def _random_pose(rng: np.random.Generator, size: Size, light: Light, station: _Station) -> Pose:
+    angle, zoom = station.turn * rng.uniform(-1, 1), station.scale * rng.uniform(*ZOOM)
     shift_x, shift_y = rng.uniform(-SHIFT, SHIFT, size=2)
     x, y = grid(size)
     x, y = turn((x - shift_x) / zoom, (y - shift_y) / zoom, angle)
@@ -74,11 +90,14 @@ def draw_object(
     Returns:
         The lit picture (H, W, 3), the flaw's mask (H, W) and the object's cover (H, W), 0..1.
     """
-    light = random_light(rng, size)
-    pose = _random_pose(rng, size, light, TURN[name])
-    table = soften(random_scenery(rng, size, light), rng.uniform(*DEFOCUS))
+    station = _STATIONS[name]
+    light = random_light(rng, size, STATION)
+    pose = _random_pose(rng, size, light, station)
+    outside = station.outside(pose.x, pose.y) * station.scale
+    table = random_scenery(station.table, rng, size, light, outside)
+    table = soften(table, rng.uniform(*DEFOCUS))
     depth = rng.uniform(*SHADOW)
-    body = _DRAWERS[name](pose, rng, flaw)
+    body = station.draw(pose, rng, flaw)
     table = table * (1 - HOLLOW * body.hollow)[..., None]
     picture = mix(_cast_shadow(table, body.cover, light, depth), body.picture, body.cover)
     return picture * light.field, body.mask, body.cover

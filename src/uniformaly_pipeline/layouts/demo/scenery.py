@@ -1,6 +1,7 @@
-"""What lies behind and beside the demo's objects: tables of many materials, clutter, cast shadows.
+"""What lies behind and beside the demo's objects: a bench a category, clutter, cast shadows.
 
-The scenery differs from picture to picture far more than the objects do: that is what Back Patch
+An inspection station has one bench; its light, its wear and what is strewn about it change. The
+clutter keeps clear of the object but differs far more than the objects do: that is what Back Patch
 Masking is for.
 """
 
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 
 from uniformaly_pipeline.layouts.demo.canvas import (
     Light,
+    Mask,
     Picture,
     Plane,
     Size,
+    box_distance,
     bump,
-    cells,
     clouds,
     coverage,
     curve,
@@ -31,10 +33,22 @@ from uniformaly_pipeline.layouts.demo.canvas import (
     turn,
 )
 
-# Difficulty: how much the scenery distracts, (low, high).
-CLUTTER = (4, 11)  # things lying about
-CLUTTER_RADIUS = (9.0, 30.0)  # pixels
-DAPPLE = (0.0, 0.45)  # share of the light that a cast shadow takes
+# Difficulty: how much the scenery distracts. Half-ranges or (low, high).
+CLEARANCE = 44.0  # pixels from an object's outline to anything strewn, at least
+CLUTTER = (4, 24)  # things lying about, at most
+CLUTTER_RADIUS = (6.0, 11.0)  # pixels
+THING_VALUE = (0.12, 0.65)  # brightness
+CLUTTER_GAP = 12.0  # pixels between two things, about
+ATTEMPTS = 60  # to find free places for them
+SHEETS = (0, 5)  # cards and papers lying about
+SHEET_DEPTH = (30.0, 110.0)  # pixels
+SHEET_WIDTH = (80.0, 220.0)  # pixels
+PAPER_VALUE = (0.2, 0.45)  # brightness
+PAPER_SATURATION = 0.25  # at most
+PRINT = (0.3, 0.6)  # how strong the print on a sheet is
+DAPPLE = (0.0, 0.10)  # share of the light that a cast shadow takes
+TABLE_DRIFT = 0.015  # of each colour channel
+TABLE_TURN = 0.12  # radians
 
 Colour = NDArray[np.float64]
 """Red, green, blue, (3,), 0..1."""
@@ -51,104 +65,50 @@ def _colour(rng: np.random.Generator, value: tuple[float, float], saturation: fl
     return np.clip(rng.uniform(*value) * (1 + rng.uniform(0, saturation) * swing), 0.02, 0.95)
 
 
-def _wood_tone(rng: np.random.Generator) -> Colour:
-    shades = np.array([1.0, rng.uniform(0.68, 0.85), rng.uniform(0.4, 0.65)])
-    return rng.uniform(0.25, 0.85) * shades
+def _drift(rng: np.random.Generator, colour: tuple[float, float, float]) -> Colour:
+    """A table's colour as it comes out on one day."""
+    return np.array(colour) * (1 + TABLE_DRIFT * rng.uniform(-1, 1, size=3))
 
 
 def _planks(rng: np.random.Generator, size: Size, _light: Light) -> Picture:
-    angle = rng.uniform(0, np.pi)
+    """A workbench of oiled boards."""
+    angle = TABLE_TURN * rng.uniform(-1, 1)
     _, v = turn(*grid(size), angle)
-    board = v / rng.uniform(38, 90) + rng.random()
+    board = v / 58.0 + rng.random()
     number = np.floor(board)
     ring = v + 7 * fibres(rng, size, 120, 30, angle) + 400 * curve(rng, number, 1.0)
-    tone = 0.16 * curve(rng, ring, 5.0) + 0.09 * fibres(rng, size, 24, 1.0, angle)
-    tone += 0.22 * curve(rng, number, 1.0)
+    tone = 0.10 * curve(rng, ring, 5.0) + 0.05 * fibres(rng, size, 24, 1.0, angle)
+    tone += 0.05 * curve(rng, number, 1.0)
     seam = bump(np.abs(board - number - 0.5) - 0.5, 0.03)
-    colour = _wood_tone(rng) * np.clip(1 + tone, 0.2, 1.8)[..., None]
-    return colour * (1 - 0.75 * seam)[..., None]
+    colour = _drift(rng, (0.47, 0.34, 0.22)) * np.clip(1 + tone, 0.2, 1.8)[..., None]
+    return colour * (1 - 0.7 * seam)[..., None]
 
 
 def _stone(rng: np.random.Generator, size: Size, _light: Light) -> Picture:
-    ground = mix(
-        _colour(rng, (0.25, 0.75), 0.15),
-        _colour(rng, (0.2, 0.8), 0.25),
-        step(-1.2, 1.2, clouds(rng, size, 60)),
-    )
-    scale = rng.uniform(0.8, 2.6)
-    dark = step(0.7, 1.5, fibres(rng, size, scale, scale))
-    bright = step(1.0, 1.8, fibres(rng, size, 1.3 * scale, 1.3 * scale))
-    speckled = mix(ground, _colour(rng, (0.08, 0.2), 0.2), dark * rng.uniform(0.3, 0.9))
-    return mix(speckled, _colour(rng, (0.75, 0.92), 0.1), bright * rng.uniform(0.3, 0.9))
+    """A speckled slab of granite."""
+    ground = _drift(rng, (0.30, 0.32, 0.35)) * (1 + 0.06 * clouds(rng, size, 40))[..., None]
+    dark = step(0.7, 1.5, fibres(rng, size, 1.5, 1.5))
+    bright = step(1.0, 1.8, fibres(rng, size, 1.9, 1.9))
+    speckled = mix(ground, (0.13, 0.13, 0.14), 0.6 * dark)
+    return mix(speckled, (0.60, 0.59, 0.57), 0.5 * bright)
 
 
 def _cloth(rng: np.random.Generator, size: Size, light: Light) -> Picture:
-    u, v = turn(*grid(size), rng.uniform(0, np.pi))
-    u, v = u + 3 * fibres(rng, size, 50, 50), v + 3 * fibres(rng, size, 50, 50)
-    thread, stripe = rng.uniform(3.0, 5.0), rng.uniform(22, 60)
-    weave = np.sin(2 * np.pi * u / thread) * np.sin(2 * np.pi * v / thread)
-    first, second = _colour(rng, (0.2, 0.8), 0.4), _colour(rng, (0.1, 0.85), 0.5)
-    bands = step(-0.1, 0.1, np.sin(2 * np.pi * u / stripe) + rng.uniform(-0.6, 0.6))
-    if rng.random() < 0.6:
-        bands = 0.5 * bands + 0.5 * step(-0.1, 0.1, np.sin(2 * np.pi * v / stripe))
-    folds = shade(5 * fibres(rng, size, 34, 34) + 0.5 * weave, light).diffuse
-    return mix(first, second, bands) * (0.45 + 0.55 * folds)[..., None]
+    """Coarse linen, a little creased."""
+    u, v = turn(*grid(size), TABLE_TURN * rng.uniform(-1, 1))
+    u, v = u + 2 * fibres(rng, size, 60, 60), v + 2 * fibres(rng, size, 60, 60)
+    weave = np.sin(2 * np.pi * u / 4.6) * np.sin(2 * np.pi * v / 4.6)
+    yarn = 0.05 * fibres(rng, size, 16, 1.0) + 0.05 * fibres(rng, size, 1.0, 16)
+    relief = shade(2.2 * fibres(rng, size, 44, 44) + 0.5 * weave, light).diffuse
+    linen = _drift(rng, (0.46, 0.53, 0.55)) * (1 + yarn)[..., None]
+    return linen * (0.45 + 0.55 * relief)[..., None]
 
 
-def _tiles(rng: np.random.Generator, size: Size, light: Light) -> Picture:
-    u, v = turn(*grid(size), rng.uniform(0, np.pi))
-    width = rng.uniform(34, 80)
-    u, v = u / width + rng.random(), v / width * rng.uniform(1.0, 2.0)
-    row = np.floor(v)
-    u = u + 0.5 * row
-    edge = np.minimum(0.5 - np.abs(u % 1 - 0.5), 0.5 - np.abs(v % 1 - 0.5)) * width
-    tone = 0.12 * curve(rng, np.floor(u) + 37.0 * row, 1.0) + 0.08 * clouds(rng, size, 30)
-    glaze = _colour(rng, (0.3, 0.85), 0.4) * (1 + tone)[..., None]
-    relief = shade(3 * step(1.0, 4.5, edge) + 0.1 * fibres(rng, size, 2, 2), light)
-    laid = mix(_colour(rng, (0.3, 0.7), 0.1), glaze, step(1.0, 2.4, edge))
-    return laid * (0.4 + 0.6 * relief.diffuse)[..., None] + (0.25 * relief.highlight(30))[..., None]
-
-
-def _gravel(rng: np.random.Generator, size: Size, light: Light) -> Picture:
-    x, y = grid(size)
-    pebble = rng.uniform(11, 24)
-    warp = 0.10 * fibres(rng, size, 9, 9)
-    nearest, border, owner = cells(rng, x / pebble + warp, y / pebble - warp)
-    tones = rng.uniform(0.35, 1.1, size=int(owner.max()) + 1)[owner]
-    warm = rng.uniform(-0.12, 0.12, size=int(owner.max()) + 1)[owner]
-    stone = tones[..., None] * _colour(rng, (0.4, 0.75), 0.25)
-    stone = stone * (1 + warm[..., None] * np.array([1.0, 0.0, -1.0]))
-    body = np.clip(border, 0, 0.45)
-    relief = shade(
-        pebble * (0.6 * body + 0.25 * (1 - nearest**2)) + 0.2 * fibres(rng, size, 1, 1), light
-    )
-    return stone * (step(-0.15, 0.25, border) * (0.35 + 0.65 * relief.diffuse))[..., None]
-
-
-def _print(rng: np.random.Generator, size: Size, _light: Light) -> Picture:
-    """A printed sheet: lines of marks such as letters, and a picture's block of colour."""
-    u, v = turn(*grid(size), rng.uniform(0, np.pi))
-    pitch = rng.uniform(6, 11)
-    row = np.floor(v / pitch)
-    letters = step(-0.1, 0.25, curve(rng, u + 517.0 * row, rng.uniform(1.0, 1.6)))
-    words = step(-0.9, -0.7, curve(rng, u + 911.0 * row, pitch))
-    ink = letters * words * step(0.28, 0.2, np.abs(v / pitch - row - 0.5))
-    sheet = _colour(rng, (0.6, 0.9), 0.12) * (1 + 0.04 * clouds(rng, size, 60))[..., None]
-    page = mix(sheet, _colour(rng, (0.08, 0.3), 0.6), 0.9 * ink)
-    block = coverage(
-        np.maximum(np.abs(u - rng.normal() * 70) - 45, np.abs(v - rng.normal() * 70) - 35)
-    )
-    return mix(page, _colour(rng, (0.25, 0.75), 0.8), block * rng.uniform(0.5, 0.95))
-
-
-_MATERIALS: tuple[Callable[[np.random.Generator, Size, Light], Picture], ...] = (
-    _planks,
-    _stone,
-    _cloth,
-    _tiles,
-    _gravel,
-    _print,
-)
+TABLES: dict[str, Callable[[np.random.Generator, Size, Light], Picture]] = {
+    "planks": _planks,
+    "stone": _stone,
+    "cloth": _cloth,
+}
 
 
 def _ring(u: Plane, v: Plane, radius: float) -> tuple[Plane, Plane]:
@@ -188,21 +148,26 @@ def _scrap(u: Plane, v: Plane, radius: float) -> tuple[Plane, Plane]:
 _THINGS = (_ring, _ball, _rod, _leaf, _scrap)
 
 
-def _strew(table: Picture, rng: np.random.Generator, light: Light) -> None:
-    """Lay things about on the table, in place."""
+def _strew(table: Picture, rng: np.random.Generator, light: Light, clear: Mask) -> None:
+    """Lay things about on the table, in place, none where it is to be kept clear."""
     height, width = table.shape[:2]
     x, y = grid((height, width))
     lx, ly, _ = light.direction
-    for _ in range(int(rng.integers(*CLUTTER))):
+    wanted, taken = int(rng.integers(*CLUTTER)), clear.copy()
+    for _ in range(ATTEMPTS):
         thing = _THINGS[int(rng.integers(len(_THINGS)))]
         radius, angle = rng.uniform(*CLUTTER_RADIUS), rng.uniform(0, 2 * np.pi)
-        colour, gloss = _colour(rng, (0.15, 0.85), 0.6), rng.random()
+        colour, gloss = _colour(rng, THING_VALUE, 0.8), rng.random()
         column, row = int(rng.integers(width)), int(rng.integers(height))
         reach = int(2.2 * radius + 10)
         window = np.s_[max(row - reach, 0) : row + reach, max(column - reach, 0) : column + reach]
         part = table[window]
         shape, relief = thing(*turn(x[window] - x[0, column], y[window] - y[row, 0], angle), radius)
         cover = coverage(shape)
+        if wanted == 0 or taken[window][cover > 0].any():
+            continue
+        wanted -= 1
+        taken[window] |= shape < CLUTTER_GAP
         shadow = shifted(soften(cover, 3.0), -4 * ly, -4 * lx)
         lit = shade(relief, light)
         body = colour * (0.3 + 0.7 * lit.diffuse)[..., None]
@@ -210,12 +175,53 @@ def _strew(table: Picture, rng: np.random.Generator, light: Light) -> None:
         part[:] = mix(part * (1 - 0.6 * shadow)[..., None], body, cover)
 
 
-def random_scenery(rng: np.random.Generator, size: Size, light: Light) -> Picture:
-    """A table of a random material with things and shadows on it, (H, W, 3).
+def _sheet(rng: np.random.Generator, size: Size, u: Plane, v: Plane) -> Picture:
+    """What is printed on a card or paper with the coordinates u and v, (H, W, 3)."""
+    paper = (
+        _colour(rng, PAPER_VALUE, PAPER_SATURATION) * (1 + 0.04 * clouds(rng, size, 60))[..., None]
+    )
+    ink, pitch = _colour(rng, (0.05, 0.6), PAPER_SATURATION), rng.uniform(7, 18)
+    row = np.floor(v / pitch)
+    letters = step(-0.1, 0.25, curve(rng, u + 517.0 * row, 1.6))
+    text = letters * step(0.30, 0.22, np.abs(v / pitch - row - 0.5))
+    stripes = step(-0.1, 0.1, np.sin(2 * np.pi * v / pitch))
+    squares = step(-0.05, 0.05, np.sin(np.pi * u / pitch) * np.sin(np.pi * v / pitch))
+    printed = (text, stripes, squares)[int(rng.integers(3))]
+    return mix(paper, ink, rng.uniform(*PRINT) * printed)
+
+
+def _lay_sheets(table: Picture, rng: np.random.Generator, light: Light, clear: Mask) -> None:
+    """Lay cards and papers on the table, in place, beside what is to be kept clear."""
+    size = table.shape[0], table.shape[1]
+    lx, ly, _ = light.direction
+    for _ in range(int(rng.integers(*SHEETS))):
+        u, v = turn(*grid(size), rng.uniform(0, 2 * np.pi))
+        near = u[clear].max() + rng.uniform(0, 12)
+        depth, width = rng.uniform(*SHEET_DEPTH), rng.uniform(*SHEET_WIDTH)
+        off = box_distance(u - near - depth / 2, v - rng.uniform(-60, 60), depth / 2, width / 2)
+        cover = coverage(off)
+        shadow = shifted(soften(cover, 2.0), -2 * ly, -2 * lx)
+        shaded = table * (1 - 0.5 * shadow)[..., None]
+        table[:] = mix(shaded, _sheet(rng, size, u, v), cover)
+
+
+def random_scenery(
+    name: str, rng: np.random.Generator, size: Size, light: Light, outside: Plane
+) -> Picture:
+    """A table with things and shadows on it, (H, W, 3).
 
     It is lit from `light`'s direction; multiply by its field afterwards.
+
+    Args:
+        name: One of `TABLES`.
+        rng: Draws it.
+        size: Height and width of the picture.
+        light: What lights it.
+        outside: Pixels from the outline of the object that will lie on it, (H, W).
     """
-    table = _MATERIALS[int(rng.integers(len(_MATERIALS)))](rng, size, light)
-    _strew(table, rng, light)
+    table = TABLES[name](rng, size, light)
+    clear = outside < CLEARANCE
+    _lay_sheets(table, rng, light, clear)
+    _strew(table, rng, light, clear)
     dapple = step(-0.5, 0.9, clouds(rng, size, 140, 2.6))
     return table * (1 - rng.uniform(*DAPPLE) * dapple)[..., None]

@@ -142,7 +142,7 @@ def leather(size: Size, rng: np.random.Generator, flaw: Flaw | None) -> tuple[Pi
     crease = step(0.0, 0.30, border)
     grain = 1.5 * crease + 0.8 * (1 - nearest)
     height = grain + 0.8 * fibres(rng, size, 26, 26) + 0.14 * fibres(rng, size, 1.3, 1.3)
-    tone = 0.09 * clouds(rng, size, 120) + 0.03 * fibres(rng, size, 2, 2)
+    tone = 0.05 * clouds(rng, size, 120) + 0.03 * fibres(rng, size, 2, 2)
     pores = 1 - 0.26 * (1 - crease)
     hide = np.array([0.47, 0.27, 0.16]) * _drift(rng)
     mask, slit = _nothing(size), np.zeros(size)
@@ -152,7 +152,8 @@ def leather(size: Size, rng: np.random.Generator, flaw: Flaw | None) -> tuple[Pi
             spot = blob(flaw.rng, x, y, _place(flaw), size)
             rubbed = flaw.strength * step(5.0, -5.0, spot)
             height = height - rubbed * 0.92 * grain
-            pores = pores + rubbed * (pores.mean() - pores)
+            pores = pores + rubbed * (1.0 - pores)
+            hide = mix(hide, hide * (1.35, 1.5, 1.6), rubbed)
             mask = spot < -2
         elif flaw.kind == "cut":
             path = _line(flaw, (80, 120), flaw.rng.uniform(0, np.pi), 0.015)
