@@ -6,7 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.layouts import LAYOUTS
@@ -100,6 +107,12 @@ class BpmParameters(_Section):
     mode: Literal["binary", "soft", "off"] = "binary"
     kernel_size: PositiveInt = 7
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, mode: Any) -> Any:
+        # YAML and the command line read a bare "off" as false.
+        return "off" if mode is False else mode
 
     @model_validator(mode="after")
     def _odd_kernel(self) -> BpmParameters:

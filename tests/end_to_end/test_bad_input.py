@@ -174,6 +174,15 @@ def test_demo_is_never_drawn_over_other_files(project: Any, images: Path) -> Non
 
 
 @pytest.mark.slow
+def test_a_bare_off_is_a_mode(project: Any, images: Path) -> None:
+    """YAML reads it as false, on the command line too; the run gets as far as the images."""
+    (images / "nut/train/good/000.png").write_text("no image")
+    root = f"datasets.folder.root={images}"
+    run = project.kedro("run", f"--params=dataset=folder,{root},bpm.mode=off")
+    assert "nut/train/good/000.png cannot be read" in " ".join(run.stderr.split())
+
+
+@pytest.mark.slow
 def test_what_the_terminal_shows(project: Any) -> None:
     """One line, no traceback, a non-zero exit: for parameters, for the root and inside a node."""
     run = project.kedro("run", "--params=bpm.treshold=0.1")
