@@ -25,10 +25,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from .banks import load_banks
 from .compose import Composed, Composer
@@ -273,7 +273,7 @@ def _full_precision(encoded: Any) -> Any:
 def export(run: Run, folder: Path, record: dict[str, Any]) -> None:
     """Write the averaged weights in half precision, and the timm arguments beside them."""
     weights = {k: v.half().cpu().contiguous() for k, v in run.average.state_dict().items()}
-    save_file(weights, folder / "quickstart.safetensors", metadata={"format": "pt"})
+    (folder / "quickstart.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
     record = record | {"steps": run.step, "images": run.images, "minutes": run.seconds / 60}
     card = {"model": TIMM_MODEL, "model_kwargs": MODEL_KWARGS, "training": record}
     text = json.dumps(card, indent=2)
