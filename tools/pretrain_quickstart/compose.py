@@ -18,6 +18,8 @@ from .damage import add_damage
 OBJECT_SHARE, BLOB_SHARE = 0.48, 0.2
 PLAIN_BACKGROUND_SHARE = 0.35
 DAMAGE_SHARES = (0.6, 0.4)  # of the images, for a first and a second damage
+# Of the full-frame textures: built of two materials, as walls are; unevenly lit.
+PANELLED_SHARE, UNEVEN_SHARE = 0.35, 0.5
 _WINDOW = 256  # side of the part of a texture that is warped, in bank pixels
 _BLOB_RESOLUTION = 7
 _CONTROL_GRID = 4
@@ -91,6 +93,12 @@ class Composer:
             front_label[chosen] = torch.where(lends.flatten(), front_label[chosen], labels)
             alpha[chosen] = cutouts[:, 3:]
         alpha[is_texture] = 1.0
+        panelled = is_texture & (self._uniform(batch) < PANELLED_SHARE)
+        pattern = self._panels(batch, side) * panelled[:, None, None, None]
+        front = torch.lerp(front, surface, pattern)
+        front_label = torch.where(panelled, -1, front_label)
+        uneven = (is_texture & (self._uniform(batch) < UNEVEN_SHARE))[:, None, None, None]
+        front = torch.where(uneven, (front * self._light(batch, side)).clamp(0, 1), front)
 
         behind = torch.where(is_plain[:, None, None, None], self._plain(batch, side), surface)
         behind = behind * (1 - self._shadow(alpha))
@@ -186,6 +194,42 @@ class Composer:
         light = self._uniform(batch, 1, 2, 2, low=-0.12, high=0.12)
         gradient = F.interpolate(light, size=(side, side), mode="bilinear", align_corners=True)
         return (colour + gradient).clamp(0, 1)
+
+    def _panels(self, batch: int, side: int) -> Tensor:
+        """Soft masks of stripes, tiles or bricks that fill the frame, (batch, 1, side, side).
+
+        What repeats over the whole frame is a texture, however distinct its parts: no panel may
+        draw the attention as an object does.
+        """
+        turn = self._uniform(batch, low=-0.15, high=0.15)
+        turn = turn + 1.5708 * self._integers(2, batch)
+        axis = torch.arange(side, device=self.device, dtype=torch.float32) * (224 / side)
+        cos, sin = (f(turn)[:, None, None] for f in (torch.cos, torch.sin))
+        along = cos * axis[None, None, :] + sin * axis[None, :, None]
+        across = cos * axis[None, :, None] - sin * axis[None, None, :]
+        period = self._uniform(batch, 2, 1, 1, low=24, high=110)
+        start = self._uniform(batch, 2, 1, 1, high=110)
+        # The first material's share of a period: from thin joints to halves.
+        share = self._uniform(batch, 2, 1, 1, low=0.06, high=0.5)
+        row = (across + start[:, 0]) / period[:, 0]
+        # Bricks: every other row is moved by half a brick. Stripes have no joints along them.
+        kind = self._integers(3, batch)[:, None, None]
+        moved = 0.5 * (row.floor() % 2) * (kind == 1)
+        column = (along + start[:, 1]) / period[:, 1] + moved
+        distances = []
+        for position, index in ((row, 0), (column, 1)):
+            inside = position - position.floor()
+            edge = torch.minimum(inside, share[:, index] - inside)  # positive inside the joint
+            edge = torch.maximum(edge, inside - 1)  # the next joint comes near
+            distances.append(edge * period[:, index] * (side / 224))
+        joints = torch.where(kind == 2, distances[0], torch.maximum(*distances))
+        return (joints + 0.5).clamp(0, 1)[:, None]
+
+    def _light(self, batch: int, side: int) -> Tensor:
+        """Pools of light and shade, (batch, 1, side, side), about 1."""
+        coarse = self._uniform(batch, 1, 4, 4, low=-1, high=1)
+        field = F.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=False)
+        return 1 + self._uniform(batch, 1, 1, 1, high=0.45) * field
 
     def _blobs(self, batch: int, side: int) -> Tensor:
         """Alpha of smooth random shapes near the middle, (batch, 1, side, side)."""

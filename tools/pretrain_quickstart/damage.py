@@ -78,7 +78,7 @@ def _shapes(alpha: Tensor, generator: torch.Generator) -> Tensor:
 
     ragged = _rand(generator, alpha, batch, 1, 14, 14) - 0.5
     ragged = F.interpolate(ragged, size=(half, half), mode="bicubic", align_corners=False)[:, 0]
-    thin = 0.5 + 1.5 * _rand(generator, alpha, batch, 1, 1)
+    thin = 0.35 + 1.65 * _rand(generator, alpha, batch, 1, 1)
     thick = 2.5 + 11 * _rand(generator, alpha, batch, 1, 1) ** 2
     radius = torch.where(is_curve[:, None, None], thin, thick * (1 + 1.2 * ragged))
     soft = (radius - squared.sqrt() + 0.5).clamp(0, 1)[:, None]

@@ -13,7 +13,7 @@ from .model import Encoded, Heads
 WEIGHTS = {
     "class_token": 1.0,  # the class token names what is in front: it must look for objects
     "pooled": 0.5,  # so does the attention-weighted mean patch
-    "patch": 0.5,  # each patch names its own source: categories part in feature space
+    "patch": 0.7,  # each patch names its own source: categories part in feature space
     "attention": 0.7,  # attention spreads over the foreground, evenly over a full-frame texture
     "pixels": 1.0,  # features keep the local detail that naming sources throws away
     "irregularity": 2.5,  # damaged patches stand out along one direction of the features
@@ -24,6 +24,7 @@ _DAMAGED_SHARE = 0.35  # of the loss; of the patches it is less than a hundredth
 _SMOOTHING = 7  # BPM's kernel on the 28x28 grid
 _SHARPNESS = 4  # exponent chosen on TRAINING cut-outs: BPM IoU .41 (alpha itself) -> .60
 _MIN_FOREGROUND = 0.02
+_TEXTURE_WEIGHT = 2.0  # of full-frame textures in the attention loss: uneven, they lose patches
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,10 @@ def attention_loss(log_attention: Tensor, target: Tensor) -> Tensor:
     if not bool(usable.any()):
         return log_attention.sum() * 0.0
     wanted = target[usable] / mass[usable, None]
-    return F.kl_div(log_attention[usable], wanted, reduction="batchmean")
+    divergence = F.kl_div(log_attention[usable], wanted, reduction="none").sum(1)
+    full = target[usable].amin(1) > 0.99
+    weight = torch.where(full, _TEXTURE_WEIGHT, 1.0)
+    return (weight * divergence).sum() / weight.sum()
 
 
 def irregularity_loss(logits: Tensor, change: Tensor) -> Tensor:
