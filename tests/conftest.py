@@ -24,7 +24,7 @@ from uniformaly_pipeline.feature_store import (
 )
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import folder as folder_layout
-from uniformaly_pipeline.manifest import build_manifest, select_class
+from uniformaly_pipeline.manifest import build_manifest, select_defects
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.preprocessing import Preprocessing
 
@@ -200,7 +200,7 @@ class Parity:
 
     def hashes(self, category: str, split: str) -> list[str]:
         """Content hashes of a category's images in the authors' order."""
-        rows = select_class(self.manifest, category)
+        rows = select_defects(self.manifest, [category], [category])
         return list(rows.loc[rows["split"] == split, "content_hash"])
 
 

@@ -257,3 +257,22 @@ def test_decoding_leaves_a_core_to_the_model(
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert choose_num_workers("auto") == workers
     assert choose_num_workers(3) == 3
+
+
+def test_several_layer_choices_come_from_one_pass(tiny_backbone: Backbone) -> None:
+    """Each part of the features equals those of an encoder with these layers alone."""
+    model = load_backbone(tiny_backbone, (64, 64))
+    images = images_of((64, 64))
+    choices = [[2, 3], [5], [2, 8, 9]]
+    calls: list[int] = []
+    for number, block in enumerate(model.blocks):  # type: ignore[arg-type]
+        block.register_forward_hook(lambda *_, number=number: calls.append(number))
+    several = Encoder(model, choices, 9, "cpu")
+    together = several(images)
+    assert calls == list(range(10))
+    dim = several.dim // 3
+    for number, layers in enumerate(choices):
+        alone = Encoder(model, layers, 9, "cpu")(images)
+        part = together.features[..., number * dim : (number + 1) * dim]
+        assert (part == alone.features).all()
+        assert (together.attention == alone.attention).all()

@@ -360,3 +360,25 @@ def test_a_stream_that_ends_early_is_not_taken_for_complete(
     store = fake_encoder.store(tmp_path, NAMES)
     assert fake_encoder.encoded == NAMES
     assert_same(store.load(HASHES, MASKING), expected_features(fake_encoder, NAMES, MASKING))
+
+
+def test_layer_choices_lie_side_by_side_and_the_first_is_the_default(
+    fake_encoder: Any, tmp_path: Path
+) -> None:
+    store = fake_encoder.store(tmp_path, NAMES, layer_choices=[[2, 3], [5]])
+    whole = np.stack([fake_encoder.features(name) for name in NAMES]).reshape(-1, 8)
+    assert store.header.dim == 8
+    assert store.dim == 4
+    assert (store.load(HASHES, OFF).features == whole[:, :4]).all()
+    assert (store.with_layers([3, 2]).load(HASHES, OFF).features == whole[:, :4]).all()
+    other = store.with_layers([5])
+    assert (other.load(HASHES, OFF).features == whole[:, 4:]).all()
+    with pytest.raises(InputError, match=r"no features of the blocks \[7\]"):
+        store.with_layers([7])
+
+
+def test_other_layer_choices_are_other_features(fake_encoder: Any, tmp_path: Path) -> None:
+    fake_encoder.store(tmp_path, NAMES, layer_choices=[[2, 3], [5]])
+    fake_encoder.encoded.clear()
+    fake_encoder.store(tmp_path, NAMES, layer_choices=[[2, 3], [6]])
+    assert fake_encoder.encoded == NAMES

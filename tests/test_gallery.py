@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from uniformaly_pipeline import gallery
+from uniformaly_pipeline.datasets.gallery import GalleryDataset
 from uniformaly_pipeline.gallery import GalleryImage
 
 # With threshold 5: b is missed by a lot, d is a false alarm by a little, the others are right.
@@ -76,6 +79,26 @@ def test_without_a_threshold_the_highest_scores_come_first() -> None:
     images = build(threshold=None, limit=2)
     assert [image.image for image in images] == ["e", "f"]
     assert {image.verdict for image in images} == {"undecided"}
+
+
+@pytest.mark.parametrize(
+    ("label", "decision", "verdict"),
+    [
+        (None, 1, "flagged"),
+        (None, 0, "passed"),
+        (None, None, "undecided"),
+        (0, None, "undecided"),
+        (0, 0, "right"),
+        (0, 1, "false alarm"),
+        (1, 0, "missed"),
+        (1, 1, "right"),
+    ],
+)
+def test_without_a_label_a_decision_is_neither_right_nor_wrong(
+    label: int | None, decision: int | None, verdict: str
+) -> None:
+    image = dataclasses.replace(build(limit=1)[0], label=label, decision=decision)
+    assert image.verdict == verdict
 
 
 def test_gallery_judges_each_image() -> None:
@@ -147,6 +170,24 @@ def test_a_gallery_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert gallery.load_gallery(tmp_path / "new" / "gallery") == images
 
 
+def test_an_image_without_a_label_and_with_a_remark_comes_back(tmp_path: Path) -> None:
+    images = [dataclasses.replace(build()[0], label=None, remark="highest at (1, 2); nächste: ö")]
+    gallery.save_gallery(tmp_path, images)
+    assert gallery.load_gallery(tmp_path) == images
+
+
+def test_a_gallery_from_before_there_were_remarks_still_loads(tmp_path: Path) -> None:
+    images = build(limit=2)
+    gallery.save_gallery(tmp_path, images)
+    path = tmp_path / "index.json"
+    index = json.loads(path.read_text(encoding="utf-8"))
+    for entry in index["images"]:
+        del entry["remark"]
+    path.write_text(json.dumps(index), encoding="utf-8")
+    assert gallery.load_gallery(tmp_path) == images
+    assert {image.remark for image in gallery.load_gallery(tmp_path)} == {""}
+
+
 def test_an_empty_gallery_is_a_gallery(tmp_path: Path) -> None:
     gallery.save_gallery(tmp_path, [])
     assert gallery.gallery_exists(tmp_path)
@@ -185,3 +226,21 @@ def test_a_missing_gallery_and_one_of_another_version_are_named(tmp_path: Path) 
     (tmp_path / "index.json").write_text('{"version": 99, "folder": "x", "images": []}')
     with pytest.raises(ValueError, match="another version"):
         gallery.load_gallery(tmp_path)
+
+
+def test_preview_starts_each_image_in_its_own_column(tmp_path: Path) -> None:
+    def view(colour: tuple[int, int, int]) -> bytes:
+        return gallery.encode_jpeg(np.full((16, 16, 3), colour, np.uint8))
+
+    red, blue = view((255, 0, 0)), view((0, 0, 255))
+    image = build(limit=1)[0]
+    few = dataclasses.replace(image, views={"image": red, "heat_map": red})
+    many = dataclasses.replace(image, views=dict.fromkeys(("image", "a", "b", "c"), blue))
+    dataset = GalleryDataset(filepath=str(tmp_path))
+    dataset.save([few, many])
+    png = base64.b64decode(dataset.preview())
+    sheet = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    tiles = sheet.shape[1] // 8
+    middles = sheet[70, tiles // 2 :: tiles][:8]
+    dominant = ["white" if c.min() > 200 else "red" if c[0] > 200 else "blue" for c in middles]
+    assert dominant == ["red"] * 2 + ["white"] * 2 + ["blue"] * 4

@@ -18,7 +18,7 @@ from uniformaly_pipeline.extraction import feature_stream
 from uniformaly_pipeline.feature_store import FeatureStore, FeatureStream, update_store
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import folder as folder_layout
-from uniformaly_pipeline.manifest import build_manifest, select_class
+from uniformaly_pipeline.manifest import build_manifest, select_defects
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank import build_memory_bank
@@ -79,7 +79,9 @@ class Scenario:
 
 @pytest.fixture(scope="module")
 def scenario(parity: Any) -> Scenario:
-    return Scenario(parity.images, parity.backbone, select_class(parity.manifest, "washer"))
+    return Scenario(
+        parity.images, parity.backbone, select_defects(parity.manifest, ["washer"], ["washer"])
+    )
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +207,7 @@ def test_image_that_occurs_twice_is_encoded_once(
     copied, copy = root / "bottle/test/dent/000.png", root / "bottle/test/good/copy.png"
     shutil.copy(copied, copy)
     records = folder_layout.read(folder, ["bottle"])
-    manifest = select_class(build_manifest(folder, records), "bottle")
+    manifest = select_defects(build_manifest(folder, records), ["bottle"], ["bottle"])
     scenario = Scenario(folder, tiny_backbone, manifest)
     encoded: list[str] = []
     update_store(tmp_path / "store", recording(scenario.stream("float32"), encoded))

@@ -18,7 +18,8 @@ from uniformaly_pipeline.manifest import (
     ImageRecord,
     build_manifest,
     list_problems,
-    select_class,
+    select_classes,
+    select_defects,
 )
 
 
@@ -127,7 +128,7 @@ def test_problems_are_counted_and_the_first_listed() -> None:
     assert listed.endswith(f"file{MAX_LISTED - 1}; and 5 more")
 
 
-def test_select_class_puts_train_first_and_sorts() -> None:
+def test_selections_put_train_first_and_sort() -> None:
     images = [
         "b/test/good/1",
         "b/train/good/2",
@@ -140,9 +141,11 @@ def test_select_class_puts_train_first_and_sorts() -> None:
             "image": images,
             "class": [image[0] for image in images],
             "split": [image.split("/")[1] for image in images],
+            "defect": [image.split("/")[2] for image in images],
+            "label": [int("ding" in image) for image in images],
         }
     )
-    chosen = select_class(manifest, "b")
+    chosen = select_defects(manifest, ["b"], ["b"])
     assert chosen["image"].tolist() == [
         "b/train/good/1",
         "b/train/good/2",
@@ -150,3 +153,23 @@ def test_select_class_puts_train_first_and_sorts() -> None:
         "b/test/good/1",
     ]
     assert chosen.index.tolist() == [0, 1, 2, 3]
+
+    both = select_defects(manifest, ["a", "b"], ["b"])
+    assert both["image"].tolist() == ["a/train/good/1", *chosen["image"]]
+
+
+def test_foreign_classes_are_anomalous_and_defective_images_left_out() -> None:
+    rows = [
+        ("a", "train", "good"), ("b", "train", "good"), ("c", "train", "good"),
+        ("a", "test", "good"), ("b", "test", "good"), ("b", "test", "ding"), ("c", "test", "good"),
+    ]  # fmt: skip
+    manifest = pd.DataFrame(rows, columns=["class", "split", "defect"])
+    manifest["image"] = ["/".join(row) for row in rows]
+    manifest["label"] = (manifest["defect"] != "good").astype("int8")
+    one = select_classes(manifest, ["b"])
+    assert one["image"].tolist() == ["b/train/good", "a/test/good", "b/test/good", "c/test/good"]
+    assert one["label"].tolist() == [0, 1, 0, 1]
+    assert one["defect"].tolist() == ["b", "a", "b", "c"]
+    two = select_classes(manifest, ["c", "a"])
+    assert two["label"].tolist() == [0, 0, 0, 1, 0]
+    assert manifest["label"].sum() == 1, "the manifest itself is left alone"

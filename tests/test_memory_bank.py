@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from uniformaly_pipeline import memory_bank
 from uniformaly_pipeline.coreset import greedy_coreset, random_projection, random_starts
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.masking import BackPatchMasking
-from uniformaly_pipeline.memory_bank import build_memory_bank, choose_coreset
+from uniformaly_pipeline.memory_bank import bank_images, build_memory_bank, choose_coreset
 
 NAMES = [f"image {number}" for number in range(6)]
 HASHES = [f"#{name}" for name in NAMES]
@@ -95,3 +96,33 @@ def test_no_foreground_at_all_is_one_clear_line(fake_encoder: Any, tmp_path: Pat
     store = fake_encoder.store(tmp_path, NAMES)
     with pytest.raises(InputError, match=r"no foreground patch .* lower bpm\.threshold"):
         build_memory_bank(store, [], MASKING, coreset_ratio=1.0)
+
+
+def test_every_vector_knows_the_patch_it_is_of(store: FeatureStore) -> None:
+    bank = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.3)
+    assert bank_images(bank) == HASHES
+    for vector, image, patch in zip(
+        bank.arrays["memory_bank"], bank.arrays["image"], bank.arrays["patch"], strict=True
+    ):
+        patches = store.load([HASHES[image]], MASKING)
+        assert (patches.features[list(patches.patch).index(patch)] == vector).all()
+
+
+def test_a_smaller_bank_is_the_beginning_of_a_larger_one(store: FeatureStore) -> None:
+    small, large = (
+        build_memory_bank(store, HASHES, MASKING, coreset_ratio=ratio, projection_dim=3)
+        for ratio in (0.1, 0.4)
+    )
+    vectors = small.arrays["memory_bank"]
+    assert 0 < len(vectors) < len(large.arrays["memory_bank"])
+    assert (large.arrays["memory_bank"][: len(vectors)] == vectors).all()
+
+
+def test_images_read_in_blocks_give_the_same_bank(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.3, projection_dim=3)
+    monkeypatch.setattr(memory_bank, "IMAGES_AT_ONCE", 2)
+    in_blocks = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.3, projection_dim=3)
+    for name, array in at_once.arrays.items():
+        assert (in_blocks.arrays[name] == array).all(), name

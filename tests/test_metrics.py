@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sklearn_metrics
 
-from uniformaly_pipeline.metrics import DetectionFigures, aupro, detection_figures, mean_and_std
+from uniformaly_pipeline.metrics import (
+    DetectionFigures,
+    aupro,
+    auroc,
+    detection_figures,
+    mean_and_std,
+)
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=50)
 
@@ -209,3 +215,18 @@ def test_mean_and_std_leave_out_what_is_missing(figures: list[float | None]) -> 
         assert mean == pytest.approx(sum(known) / len(known))
         variance = sum((figure - sum(known) / len(known)) ** 2 for figure in known) / len(known)
         assert std == pytest.approx(variance**0.5)
+
+
+@QUICK
+@given(labelled_scores())
+def test_auroc_alone_equals_scikit_learn_ties_included(
+    sample: tuple[np.ndarray, np.ndarray],
+) -> None:
+    labels, scores = sample
+    expected = sklearn_metrics.roc_auc_score(labels, scores)
+    assert auroc(labels.astype(bool), scores) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_auroc_alone_is_undefined_for_one_class(label: bool) -> None:
+    assert auroc(np.full(3, label), np.arange(3.0)) is None

@@ -160,7 +160,7 @@ def test_an_impossible_value_is_refused_with_its_key(
 
 def test_an_even_kernel_is_refused(raw: dict[str, Any]) -> None:
     set_key(raw, "bpm.kernel_size", 4)
-    assert refusal(raw) == "parameters: bpm: kernel_size 4 must be odd"
+    assert refusal(raw) == "parameters: bpm.kernel_size: 4 must be odd"
 
 
 def test_a_crop_beyond_the_resized_image_is_refused(raw: dict[str, Any]) -> None:

@@ -135,3 +135,29 @@ def test_height_and_width(
     size: int | tuple[int, int] | list[int], expected: tuple[int, int]
 ) -> None:
     assert height_width(size) == expected
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "preprocessing",
+    [
+        Preprocessing(),
+        Preprocessing(resize=[120, 160], crop=[96, 128]),
+        Preprocessing(resize=None, crop=48),
+        Preprocessing(resize=112, crop=112, pad=224),
+    ],
+)
+def test_a_point_of_the_input_is_found_in_the_image(
+    size: tuple[int, int], preprocessing: Preprocessing
+) -> None:
+    """A white square's centre in the input leads back to its centre in the image."""
+    width, height = size
+    image = np.zeros((height, width, 3), np.uint8)
+    side = min(size) // 6
+    left, top = width // 2 - side // 3, height // 2 - side // 2
+    image[top : top + side, left : left + side] = 255
+    seen = np.asarray(preprocessing.fit_image(Image.fromarray(image)))[..., 0].astype(float)
+    y, x = (float((np.indices(seen.shape)[axis] + 0.5)[seen > 127].mean()) for axis in (0, 1))
+    found = preprocessing.to_image(x, y, size)
+    expected = (left + side / 2, top + side / 2)
+    assert found == pytest.approx(expected, abs=2.0)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from uniformaly_pipeline.gallery import GalleryImage
-from uniformaly_pipeline.report import leaderboard_table, render_report
+from uniformaly_pipeline.report import (
+    ReportSection,
+    ReportTable,
+    leaderboard_table,
+    metric_label,
+    render_report,
+)
 
 HOSTILE = '<script>alert("1")</script>'
 METRICS: dict[str, Any] = {
@@ -76,7 +86,10 @@ def render(**changes: Any) -> str:
         "metrics": METRICS,
         "leaderboard": leaderboard_table(METRICS),
         "galleries": {"bottle": [image()], "cable": [image("cable", decision=1, wrongness=-2.0)]},
-        "figures": {"bottle": {"roc": b"png"}, "cable": {"roc": b"png", "score_map": b"png"}},
+        "figures": {
+            "bottle": {"roc_figure": b"png"},
+            "cable": {"roc_figure": b"png", "score_map": b"png"},
+        },
         "parameters": {"seed": 0, "bpm": {"mode": "binary", "kernel_size": 7}, "categories": []},
         "command": "kedro run --pipeline=defect --params=dataset=demo",
         "notes": ["The backbone is untrained."],
@@ -197,7 +210,9 @@ def test_every_picture_has_an_alternative_text_and_every_field_a_label() -> None
     page = Page(html)
     assert all(picture.get("alt") for picture in page.of("img"))
     assert len(page.of("img")) == 2 * 3 + 3
-    assert html.count("<label>") == len(page.of("select")) == 3
+    assert len(page.of("select")) == 3
+    assert len(page.of("input", type="search")) == 1
+    assert html.count("<label>") == 3 + 1
     assert page.of("html")[0]["lang"] == "en"
 
 
@@ -230,3 +245,345 @@ def test_a_run_without_images_figures_or_metrics_renders(numbers: dict[str, Any]
 def test_a_leaderboard_without_summary_rows_renders() -> None:
     table = pd.DataFrame({"category": ["x"], "image_auroc": [float("nan")]})
     assert "–" in Page(render(leaderboard=table)).text
+
+
+class Cells(HTMLParser):
+    """The rows of each table of a page, as texts, by the table's caption."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self._rows: list[list[str]] = []
+        self._caption = ""
+        self._within = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "table":
+            self._rows, self._caption = [], ""
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in {"th", "td"} and self._rows:
+            self._rows[-1].append("")
+        if tag in {"caption", "th", "td"}:
+            self._within = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "table":
+            self.tables[self._caption] = self._rows
+        if tag == self._within:
+            self._within = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._within == "caption":
+            self._caption += data
+        elif self._within:
+            self._rows[-1][-1] += data
+
+
+def table_of(html: str, caption: str) -> list[dict[str, str]]:
+    """A table's rows below its heading, each by column; hyphens and spaces as on a keyboard."""
+    plain = html.replace("\N{NON-BREAKING HYPHEN}", "-")
+    heading, *rows = [
+        [" ".join(cell.split()) for cell in row] for row in Cells(plain).tables[caption]
+    ]
+    return [dict(zip(heading, row, strict=True)) for row in rows]
+
+
+def leaderboard_of(html: str) -> dict[str, dict[str, str]]:
+    """The rows of the leaderboard by category."""
+    rows = table_of(html, "Leaderboard: figures of each category")
+    return {row.pop("Category"): row for row in rows}
+
+
+def words(html: str) -> str:
+    """The visible text with single spaces."""
+    visible = re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)
+    return " ".join(Page(visible).text.split())
+
+
+def section() -> ReportSection:
+    """A section with all that a section can have."""
+    table = pd.DataFrame(
+        {
+            "top_k_ratio": ["0.01", "0.05"],
+            "image_auroc": [0.9, 0.95],
+            "image_auroc_std": [0.0123, np.nan],
+            "image_f1_max": [0.8, None],
+        }
+    )
+    return ReportSection(
+        "Sensitivity & <more>",
+        "What to know.\n\nAnd what else.",
+        [ReportTable("Figures by value", table)],
+        {"Curves <a>": b"curves", "Map": b"map"},
+    )
+
+
+def test_a_section_has_a_heading_that_the_navigation_leads_to() -> None:
+    page = Page(render(sections=[ReportSection("First"), section()]))
+    links = [a["href"] for a in page.of("a") if "section" in (a.get("href") or "")]
+    assert len(links) == 2
+    for link in links:
+        (target,) = page.of("section", id=(link or "")[1:])
+        assert page.of("h2", id=target["aria-labelledby"] or "")
+    assert page.text.count("Sensitivity & <more>") == 2
+    assert page.text.index("What to know.") < page.text.index("And what else.")
+    assert page.text.index("Leaderboard") < page.text.index("What to know.")
+    assert page.text.index("And what else.") < page.text.index("worst mistakes first")
+
+
+def test_a_sections_paragraphs_stand_apart() -> None:
+    html = render(sections=[section()])
+    assert re.search(r"What to know\.</p>\s*<p[^>]*>And what else\.", html)
+
+
+def test_a_sections_table_names_its_columns_and_merges_deviations() -> None:
+    assert table_of(render(sections=[section()]), "Figures by value") == [
+        {"Top k ratio": "0.01", "Image AUROC": "0.900 ± 0.012", "Image F1-max": "0.800"},
+        {"Top k ratio": "0.05", "Image AUROC": "0.950", "Image F1-max": "–"},
+    ]
+
+
+def test_a_sections_table_is_sorted_by_numbers_or_words() -> None:
+    page = Page(render(sections=[section()]))
+    assert page.of("th", **{"data-value": "0.01"})
+    assert page.of("td", **{"data-value": "0.95"})
+    # An undefined figure has no value to sort by.
+    assert page.of("td", **{"data-value": ""})
+
+
+def test_a_deviation_without_its_figure_is_a_column_of_its_own() -> None:
+    table = pd.DataFrame({"value": ["a"], "nmi_std": [0.5]})
+    rows = table_of(render(sections=[ReportSection("S", tables=[ReportTable("T", table)])]), "T")
+    assert rows == [{"Value": "a", "Nmi std": "0.5"}]
+
+
+def test_a_sections_table_may_have_no_rows() -> None:
+    table = pd.DataFrame({"value": [], "nmi": []})
+    assert (
+        table_of(render(sections=[ReportSection("S", tables=[ReportTable("T", table)])]), "T") == []
+    )
+
+
+def test_a_sections_figures_are_embedded_with_their_caption_as_alternative() -> None:
+    page = Page(render(sections=[section()]))
+    for caption, content in (("Curves <a>", b"curves"), ("Map", b"map")):
+        (picture,) = page.of("img", alt=caption)
+        source = picture["src"] or ""
+        assert base64.b64decode(source.removeprefix("data:image/png;base64,")) == content
+        assert caption in page.text
+
+
+def compared() -> pd.DataFrame:
+    """The leaderboard with the paper's figures; better on bottle, worse on cable."""
+    table = leaderboard_table(METRICS)
+    nan = float("nan")
+    table.insert(2, "paper", [0.9, 0.95, 0.925, nan])
+    table.insert(3, "difference", [0.09, -0.12, -0.01266, nan])
+    return table.assign(
+        paper_pixel_auroc=[0.7, nan, 0.7, nan], difference_pixel_auroc=[0.1, nan, 0.1, nan]
+    )
+
+
+def test_the_papers_figures_stand_beside_ours_with_a_signed_difference() -> None:
+    rows = leaderboard_of(render(leaderboard=compared()))
+    assert list(rows["bottle"])[:3] == ["Image AUROC", "Paper", "Difference"]
+    assert (rows["bottle"]["Paper"], rows["bottle"]["Difference"]) == ("0.900", "+0.090")
+    # A true minus sign, as wide as the plus.
+    assert rows["cable"]["Difference"] == "\N{MINUS SIGN}0.120"
+    assert rows["mean"]["Difference"] == "\N{MINUS SIGN}0.013"
+    assert rows["std"]["Paper"] == rows["std"]["Difference"] == "–"
+    assert rows["bottle"]["Pixel AUROC, paper"] == "0.700"
+    assert rows["bottle"]["Pixel AUROC, difference"] == "+0.100"
+    assert rows["cable"]["Pixel AUROC, difference"] == "–"
+
+
+@pytest.mark.parametrize("difference", [0.0, 0.0004, -0.0004])
+def test_a_difference_that_rounds_to_nothing_has_no_sign(difference: float) -> None:
+    table = pd.DataFrame(
+        {"category": ["a"], "nmi": [0.5], "paper": [0.5], "difference": [difference]}
+    )
+    assert leaderboard_of(render(leaderboard=table))["a"]["Difference"] == "0.000"
+
+
+def test_the_headline_names_the_papers_means() -> None:
+    text = words(render(leaderboard=compared()))
+    assert "± 0.012 paper 0.925" in text
+    assert "AUROC0.800 paper 0.700" in text.replace("AUROC 0", "AUROC0")
+    assert "What the paper reports" in text
+
+
+def test_without_the_papers_figures_the_paper_is_not_mentioned() -> None:
+    assert "paper" not in words(render()).lower()
+
+
+@pytest.mark.parametrize(
+    ("key", "label"),
+    [
+        ("image_auroc", "image AUROC"),
+        ("aupro", "AUPRO"),
+        ("f1", "F1"),
+        ("images_per_second", "images/s"),
+        ("top_k_ratio", "top k ratio"),
+        ("paper_pixel_auroc", "pixel AUROC, paper"),
+    ],
+)
+def test_a_metric_has_a_name_for_the_midst_of_a_sentence(key: str, label: str) -> None:
+    assert metric_label(key) == label
+
+
+def unlabelled(**changes: Any) -> str:
+    """A report of new images, of which nobody knows what is right."""
+    new: dict[str, Any] = {"defect": "new", "label": None}
+    images = [
+        image(image="low.png", score=1.0, wrongness=1.0, decision=0, **new),
+        image(image="high.png", score=7.0, decision=1, remark="nearest: 3.png & more", **new),
+        image(image="middle.png", score=3.0, wrongness=9.0, decision=0, **new),
+    ]
+    arguments: dict[str, Any] = {
+        "metrics": None,
+        "leaderboard": None,
+        "galleries": {"bottle": images},
+        "figures": {},
+    }
+    return render(**(arguments | changes))
+
+
+def test_new_images_are_shown_highest_score_first() -> None:
+    page = Page(unlabelled())
+    assert "highest scores first" in page.text
+    assert "worst mistakes" not in page.text
+    cards = page.of("article")
+    assert [card["data-score"] for card in cards] == ["7.0", "3.0", "1.0"]
+    assert [card["data-verdict"] for card in cards] == ["flagged", "passed", "passed"]
+
+
+def test_new_images_are_flagged_or_passed_but_never_right_or_wrong() -> None:
+    html = unlabelled()
+    page = Page(html)
+    assert "▲ flagged" in page.text
+    assert "✓ passed" in page.text
+    offered = {option.get("value") for option in page.of("option")} - {"", None}
+    assert offered == {"flagged", "passed"}
+    for absent in ("missed", "false alarm", "right", "called", "by 0.5 sd", "outlined"):
+        assert absent not in words(html).replace("From left to right", "")
+
+
+def test_the_decisions_offered_are_those_that_occur() -> None:
+    html = unlabelled(galleries={"bottle": [image(label=None, decision=0)]})
+    assert {o.get("value") for o in Page(html).of("option")} - {"", None} == {"passed"}
+
+
+def test_labelled_images_can_be_filtered_by_their_mistakes() -> None:
+    offered = {option.get("value") for option in Page(render()).of("option")}
+    assert {"wrong", "missed", "false alarm", "right"} <= offered
+    assert not {"flagged", "passed"} & offered
+
+
+def test_a_remark_is_shown_where_there_is_one() -> None:
+    page = Page(unlabelled())
+    assert len(page.of("p", **{"class": "remark"})) == 1
+    assert "nearest: 3.png & more" in page.text
+
+
+def test_without_metrics_there_are_no_results() -> None:
+    page = Page(unlabelled())
+    assert not page.of("a", href="#results")
+    assert not page.of("section", id="results")
+    assert not page.of("table", id="leaderboard")
+    assert "None" not in page.text
+
+
+def test_further_facts_are_in_the_header() -> None:
+    header = words(unlabelled(facts={"False alarms": "at most 5 % & fewer"}).partition("<main")[0])
+    assert "False alarms at most 5 % & fewer" in header.replace("alarmsat", "alarms at")
+    assert "untrained" in header
+
+
+def png(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def with_section(*tables: pd.DataFrame, **changes: Any) -> str:
+    listed = [ReportTable(f"Table {number}", table) for number, table in enumerate(tables)]
+    arguments = {"title": "Top-k ratio", "text": "As in Fig. 7.", "tables": listed} | changes
+    return render(sections=[ReportSection(**arguments)])
+
+
+def test_a_section_named_like_another_part_of_the_page_does_not_take_its_place() -> None:
+    page = Page(render(sections=[ReportSection("Images"), ReportSection("结果")]))
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert all(ids)
+
+
+@pytest.mark.parametrize("columns", [[], ["value", "image_auroc"]])
+def test_an_empty_table_renders(columns: Sequence[str]) -> None:
+    assert "Table 0" in with_section(pd.DataFrame(columns=columns))
+
+
+def test_words_are_aligned_as_text_and_numbers_are_not() -> None:
+    table = pd.DataFrame({"image": ["a"], "score": [1.5], "normal_image": ["b.png"]})
+    html = with_section(table)
+    headers = Page(html).of("th", scope="col")[-5:-2]
+    assert [header.get("class") for header in headers] == ["text", None, "text"]
+    assert [cell["data-value"] for cell in Page(html).of("td", **{"class": "text"})] == ["b.png"]
+
+
+def test_a_sections_figures_have_their_caption_as_alternative_text() -> None:
+    html = with_section(figures={"Detection": png(500, 400), "Clusters": png(1000, 500)})
+    page = Page(html)
+    (small,), (wide,) = page.of("img", alt="Detection"), page.of("img", alt="Clusters")
+    assert (small["width"], small["height"]) == ("500", "400")
+    assert (wide["width"], wide["height"]) == ("1000", "500")
+    assert [figure.get("class") for figure in page.of("figure")] == [None, "wide"]
+    assert html.count("<figcaption>Detection</figcaption>") == 1
+
+
+def test_hostile_sections_facts_and_remarks_are_only_ever_text() -> None:
+    html = render(
+        sections=[
+            ReportSection(
+                HOSTILE,
+                HOSTILE,
+                [ReportTable(HOSTILE, pd.DataFrame({HOSTILE: [HOSTILE], "b": [HOSTILE]}))],
+                {HOSTILE: b"png"},
+            )
+        ],
+        facts={HOSTILE: HOSTILE},
+        galleries={"a": [image(remark=HOSTILE, views={"image": b"1", HOSTILE: b"2"})]},
+    )
+    assert HOSTILE not in html
+    assert len(Page(html).of("script")) == 1
+
+
+def test_the_glossary_explains_what_the_leaderboard_has() -> None:
+    terms = [re.sub(r"\s", "", term) for term in re.findall(r"<dt>(.*?)</dt>", render())]
+    assert "Paper" not in terms
+    assert "<dt>Paper</dt>" in render(leaderboard=compared())
+    clusters = pd.DataFrame({"category": ["a"], "nmi": [0.5], "ari": [0.5]})
+    html = render(leaderboard=clusters)
+    assert html.count("Normalised mutual information") == html.count("Adjusted Rand index") == 1
+    assert "Adjusted Rand index" not in render()
+
+
+@pytest.mark.parametrize("html", [render(), unlabelled()], ids=["labelled", "new"])
+def test_no_link_leads_nowhere(html: str) -> None:
+    page = Page(html)
+    ids = {a["id"] for _, a in page.elements if "id" in a}
+    links = {a["href"] for a in page.of("a")}
+    assert len(links) >= 3
+    assert links <= {f"#{name}" for name in ids}
+
+
+def test_views_of_any_number_and_shape_get_one_height() -> None:
+    views = {"image": png(20, 10), "heat_map": png(20, 10), "foreground": b"", "close": png(40, 10)}
+    html = render(galleries={"bottle": [image(views=views), image()]})
+    shown = [(p["width"], p["height"]) for p in Page(html).of("img")][:4]
+    assert shown == [("2000", "1000"), ("2000", "1000"), ("1000", "1000"), ("4000", "1000")]
+    grid, *_ = [a["class"] for a in Page(html).of("div") if (a.get("class") or "")[:5] == "cards"]
+    assert "broad" in (grid or "")
+    assert 'class="cards"' in render()

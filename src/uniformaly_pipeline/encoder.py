@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,8 @@ class Encoder:
 
     Attributes:
         model: A timm ViT in evaluation mode, see :func:`.backbone.load_backbone`.
-        layers: Blocks whose outputs (residual stream, no final norm) are averaged, 0-based.
+        layer_choices: For each choice the blocks whose outputs (residual stream, no final norm)
+            are averaged, 0-based; patch features of several choices lie side by side.
         attention_layer: Block whose class-token attention is read, 0-based.
         device: Torch device.
         dtype: Torch type of the computation; results are float32.
@@ -99,16 +101,27 @@ class Encoder:
     def __init__(
         self,
         model: nn.Module,
-        layers: Sequence[int],
+        layers: Sequence[int] | Sequence[Sequence[int]],
         attention_layer: int,
         device: str = "auto",
         precision: Precision = "auto",
     ) -> None:
-        """Move the model to the device; ``auto`` is CUDA, in half precision, where there is one."""
+        """Move the model to the device; ``auto`` is CUDA, in half precision, where there is one.
+
+        Args:
+            model: A timm ViT in evaluation mode.
+            layers: Blocks to average, or several choices of blocks.
+            attention_layer: Block whose class-token attention is read.
+            device: Torch device.
+            precision: Type of the computation.
+        """
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
         self.model = model.to(self.device)
-        self.layers = sorted(set(layers))
+        choices = [[item] if isinstance(item, int) else list(item) for item in layers]
+        if all(isinstance(item, int) for item in layers):
+            choices = [[layer for choice in choices for layer in choice]]
+        self.layer_choices = [sorted(set(choice)) for choice in choices]
         self.attention_layer = attention_layer
         attention = self._attention_module()
         if hasattr(attention, "fused_attn"):
@@ -116,8 +129,8 @@ class Encoder:
 
     @property
     def dim(self) -> int:
-        """Length of a patch feature, D."""
-        return int(self.model.num_features)  # type: ignore[arg-type]
+        """Length of a patch feature, D, times the number of layer choices."""
+        return int(self.model.num_features) * len(self.layer_choices)  # type: ignore[arg-type]
 
     def grid(self, input_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) in patches of an input of (height, width) pixels."""
@@ -140,7 +153,7 @@ class Encoder:
             Features and attention on :attr:`device`.
         """
         images = images.to(self.device, non_blocking=True)
-        indices = sorted({*self.layers, self.attention_layer})
+        indices = sorted({*itertools.chain(*self.layer_choices), self.attention_layer})
         autocast = torch.autocast(
             self.device.split(":")[0], self.dtype, enabled=self.dtype != torch.float32
         )
@@ -153,8 +166,12 @@ class Encoder:
                 output_fmt="NCHW",
                 intermediates_only=True,
             )
-        maps = [outputs[indices.index(layer)].float() for layer in self.layers]
-        features = functools.reduce(torch.add, maps) / len(maps)
+        maps = {layer: outputs[indices.index(layer)].float() for layer in indices}
+        means = [
+            functools.reduce(torch.add, [maps[layer] for layer in choice]) / len(choice)
+            for choice in self.layer_choices
+        ]
+        features = means[0] if len(means) == 1 else torch.cat(means, dim=1)
         batch, _, height, width = features.shape
         patches = watch.attention[:, -height * width :]
         return Encoded(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,19 @@ def ground_truth(
         return np.zeros(preprocessing.input_size, dtype=bool)
     anomalous: np.ndarray = preprocessing.mask_tensor(folder.read_mask(mask)).numpy() >= threshold
     return anomalous
+
+
+def ground_truths(
+    folder: ImageFolder,
+    masks: Iterable[Any],
+    preprocessing: Preprocessing,
+    threshold: float = 1.0,
+) -> list[np.ndarray]:
+    """Anomalous pixels of several images, see :func:`ground_truth`; no path stands for no mask."""
+    return [
+        ground_truth(folder, mask if isinstance(mask, str) else None, preprocessing, threshold)
+        for mask in masks
+    ]
 
 
 def has_masks(image_scores: pd.DataFrame) -> bool:

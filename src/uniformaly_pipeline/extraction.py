@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal
 
@@ -29,6 +29,7 @@ def feature_stream(
     batch_size: int = 8,
     num_workers: int | Literal["auto"] = "auto",
     seed: int = 0,
+    layer_choices: Sequence[Sequence[int]] | None = None,
 ) -> FeatureStream:
     """Load the backbone and describe how to encode images with it.
 
@@ -46,6 +47,8 @@ def feature_stream(
         batch_size: Images in a batch.
         num_workers: Decoding processes, or ``auto``.
         seed: Seed of untrained weights.
+        layer_choices: Several choices of blocks to average, all from one pass, in place of the
+            backbone's own; see :meth:`.feature_store.FeatureStore.with_layers`.
 
     Returns:
         A stream that encodes what it is asked for.
@@ -55,7 +58,8 @@ def feature_stream(
     """
     model = load_backbone(backbone, preprocessing.input_size, seed)
     weights_sha256 = weights_hash(model)
-    encoder = Encoder(model, backbone.layers, backbone.attention_layer, device, precision)
+    layers = layer_choices or backbone.layers
+    encoder = Encoder(model, layers, backbone.attention_layer, device, precision)
     header = StoreHeader(
         backbone={**asdict(backbone), "layers": list(backbone.layers)},
         weights_sha256=weights_sha256,
@@ -65,6 +69,7 @@ def feature_stream(
         dim=encoder.dim,
         dtype=dtype,
         masking=asdict(masking) if drops_patches(masking, keep) else None,
+        layer_choices=encoder.layer_choices if layer_choices else None,
     )
     encode = functools.partial(
         encode_images,

@@ -58,6 +58,9 @@ class StoreHeader:
         dim: Length of a patch feature.
         dtype: Type in which features are stored.
         masking: The masking that chose the stored patches, or ``None`` where all are stored.
+        version: Version of the store's format.
+        layer_choices: Blocks averaged into each part of a feature, where it has several parts:
+            ``dim`` is then that of all parts together.
     """
 
     backbone: Mapping[str, Any]
@@ -69,6 +72,7 @@ class StoreHeader:
     dtype: Literal["float16", "float32"]
     masking: Mapping[str, Any] | None
     version: int = FORMAT_VERSION
+    layer_choices: Sequence[Sequence[int]] | None = None
 
     def to_json(self) -> str:
         """The header as readable JSON."""
@@ -156,6 +160,31 @@ class FeatureStore:
             ) from error
         self.header = StoreHeader(**{**entries, "grid": tuple(entries["grid"])})
         self._shards: dict[int, Any] = {}
+        self._columns = self._part(0)
+
+    def _part(self, number: int) -> slice:
+        """Columns of one of the store's layer choices; a store has at least one."""
+        dim = self.header.dim // len(self.header.layer_choices or [()])
+        return slice(number * dim, (number + 1) * dim)
+
+    def with_layers(self, layers: Sequence[int]) -> FeatureStore:
+        """The same store seen as features of one of its layer choices; at first it is the first.
+
+        Raises:
+            InputError: The store has no such choice.
+        """
+        choices = [list(choice) for choice in self.header.layer_choices or []]
+        wanted = sorted(set(layers))
+        if wanted not in choices:
+            raise InputError(f"{self.path} holds no features of the blocks {wanted}: encode again")
+        part = FeatureStore(self.path)
+        part._columns = part._part(choices.index(wanted))
+        return part
+
+    @property
+    def dim(self) -> int:
+        """Length of a patch feature, D."""
+        return self._columns.stop - self._columns.start
 
     @cached_property
     def index(self) -> pd.DataFrame:
@@ -204,7 +233,7 @@ class FeatureStore:
         rows = self._rows(content_hashes)
         foreground = self.foreground(content_hashes, masking)
         image, patch = np.nonzero(foreground)
-        features = np.empty((len(image), self.header.dim), dtype=np.float32)
+        features = np.empty((len(image), self.dim), dtype=np.float32)
         ends = np.cumsum(foreground.sum(axis=1))
         stored_all = self.header.masking is None
         for i, (shard, first, count) in enumerate(
@@ -212,7 +241,8 @@ class FeatureStore:
         ):
             if count == 0:
                 continue
-            stored = self._shard(shard).get_slice("features")[first : first + count]
+            patches = slice(first, first + count)
+            stored = self._shard(shard).get_slice("features")[patches, self._columns]
             begin = ends[i - 1] if i else 0
             features[begin : ends[i]] = stored[foreground[i]] if stored_all else stored
         if masking.mode == "soft":

@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import binary_dilation, binary_erosion
-from sklearn.metrics import roc_auc_score, roc_curve
 
 Colour = tuple[int, int, int]
 
@@ -51,7 +50,7 @@ def roc_figure(image_scores: pd.DataFrame, category: str) -> Figure:
         ValueError: A score is NaN or infinite.
     """
     labels, scores = _labels_and_scores(image_scores, category)
-    figure, axes = _new_figure(f"{category}: ROC curve")
+    figure, axes = new_figure(f"{category}: ROC curve")
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
     ticks = np.linspace(0, 1, 6)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=ticks, yticks=ticks, aspect="equal")
@@ -59,6 +58,8 @@ def roc_figure(image_scores: pd.DataFrame, category: str) -> Figure:
         message = "undefined: only one class\nin the test set"
         axes.text(0.5, 0.5, message, ha="center", va="center", color=_INK)
         return figure
+    from sklearn.metrics import roc_auc_score, roc_curve
+
     false_positive_rate, true_positive_rate, _ = roc_curve(labels, scores)
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="chance")
     label = f"AUROC {roc_auc_score(labels, scores):.3f}"
@@ -76,7 +77,10 @@ def roc_figure(image_scores: pd.DataFrame, category: str) -> Figure:
 
 
 def score_histogram(
-    image_scores: pd.DataFrame, category: str, threshold: float | None = None
+    image_scores: pd.DataFrame,
+    category: str,
+    threshold: float | None = None,
+    names: tuple[str, str] = ("normal", "anomalous"),
 ) -> Figure:
     """Draw how the image scores of normal and of anomalous images are distributed.
 
@@ -88,6 +92,7 @@ def score_histogram(
         category: Name for the title.
         threshold: Score at and above which an image is called anomalous, drawn as a line; None
             where it is undefined.
+        names: What labels 0 and 1 stand for.
 
     Returns:
         The figure.
@@ -96,12 +101,12 @@ def score_histogram(
         ValueError: A score is NaN or infinite.
     """
     labels, scores = _labels_and_scores(image_scores, category)
-    figure, axes = _new_figure(f"{category}: image scores")
+    figure, axes = new_figure(f"{category}: image scores")
     axes.set(xlabel="image score (squared distance)", ylabel="share of the class")
     axes.yaxis.set_major_formatter("{x:.0%}")
     edges = np.histogram_bin_edges(scores, bins=int(np.clip(np.sqrt(len(scores)), 10, 40)))
     # The hatch tells the classes apart without colour.
-    styles = ((0, "normal", NORMAL_COLOUR, ""), (1, "anomalous", ANOMALOUS_COLOUR, "////"))
+    styles = ((0, names[0], NORMAL_COLOUR, ""), (1, names[1], ANOMALOUS_COLOUR, "////"))
     for label, name, colour, hatch in styles:
         of_class = scores[labels == label]
         shares = np.histogram(of_class, edges)[0] / max(len(of_class), 1)
@@ -251,7 +256,8 @@ def _labels_and_scores(image_scores: pd.DataFrame, category: str) -> tuple[np.nd
     return labels, scores
 
 
-def _new_figure(title: str) -> tuple[Figure, Axes]:
+def new_figure(title: str) -> tuple[Figure, Axes]:
+    """An empty figure in the project's style; an empty title takes no space."""
     figure = Figure(
         figsize=_FIGURE_SIZE_INCHES, layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08)
     )

@@ -28,7 +28,7 @@ from uniformaly_pipeline.figures import (
     overlay_heat_map,
 )
 
-Verdict = Literal["missed", "false alarm", "right", "undecided"]
+Verdict = Literal["missed", "false alarm", "right", "flagged", "passed", "undecided"]
 
 VIEW_SIDE_PX = 256
 """Longest side of a stored view; larger images are reduced, so that a report stays small."""
@@ -47,29 +47,34 @@ class GalleryImage:
         image: Path relative to the data set's root, ``/``-separated.
         category: Category it was tested in.
         defect: Kind of defect, or the name of the normal class.
-        label: 0 normal, 1 anomalous.
+        label: 0 normal, 1 anomalous; None for a new image, of which nobody knows.
         score: Image score (mean of the top squared distances).
         decision: 1 if the score is at or above the category's threshold, else 0; None where the
             category has no threshold.
         wrongness: See :func:`wrongness`.
         views: JPEG bytes: ``image`` (ground truth outlined if there is a mask), ``heat_map`` and
-            ``foreground`` (BPM: outlined, the background dimmed).
+            ``foreground`` (BPM: outlined, the background dimmed); of a new image also
+            ``nearest_normal``.
+        remark: What else to say of the image, in one line.
     """
 
     image: str
     category: str
     defect: str
-    label: int
+    label: int | None
     score: float
     decision: int | None
     wrongness: float
     views: dict[str, bytes]
+    remark: str = ""
 
     @property
     def verdict(self) -> Verdict:
         """How the decision compares with the label."""
         if self.decision is None:
             return "undecided"
+        if self.label is None:
+            return "flagged" if self.decision else "passed"
         if self.decision == self.label:
             return "right"
         return "missed" if self.label else "false alarm"
@@ -201,7 +206,7 @@ def build_gallery(
             score=float(scores[row]),
             decision=None if threshold is None else int(scores[row] >= threshold),
             wrongness=float(distances[row]),
-            views=_draw_views(
+            views=draw_views(
                 load_image(path), load_mask(path), anomaly_map(path), foreground(path), vmax
             ),
         )
@@ -267,14 +272,25 @@ def _mistaken(scores: np.ndarray, labels: np.ndarray, threshold: float | None) -
     return (scores >= threshold) != (labels == 1)
 
 
-def _draw_views(
+def draw_views(
     image: np.ndarray,
     mask: np.ndarray | None,
     anomaly_map: np.ndarray,
     foreground: np.ndarray,
     vmax: float,
 ) -> dict[str, bytes]:
-    """The JPEGs of one image. Outlines are drawn after reducing, so that they stay crisp."""
+    """The JPEGs of one image; outlines are drawn after reducing, so that they stay crisp.
+
+    Args:
+        image: uint8 [H, W, 3], cropped as the encoder saw it.
+        mask: Ground truth, bool [H, W], or None.
+        anomaly_map: float32 [H, W].
+        foreground: bool [H, W], what BPM keeps.
+        vmax: Anomaly-map value of the brightest colour.
+
+    Raises:
+        ValueError: A mask, map or foreground has another size than the image.
+    """
     for name, array in (("mask", mask), ("foreground", foreground), ("anomaly map", anomaly_map)):
         if array is not None and array.shape != image.shape[:2]:
             raise ValueError(f"{name} {array.shape} does not fit the image {image.shape}")
@@ -288,9 +304,9 @@ def _draw_views(
         marked = outline_mask(small, around, GROUND_TRUTH_COLOUR)
     dimmed = np.where(small_foreground[..., None], small, small // 2)
     return {
-        "image": _jpeg(marked),
-        "heat_map": _jpeg(overlay_heat_map(small, small_map, vmax)),
-        "foreground": _jpeg(outline_mask(dimmed, small_foreground, FOREGROUND_COLOUR)),
+        "image": encode_jpeg(marked),
+        "heat_map": encode_jpeg(overlay_heat_map(small, small_map, vmax)),
+        "foreground": encode_jpeg(outline_mask(dimmed, small_foreground, FOREGROUND_COLOUR)),
     }
 
 
@@ -314,7 +330,8 @@ def _reduce(array: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(array).resize(size, Image.Resampling.BICUBIC))
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
+def encode_jpeg(picture: np.ndarray) -> bytes:
+    """A picture, uint8 [H, W, 3], as a small JPEG."""
     buffer = io.BytesIO()
     # Full-resolution colour: a thin coloured outline would bleed otherwise.
     Image.fromarray(picture).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
@@ -15,9 +16,10 @@ from uniformaly_pipeline import tracking
 from uniformaly_pipeline.backbone import Backbone, check_backbone
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.logs import CommandError, InputErrorFilter, find_input_error
+from uniformaly_pipeline.prediction import check_rate, check_same_masking
 from uniformaly_pipeline.preprocessing import Preprocessing
-from uniformaly_pipeline.run_parameters import current_run
-from uniformaly_pipeline.summary import print_summary
+from uniformaly_pipeline.run_parameters import CurrentRun, current_run
+from uniformaly_pipeline.summary import print_decisions, print_summary
 
 logger = logging.getLogger(__name__)
 
@@ -32,18 +34,26 @@ class CheckHooks:
             handler.addFilter(InputErrorFilter())
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Check the backbone of a run that encodes images.
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Check what the run starts from, and the backbone of a run that encodes images.
 
         Raises:
-            CommandError: It cannot be used.
+            CommandError: Something is missing or cannot be used.
         """
-        if "features" not in pipeline.all_outputs():
-            return
         run = current_run()
+        results = {name for name in pipeline.inputs() if _is_result(name)}
+        _require(results - {"features"}, catalog, run)
+        if "predict.metrics" in pipeline.all_outputs():
+            _check_prediction(results, catalog, run)
+        _require(results & {"features"}, catalog, run)
+        if not any(node.name.endswith("_features") for node in pipeline.nodes):
+            return
         parameters = run.parameters
         preprocessing = Preprocessing(**parameters.chosen_dataset.preprocessing.model_dump())
         backbone = Backbone(**parameters.chosen_backbone.model_dump())
+        if "layered_features" in pipeline.all_outputs():
+            layers = {layer for choice in run.layer_choices or [] for layer in choice}
+            backbone = replace(backbone, layers=tuple(sorted(layers)))
         try:
             check_backbone(backbone, preprocessing.input_size)
         except InputError as error:
@@ -63,6 +73,47 @@ class CheckHooks:
             raise CommandError(str(input_error)) from error
 
 
+def _is_result(name: str) -> bool:
+    """Whether a dataset that a pipeline starts from is what an earlier run made."""
+    is_source = name.startswith(("params:", "predict.")) or name in {"raw_images", "parameters"}
+    return not is_source
+
+
+def _require(results: set[str], catalog: CatalogProtocol, run: CurrentRun) -> None:
+    """Refuse to start without what this run goes on from.
+
+    Raises:
+        CommandError: Something is missing; the line names it and the command that makes it.
+    """
+    for name in sorted(results):
+        if catalog.exists(name):
+            continue
+        task, _, rest = name.rpartition(".")[0].partition(".")
+        of_category = f" of '{rest}'" if rest else ""
+        command = run.command(task or run.parameters.predict.task, without="predict")
+        raise CommandError(
+            f"the {name.split('.')[-1].replace('_', ' ')}{of_category} for this data set and "
+            f"backbone are missing: first run {command}"
+        )
+
+
+def _check_prediction(results: set[str], catalog: CatalogProtocol, run: CurrentRun) -> None:
+    """Refuse to judge by a bank of another masking, or at a rate that cannot be kept.
+
+    Raises:
+        CommandError: The bank does not fit, or too few normal images were held out.
+    """
+    bank = next((name for name in results if name.endswith(".memory_bank")), None)
+    images = next((name for name in results if name.endswith(".images")), None)
+    try:
+        if bank is not None:
+            check_same_masking(catalog.load(bank), run.parameters.bpm.model_dump())
+        if images is not None:
+            check_rate(catalog.load(images), run.parameters.predict.false_alarm_rate)
+    except InputError as error:
+        raise CommandError(str(error)) from error
+
+
 class TrackingHooks:
     """Logs parameters, figures and artifacts to the run that kedro-mlflow opened."""
 
@@ -80,7 +131,7 @@ class TrackingHooks:
             "dataset": run.parameters.dataset,
             "backbone": run.parameters.backbone,
         }
-        tracking.log_parameters(run_id, run.parameters.resolved(), tags)
+        tracking.log_parameters(run_id, current_run().parameters.resolved(), tags)
 
     @hook_impl(tryfirst=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -89,15 +140,22 @@ class TrackingHooks:
         if run_id is None:
             return
         for task in _tasks(pipeline):
-            metrics = catalog.load(f"{task}.metrics")
+            outputs = pipeline.all_outputs()
+            metrics, report = catalog.load(f"{task}.metrics"), catalog.load(f"{task}.report")
+            if f"{task}.leaderboard" not in outputs:
+                tracking.log_prediction(run_id, metrics, report)
+                continue
             leaderboard = catalog.load(f"{task}.leaderboard")
-            tracking.log_task(run_id, metrics, leaderboard, catalog.load(f"{task}.report"))
+            tracking.log_task(run_id, metrics, leaderboard, report)
             parameters = current_run().parameters.resolved()
             for key, category in zip(
                 _category_keys(pipeline, task), metrics["categories"], strict=True
             ):
-                artifacts = _load_category(catalog, f"{task}.{key}")
+                artifacts = _load_category(catalog, f"{task}.{key}", outputs)
                 tracking.log_category(run_id, category, artifacts, parameters)
+            if f"{task}.settings" in outputs:
+                settings = catalog.load(f"{task}.settings")
+                tracking.log_settings(run_id, settings, parameters)
 
 
 class ClosingHooks:
@@ -132,6 +190,9 @@ class SummaryHooks:
         """Print each finished task's leaderboard and where to look next."""
         run = current_run()
         for task in _tasks(pipeline):
+            if f"{task}.leaderboard" not in pipeline.all_outputs():
+                _print_decisions(run, task, pipeline, catalog)
+                continue
             report = str(getattr(catalog[f"{task}.report"], "_filepath", ""))
             print_summary(
                 run.title(task),
@@ -164,13 +225,36 @@ def _category_keys(pipeline: Pipeline, task: str) -> list[str]:
     return [name.split(".")[1] for name in collect.inputs]
 
 
-def _load_category(catalog: CatalogProtocol, namespace: str) -> tracking.CategoryArtifacts:
+def _print_decisions(
+    run: CurrentRun, task: str, pipeline: Pipeline, catalog: CatalogProtocol
+) -> None:
+    """Print what became of new images."""
+    scores = next(name for name in pipeline.all_outputs() if name.endswith(".scores"))
+    maps = scores.removesuffix("scores") + "heat_maps"
+    print_decisions(
+        run.title(task),
+        catalog.load(scores),
+        catalog.load(f"{task}.metrics"),
+        [
+            ("scores", os.path.relpath(str(catalog[scores]._filepath))),
+            ("heat maps", os.path.relpath(str(catalog[maps]._path))),
+            ("report", os.path.relpath(str(catalog[f"{task}.report"]._filepath))),
+        ],
+    )
+
+
+_PICTURES = ("roc_figure", "score_histogram", "cluster_figure")
+
+
+def _load_category(
+    catalog: CatalogProtocol, namespace: str, outputs: set[str]
+) -> tracking.CategoryArtifacts:
     def load(name: str) -> Any:
         return catalog.load(f"{namespace}.{name}")
 
     return tracking.CategoryArtifacts(
         metrics=load("metrics"),
         image_scores=load("image_scores"),
-        figures={name: load(name) for name in ("roc_figure", "score_histogram")},
+        figures={name: load(name) for name in _PICTURES if f"{namespace}.{name}" in outputs},
         gallery=load("gallery"),
     )

@@ -52,6 +52,18 @@ class ImageFolder:
         """Relative paths of the files right below ``path``, sorted; hidden ones are left out."""
         return [posixpath.join(path, name) for name in self._names(path, "file")]
 
+    def files_below(self, path: str = "") -> list[str]:
+        """Relative paths of all files below ``path``, however deep, sorted; no hidden ones."""
+        fs, full_path = self._locate(path)
+        if not fs.isdir(full_path):
+            return []
+        # fsspec strips the protocol and makes local paths absolute: compare with its own root.
+        base = fs._strip_protocol(self._locate()[1]).rstrip("/")
+        found = (file.replace("\\", "/")[len(base) :].lstrip("/") for file in fs.find(full_path))
+        return sorted(
+            file for file in found if not any(is_clutter(part) for part in file.split("/"))
+        )
+
     def _names(self, path: str, kind: str) -> list[str]:
         fs, full_path = self._locate(path)
         if not fs.isdir(full_path):

@@ -134,15 +134,44 @@ def _reason(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def select_class(manifest: pd.DataFrame, class_name: str) -> pd.DataFrame:
-    """The images of one one-class category: its normal train images and its test images.
+def select_defects(
+    manifest: pd.DataFrame, normal: Sequence[str], tested: Sequence[str]
+) -> pd.DataFrame:
+    """Images of a category whose anomalies are defects.
 
     Args:
         manifest: As :func:`build_manifest` returns it.
-        class_name: The class, which is the category.
+        normal: Classes whose train images fill the memory bank.
+        tested: Classes whose test images are scored.
 
     Returns:
         Rows of the manifest, those of the train split first.
     """
-    rows = manifest[manifest["class"] == class_name]
-    return rows.sort_values(["split", "image"], ascending=[False, True], ignore_index=True)
+    train = manifest[(manifest["split"] == "train") & manifest["class"].isin(normal)]
+    test = manifest[(manifest["split"] == "test") & manifest["class"].isin(tested)]
+    return _in_order(train, test)
+
+
+def select_classes(manifest: pd.DataFrame, normal: Sequence[str]) -> pd.DataFrame:
+    """Images of a category whose anomalies are foreign classes (section 5.2, semantic).
+
+    The test images of all classes are shared by all categories; defective ones are left out.
+
+    Args:
+        manifest: As :func:`build_manifest` returns it.
+        normal: The normal classes; every other one is anomalous.
+
+    Returns:
+        Rows of the manifest, those of the train split first; ``label`` tells whether the class is
+        foreign and ``defect`` names the class.
+    """
+    good = manifest[manifest["defect"] == GOOD]
+    is_normal = good["class"].isin(normal)
+    foreign = (~is_normal).astype(good["label"].dtype)
+    good = good.assign(label=foreign, defect=good["class"])
+    return _in_order(good[(good["split"] == "train") & is_normal], good[good["split"] == "test"])
+
+
+def _in_order(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    parts = [part.sort_values("image") for part in (train, test)]
+    return pd.concat(parts, ignore_index=True)

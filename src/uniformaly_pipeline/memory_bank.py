@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -13,6 +13,79 @@ from uniformaly_pipeline.array_bundle import ArrayBundle
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.masking import BackPatchMasking
+
+IMAGES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The patches that a memory bank is chosen from, as the coreset sees them.
+
+    Only these projections are held: the features of what is kept are read again. So memory grows
+    with N * 128 and with the bank, not with the features of all images.
+
+    Attributes:
+        store: Where the features are.
+        content_hashes: The normal images.
+        masking: Which patches count.
+        points: float32 [N, P], features, projected if they have more than P dimensions.
+        image: int32 [N], which image each patch is of.
+        patch: int32 [N], its place in the grid, row by row.
+        ends: int64 [blocks + 1], where each block of images ends among the N.
+    """
+
+    store: FeatureStore
+    content_hashes: Sequence[str]
+    masking: BackPatchMasking
+    points: np.ndarray
+    image: np.ndarray
+    patch: np.ndarray
+    ends: np.ndarray
+
+    def features(self, kept: np.ndarray) -> np.ndarray:
+        """Features of the candidates ``kept`` [K], in that order: float32 [K, D]."""
+        features = np.empty((len(kept), self.store.dim), np.float32)
+        block_of = np.searchsorted(self.ends, kept, side="right") - 1
+        for block in np.unique(block_of):
+            hashes = self.content_hashes[block * IMAGES_AT_ONCE : (block + 1) * IMAGES_AT_ONCE]
+            rows = np.flatnonzero(block_of == block)
+            loaded = self.store.load(hashes, self.masking).features
+            features[rows] = loaded[kept[rows] - self.ends[block]]
+        return features
+
+
+def collect_candidates(
+    store: FeatureStore,
+    content_hashes: Sequence[str],
+    masking: BackPatchMasking,
+    projection_dim: int = coreset.PROJECTION_DIM,
+    seed: int = 0,
+) -> Candidates:
+    """Project the patches that count of normal images, a few images at a time.
+
+    Raises:
+        InputError: No patch counts.
+    """
+    projection = None
+    if store.dim > projection_dim:
+        projection = coreset.random_projection(store.dim, projection_dim, seed).T
+    points, image, patch = [], [], []
+    for first in range(0, len(content_hashes), IMAGES_AT_ONCE):
+        block = store.load(content_hashes[first : first + IMAGES_AT_ONCE], masking)
+        points.append(block.features if projection is None else block.features @ projection)
+        image.append(block.image.astype(np.int32) + first)
+        patch.append(block.patch.astype(np.int32))
+    if sum(map(len, points)) == 0:
+        raise InputError("no foreground patch in the normal images: lower bpm.threshold")
+    return Candidates(
+        store,
+        content_hashes,
+        masking,
+        np.concatenate(points),
+        np.concatenate(image),
+        np.concatenate(patch),
+        np.cumsum([0, *map(len, points)]),
+    )
 
 
 def build_memory_bank(
@@ -40,29 +113,29 @@ def build_memory_bank(
         device: Torch device, or ``auto``.
 
     Returns:
-        Array ``memory_bank`` [K, D] in the store's type (float32 for soft masking); the metadata
-        record how it was made.
+        Array ``memory_bank`` [K, D] in the store's type (float32 for soft masking); ``image`` and
+        ``patch`` int32 [K] tell which image and which place in its grid each vector comes from,
+        ``content_hashes`` which images these are, see :func:`bank_images`. The metadata record how
+        the bank was made.
 
     Raises:
         InputError: No patch counts.
     """
-    patches = store.load(content_hashes, masking)
-    num_patches = len(patches.features)
-    if num_patches == 0:
-        raise InputError("no foreground patch in the normal images: lower bpm.threshold")
+    candidates = collect_candidates(store, content_hashes, masking, projection_dim, seed)
+    num_patches = len(candidates.points)
     kept = np.arange(num_patches)
     if coreset_ratio < 1:
-        kept = choose_coreset(
-            patches.features,
-            coreset_ratio,
-            projection_dim=projection_dim,
-            num_starts=num_starts,
-            seed=seed,
-            device=device,
+        kept = greedy_order(
+            candidates.points, coreset_ratio, num_starts=num_starts, seed=seed, device=device
         )
     exact = "float32" if masking.mode == "soft" else store.header.dtype
     return ArrayBundle(
-        {"memory_bank": patches.features[kept].astype(exact)},
+        {
+            "memory_bank": candidates.features(kept).astype(exact),
+            "image": candidates.image[kept],
+            "patch": candidates.patch[kept],
+            "content_hashes": _as_bytes(content_hashes),
+        },
         {
             "num_images": len(content_hashes),
             "num_patches": num_patches,
@@ -71,6 +144,38 @@ def build_memory_bank(
             "bpm": asdict(masking),
             "features": json.loads(store.header.to_json()),
         },
+    )
+
+
+def bank_images(bank: ArrayBundle) -> list[str]:
+    """Content hashes of the images that a memory bank was made of, in the order it counts them."""
+    return [row.tobytes().rstrip(b"\0").decode() for row in bank.arrays["content_hashes"]]
+
+
+def _as_bytes(content_hashes: Sequence[str]) -> np.ndarray:
+    """Texts as an array that safetensors can hold, uint8 [images, longest text]."""
+    return np.array(content_hashes, dtype="S").view(np.uint8).reshape(len(content_hashes), -1)
+
+
+def greedy_order(
+    points: np.ndarray,
+    ratio: float,
+    *,
+    num_starts: int = coreset.NUM_STARTS,
+    seed: int = 0,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Indices of a greedy k-center coreset of projected points [N, P]: int64 [int(ratio * N)].
+
+    They come in the order of picking: a smaller coreset is the beginning of a larger one.
+    """
+    from uniformaly_pipeline.encoder import choose_device
+
+    return coreset.greedy_coreset(
+        points,
+        coreset.coreset_size(len(points), ratio),
+        coreset.random_starts(len(points), num_starts, seed),
+        device=choose_device(device),
     )
 
 
@@ -84,14 +189,7 @@ def choose_coreset(
     device: str = "cpu",
 ) -> np.ndarray:
     """Indices of a greedy k-center coreset of features [N, D]: int64 [int(ratio * N)]."""
-    from uniformaly_pipeline.encoder import choose_device
-
-    num_points, dim = features.shape
+    dim = features.shape[1]
     if dim > projection_dim:
         features = features @ coreset.random_projection(dim, projection_dim, seed).T
-    return coreset.greedy_coreset(
-        features,
-        coreset.coreset_size(num_points, ratio),
-        coreset.random_starts(num_points, num_starts, seed),
-        device=choose_device(device),
-    )
+    return greedy_order(features, ratio, num_starts=num_starts, seed=seed, device=device)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import label as label_regions
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 AUPRO_LIMIT = 0.3
 """False-positive rate up to which per-region overlap is integrated."""
@@ -47,6 +46,9 @@ def detection_figures(labels: np.ndarray, scores: np.ndarray) -> DetectionFigure
     Raises:
         ValueError: The lengths differ or a score is not finite.
     """
+    # scikit-learn takes a second to import, which "kedro registry list" need not wait for.
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     labels = np.asarray(labels).astype(bool).ravel()
     scores = np.asarray(scores).ravel()
     if labels.shape != scores.shape:
@@ -64,6 +66,25 @@ def detection_figures(labels: np.ndarray, scores: np.ndarray) -> DetectionFigure
     )
 
 
+def auroc(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """Area under the ROC curve alone, for millions of pixels: sorts the normal ones only.
+
+    Args:
+        labels: bool [n], true where anomalous.
+        scores: float [n].
+
+    Returns:
+        The share of pairs of an anomalous and a normal item in which the anomalous one scores
+        higher, ties counted half; ``None`` where only one class is present.
+    """
+    anomalous, normal = scores[labels], np.sort(scores[~labels])
+    if len(anomalous) == 0 or len(normal) == 0:
+        return None
+    below = np.searchsorted(normal, anomalous, side="left").mean(dtype=np.float64)
+    up_to = np.searchsorted(normal, anomalous, side="right").mean(dtype=np.float64)
+    return float((below + up_to) / (2 * len(normal)))
+
+
 def best_f1(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     """The highest F1 over all thresholds and the score [unit of ``scores``] that gives it.
 
@@ -71,6 +92,8 @@ def best_f1(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
         labels: bool [n] with both classes.
         scores: float [n].
     """
+    from sklearn.metrics import precision_recall_curve
+
     precision, recall, thresholds = precision_recall_curve(labels, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     best = int(np.argmax(f1[:-1]))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -23,6 +25,41 @@ from uniformaly_pipeline.suggestions import did_you_mean
 PositiveInt = Annotated[int, Field(ge=1)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
 Pixels = PositiveInt | tuple[PositiveInt, PositiveInt]
+
+
+def _split_at_plus(value: Any) -> Any:
+    """A list from the command line, where commas separate parameters: ``1+5+all``, or one value."""
+    if isinstance(value, str):
+        return value.split("+") if value else []
+    return [value] if isinstance(value, (int, float)) else value
+
+
+def _without_repeats(values: list[Any]) -> list[Any]:
+    if len(set(map(repr, values))) < len(values):
+        raise ValueError("the same value is listed twice")
+    return values
+
+
+def _odd(kernel_size: int) -> int:
+    if kernel_size % 2 == 0:
+        raise ValueError(f"{kernel_size} must be odd")
+    return kernel_size
+
+
+def _off_is_a_word(mode: Any) -> Any:
+    """YAML and the command line read a bare "off" as false."""
+    return "off" if mode is False else mode
+
+
+Item = TypeVar("Item")
+Distinct = Annotated[list[Item], BeforeValidator(_split_at_plus), AfterValidator(_without_repeats)]
+"""A list without repeats; the command line writes it as ``a+b+c``."""
+
+Masking = Annotated[Literal["binary", "soft", "off"], BeforeValidator(_off_is_a_word)]
+Threshold = Annotated[float, Field(ge=0, lt=1)]
+KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
+Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+FeatureChoice = Literal["top_k", "max", "all"]
 
 
 class _Section(BaseModel):
@@ -66,6 +103,19 @@ class DatasetParameters(_Section):
     root: str = Field(min_length=1)
     preprocessing: PreprocessingParameters = PreprocessingParameters()
     coreset_ratio: Ratio = 0.1
+    multiclass_coreset_ratio: Ratio | None = None
+    splits: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
+
+    @field_validator("splits", mode="before")
+    @classmethod
+    def _names_are_text(cls, splits: Any) -> Any:
+        # YAML reads a class such as 1 as a number.
+        if not isinstance(splits, Mapping):
+            return splits
+        return {
+            str(split): [str(name) for name in names] if isinstance(names, list) else names
+            for split, names in splits.items()
+        }
 
     @model_validator(mode="after")
     def _known_layout(self) -> DatasetParameters:
@@ -81,7 +131,7 @@ class BackboneParameters(_Section):
     checkpoint: str | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
     model_kwargs: dict[str, Any] = {}
-    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    layers: Layers
     attention_layer: int = Field(ge=0)
 
 
@@ -104,27 +154,16 @@ class FeaturesParameters(_Section):
 class BpmParameters(_Section):
     """``bpm``, see :class:`.masking.BackPatchMasking`."""
 
-    mode: Literal["binary", "soft", "off"] = "binary"
-    kernel_size: PositiveInt = 7
-    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.1
-
-    @field_validator("mode", mode="before")
-    @classmethod
-    def _off_is_a_word(cls, mode: Any) -> Any:
-        # YAML and the command line read a bare "off" as false.
-        return "off" if mode is False else mode
-
-    @model_validator(mode="after")
-    def _odd_kernel(self) -> BpmParameters:
-        if self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size {self.kernel_size} must be odd")
-        return self
+    mode: Masking = "binary"
+    kernel_size: KernelSize = 7
+    threshold: Threshold = 0.1
 
 
 class MemoryBankParameters(_Section):
-    """``memory_bank``: the coreset; a null ratio is the data set's."""
+    """``memory_bank``: the coreset; null ratios are the data set's."""
 
     coreset_ratio: Ratio | None = None
+    multiclass_coreset_ratio: Ratio | None = None
     projection_dim: PositiveInt = 128
     num_starts: PositiveInt = 10
 
@@ -150,6 +189,41 @@ class ReportingParameters(_Section):
     gallery_images: Annotated[int, Field(ge=0)] = 24
 
 
+class ClusteringParameters(_Section):
+    """``clustering``: which patches stand for an image (section 5.4.1, Table 8)."""
+
+    features: FeatureChoice = "top_k"
+    compared_ratios: Distinct[Ratio] = [0.05, 0.01]
+
+
+class LowshotParameters(_Section):
+    """``lowshot``: numbers of normal images, each drawn several times (section 5.3, Fig. 6)."""
+
+    shots: Annotated[Distinct[PositiveInt | Literal["all"]], Field(min_length=1)] = [1, 5, "all"]
+    num_draws: PositiveInt = 3
+
+
+class AblationParameters(_Section):
+    """``ablation``: values to try, one parameter at a time (section 5.4)."""
+
+    top_k_ratio: Distinct[Ratio] = []
+    kernel_size: Distinct[KernelSize] = []
+    threshold: Distinct[Threshold] = []
+    mode: Distinct[Masking] = []
+    features: Distinct[FeatureChoice] = []
+    coreset_ratio: Distinct[Ratio] = []
+    layers: Distinct[Layers] = []
+
+
+class PredictParameters(_Section):
+    """``predict``: new images, the memory bank to use and how often to raise a false alarm."""
+
+    images: str | None = None
+    task: Literal["defect", "semantic", "multiclass"] = "defect"
+    category: str | None = None
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
 class Parameters(_Section):
     """All parameters of a run."""
 
@@ -165,6 +239,10 @@ class Parameters(_Section):
     memory_bank: MemoryBankParameters
     scoring: ScoringParameters
     evaluation: EvaluationParameters
+    clustering: ClusteringParameters
+    lowshot: LowshotParameters
+    ablation: AblationParameters
+    predict: PredictParameters
     reporting: ReportingParameters
 
     @model_validator(mode="before")
@@ -197,13 +275,25 @@ class Parameters(_Section):
         """Settings of the backbone of this run."""
         return self.backbones[self.backbone]
 
+    def coreset_ratio(self, *, multiclass: bool = False) -> float:
+        """Share of the patches to keep: the user's, or what the data set's protocol says."""
+        dataset, bank = self.chosen_dataset, self.memory_bank
+        one_class = bank.coreset_ratio or dataset.coreset_ratio
+        if not multiclass:
+            return one_class
+        if bank.multiclass_coreset_ratio is None and bank.coreset_ratio is not None:
+            return bank.coreset_ratio
+        return bank.multiclass_coreset_ratio or dataset.multiclass_coreset_ratio or one_class
+
     def resolved(self) -> dict[str, Any]:
         """What this run uses, nested: other data sets and backbones left out."""
         values = self.model_dump()
         values["datasets"] = {self.dataset: values["datasets"][self.dataset]}
         values["backbones"] = {self.backbone: values["backbones"][self.backbone]}
-        if self.memory_bank.coreset_ratio is None:
-            values["memory_bank"]["coreset_ratio"] = self.chosen_dataset.coreset_ratio
+        values["memory_bank"] |= {
+            "coreset_ratio": self.coreset_ratio(),
+            "multiclass_coreset_ratio": self.coreset_ratio(multiclass=True),
+        }
         return values
 
 

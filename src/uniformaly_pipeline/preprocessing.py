@@ -73,6 +73,33 @@ class Preprocessing:
             )
         return image
 
+    def to_image(self, x: float, y: float, image_size: tuple[int, int]) -> tuple[float, float]:
+        """Where a point of the encoder's input lies in the image as it was.
+
+        Args:
+            x: Pixels from the left of the input.
+            y: Pixels from its top.
+            image_size: (width, height) of the image in pixels.
+
+        Returns:
+            (x, y) in pixels of the image; outside it for a point of the padding.
+        """
+        width, height = image_size
+        if isinstance(self.resize, int):
+            # torchvision cuts the longer side's fraction off.
+            short = min(width, height)
+            fitted = (int(self.resize * width / short), int(self.resize * height / short))
+        elif self.resize is not None:
+            fitted = (self.resize[1], self.resize[0])
+        else:
+            fitted = (width, height)
+        shown = height_width(self.crop) if self.crop is not None else fitted[::-1]
+        scales = (width / fitted[0], height / fitted[1])
+        # Padding moves the picture to the right and down, a crop to the left and up.
+        padding = [(full - part) // 2 for full, part in zip(self.input_size, shown, strict=True)]
+        cut = [round((a - b) / 2) for a, b in zip(fitted[::-1], shown, strict=True)]
+        return (x - padding[1] + cut[1]) * scales[0], (y - padding[0] + cut[0]) * scales[1]
+
     def fit_image(self, image: Image.Image) -> Image.Image:
         """The picture that the encoder sees, before normalisation: PIL image of ``input_size``."""
         return self._fit(image, self.interpolation)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image, UnidentifiedImageError
 
 from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.gallery import GalleryImage
@@ -21,10 +24,29 @@ MISSING = "–"
 """Shown for a figure that is undefined, such as pixel AUROC without masks."""
 
 _SUMMARY_ROWS = ("mean", "std")
-_FIGURE_TITLES = {"roc": "ROC curve", "histogram": "Score histogram"}
-_VIEW_TITLES = {"image": "Image", "heat_map": "Anomaly map", "foreground": "BPM foreground"}
+_FIGURE_TITLES = {
+    "roc_figure": "ROC curve",
+    "score_histogram": "Score histogram",
+    "cluster_figure": "Map of the images by true kind and by cluster",
+    "cluster_sheet": "Contact sheet of each cluster",
+}
+_VIEW_TITLES = {
+    "image": "Image",
+    "heat_map": "Anomaly map",
+    "foreground": "BPM foreground",
+    "nearest_normal": "Highest patch and its nearest normal one",
+}
+_COLUMN_TITLES = {
+    "category": "Category",
+    "p_value": "p-value",
+    "x": "x (px)",
+    "y": "y (px)",
+    "normal_image": "Nearest normal patch in",
+}
+_WIDE_PX = 700
+"""A picture wider than this gets a row of its own."""
 
-Kind = Literal["figure", "rate", "count", "bytes", "plain"]
+Kind = Literal["figure", "difference", "rate", "count", "bytes", "plain"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +58,8 @@ class Metric:
         group: Panel of the headline it belongs to; empty to keep it out of the headline.
         name: Name within the panel.
         label: Full name, for the leaderboard.
-        kind: ``figure`` (0..1), ``rate`` (1/s), ``count``, ``bytes`` or ``plain``.
+        kind: ``figure`` (0..1), ``difference`` of two figures, ``rate`` (1/s), ``count``,
+            ``bytes`` or ``plain``.
     """
 
     key: str
@@ -57,6 +80,7 @@ _KNOWN_METRICS = (
     Metric("nmi", "Clusters", "NMI", "NMI"),
     Metric("ari", "Clusters", "ARI", "ARI"),
     Metric("f1", "Clusters", "F1", "F1"),
+    Metric("num_clusters", "", "Clusters", "Clusters", "count"),
     Metric("images_per_second", "Cost", "Images/s", "Images/s", "rate"),
     Metric("bank_size", "Cost", "Bank size", "Bank size", "count"),
     Metric("bank_bytes", "Cost", "Bank memory", "Bank memory", "bytes"),
@@ -65,8 +89,54 @@ _KNOWN_METRICS = (
     # A mean of thresholds says nothing: squared distances differ in scale between categories.
     Metric("threshold", "", "Threshold", "Threshold", "plain"),
 )
+
+
 _METRIC_BY_KEY = {metric.key: metric for metric in _KNOWN_METRICS}
 _KEY_ORDER = {metric.key: position for position, metric in enumerate(_KNOWN_METRICS)}
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A table of a section.
+
+    Attributes:
+        caption: What it shows, in one line.
+        table: Shown column by column, the first as the rows' heading. Known metrics are named and
+            written as in the leaderboard; a column ``<metric>_std`` is merged into ``<metric>`` as
+            "± x"; ``paper_<metric>`` and ``difference_<metric>`` are the paper's figure and ours
+            less that. Other names are shown with blanks for underscores.
+    """
+
+    caption: str
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A task's own part of the report, between the results and the images.
+
+    Attributes:
+        title: Heading, also in the page's navigation.
+        text: What to know first; empty lines start new paragraphs.
+        tables: Tables, one below the other, above the figures.
+        figures: PNG bytes by caption, which is the alternative text as well.
+    """
+
+    title: str
+    text: str = ""
+    tables: Sequence[ReportTable] = ()
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def metric_label(key: str) -> str:
+    """The name of a metric within a sentence or a figure.
+
+    Example:
+        >>> metric_label("image_auroc"), metric_label("nmi")
+        ('image AUROC', 'NMI')
+    """
+    label = _metric(key).label
+    return label if label[1:2].isupper() or label[1:2].isdigit() else label[:1].lower() + label[1:]
 
 
 def leaderboard_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
@@ -99,13 +169,15 @@ def render_report(
     task: str,
     dataset: str,
     backbone: str,
-    metrics: Mapping[str, Any],
-    leaderboard: pd.DataFrame,
+    metrics: Mapping[str, Any] | None,
+    leaderboard: pd.DataFrame | None,
     galleries: Mapping[str, Sequence[GalleryImage]],
     figures: Mapping[str, Mapping[str, bytes]],
     parameters: Mapping[str, Any],
     command: str,
     notes: Sequence[str] = (),
+    sections: Sequence[ReportSection] = (),
+    facts: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Render the report of a run.
 
@@ -116,13 +188,21 @@ def render_report(
         task: Pipeline that ran, such as ``defect``.
         dataset: Key of the data set.
         backbone: Key of the backbone.
-        metrics: As in ``metrics.json``, see :func:`leaderboard_table`.
+        metrics: As in ``metrics.json``, see :func:`leaderboard_table`; None where nobody knows
+            what is right.
         leaderboard: The table to show; rows named ``mean`` and ``std`` at its end are its foot.
-        galleries: Images of each category; shown together, worst mistake first.
-        figures: PNG bytes of each category's figures by name (``roc``, ``histogram``, others).
+            Columns ``paper`` and ``difference`` belong to the metric before them,
+            ``paper_<metric>`` and ``difference_<metric>`` to the metric they name; the paper's
+            means are shown in the headline, too. None where there is nothing to compare.
+        galleries: Images of each category; shown together, worst mistake first, or highest score
+            first where no image is labelled.
+        figures: PNG bytes of each category's figures by name (``roc_figure``,
+            ``score_histogram``, others).
         parameters: The resolved parameters, nested.
         command: Command line that repeats the run.
         notes: Warnings that a reader must see first.
+        sections: The task's own sections, shown between the results and the images.
+        facts: Further facts for the page's header, by name.
 
     Returns:
         The page, to be written as UTF-8.
@@ -134,26 +214,30 @@ def render_report(
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"base64": _base64, "general": _general, "number": _format}
+    environment.filters |= {"base64": _base64, "general": _general, "size": _picture_size}
     style = environment.get_template("report.css.j2").render()
     script = environment.get_template("report.js.j2").render()
-    images = sorted(
-        (image for gallery in galleries.values() for image in gallery),
-        key=lambda image: (-image.wrongness, image.verdict == "right"),
-    )
-    per_category: Mapping[str, Mapping[str, Any]] = metrics["categories"]
+    images = _in_order(image for gallery in galleries.values() for image in gallery)
+    per_category: Mapping[str, Mapping[str, Any]] = metrics["categories"] if metrics else {}
     return environment.get_template("report.html.j2").render(
         title=title,
-        facts={"Task": task, "Data set": dataset, "Backbone": backbone},
+        facts={"Task": task, "Data set": dataset, "Backbone": backbone, **facts},
         notes=notes,
-        panels=_panels(metrics),
+        panels=_panels(metrics, leaderboard) if metrics else {},
         num_categories=len(per_category),
-        leaderboard=_leaderboard_view(leaderboard),
+        leaderboard=None if leaderboard is None else _leaderboard_view(leaderboard),
+        glossary=_glossary(leaderboard),
+        sections=[_section_view(section) for section in sections],
+        is_labelled=any(image.label is not None for image in images),
+        verdicts={image.verdict for image in images},
+        views={view for image in images for view in image.views},
+        most_views=max((len(image.views) for image in images), default=0),
         images=images,
         thresholds={name: figures.get("threshold") for name, figures in per_category.items()},
         view_titles=_VIEW_TITLES,
         figures=figures,
         figure_titles=_FIGURE_TITLES,
+        wide_px=_WIDE_PX,
         parameters=[
             (key, json.dumps(value, ensure_ascii=False, default=str))
             for key, value in flatten(parameters)
@@ -165,6 +249,14 @@ def render_report(
         style_hash=_content_hash(style),
         script_hash=_content_hash(script),
     )
+
+
+def _in_order(images: Iterable[GalleryImage]) -> list[GalleryImage]:
+    """Worst mistakes first; of new images, which nobody has judged, the highest scores."""
+    images = list(images)
+    if any(image.label is not None for image in images):
+        return sorted(images, key=lambda image: (-image.wrongness, image.verdict == "right"))
+    return sorted(images, key=lambda image: -image.score)
 
 
 def _ordered_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -180,12 +272,20 @@ def _ordered_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _metric(key: str) -> Metric:
     """The description of a metric; an unknown one is named after its key."""
+    prefix, _, of = key.partition("_")
+    if prefix in {"paper", "difference"}:
+        kind: Kind = "figure" if prefix == "paper" else "difference"
+        label = f"{_metric(of).label}, {prefix}" if of else prefix.capitalize()
+        return Metric(key, "", label, label, kind)
     name = key[:1].upper() + key[1:].replace("_", " ")
     return _METRIC_BY_KEY.get(key) or Metric(key, "Other", name, name, "plain")
 
 
-def _panels(metrics: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _panels(
+    metrics: Mapping[str, Any], leaderboard: pd.DataFrame | None
+) -> dict[str, list[dict[str, Any]]]:
     """The headline: for each group the name, mean and spread of its metrics, written out."""
+    paper = _paper_means(leaderboard)
     mean, std = metrics.get("mean", {}), metrics.get("std", {})
     several = len(metrics["categories"]) > 1
     panels: dict[str, list[dict[str, Any]]] = {}
@@ -202,29 +302,86 @@ def _panels(metrics: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
                 "name": metric.name,
                 "mean": _format(mean[key], metric.kind),
                 "std": spread if several and spread != MISSING else "",
+                "paper": _format(paper[key], "figure") if key in paper else "",
             }
         )
     return panels
 
 
-def _leaderboard_view(leaderboard: pd.DataFrame) -> dict[str, Any]:
-    """The leaderboard as texts with values to sort by: header, body and foot."""
-    keys = [str(column) for column in leaderboard.columns if column != "category"]
-    rows = [
-        {
-            "category": str(row["category"]),
-            "cells": [
-                {"text": _format(row[key], _metric(key).kind), "value": _sort_value(row[key])}
-                for key in keys
-            ],
-        }
-        for row in leaderboard.to_dict("records")
+def _paper_means(leaderboard: pd.DataFrame | None) -> dict[str, float]:
+    """The paper's mean figures by metric, where the leaderboard has them."""
+    if leaderboard is None or "mean" not in set(leaderboard["category"]):
+        return {}
+    mean = leaderboard.set_index("category").loc["mean"]
+    columns = list(leaderboard.columns)
+    found = {}
+    for column in columns:
+        if column == "paper":  # stands right after the metric it is of
+            found[columns[columns.index(column) - 1]] = mean[column]
+        elif column.startswith("paper_"):
+            found[column.removeprefix("paper_")] = mean[column]
+    return {key: float(value) for key, value in found.items() if not pd.isna(value)}
+
+
+def _section_view(section: ReportSection) -> dict[str, Any]:
+    """A section with its text in paragraphs and its tables as texts."""
+    return {
+        "title": section.title,
+        "paragraphs": [text for text in section.text.split("\n\n") if text.strip()],
+        "tables": [(listed.caption, _table_view(listed.table)) for listed in section.tables],
+        "figures": section.figures,
+    }
+
+
+def _table_view(table: pd.DataFrame) -> dict[str, Any]:
+    """A table as texts with values to sort by: header, body and an empty foot."""
+    values = {str(key): table.iloc[:, i].tolist() for i, key in enumerate(table.columns)}
+    spreads = {f"{key}_std" for key in list(values)[1:]}
+    shown = [key for key in values if key not in spreads]
+    is_text = {key: any(isinstance(value, str) for value in values[key]) for key in shown}
+    body = [
+        [
+            {
+                "text": _format(values[key][row], _metric(key).kind),
+                "spread": _spread(values.get(f"{key}_std"), row, _metric(key).kind),
+                "value": _sort_value(values[key][row]),
+                "is_text": is_text[key],
+            }
+            for key in shown
+        ]
+        for row in range(len(table))
     ]
-    has_foot = tuple(row["category"] for row in rows[-2:]) == _SUMMARY_ROWS
-    body, foot = (rows[:-2], rows[-2:]) if has_foot else (rows, [])
     # A narrow heading breaks between words, not within "F1-max".
-    header = [_metric(key).label.replace("-", "\N{NON-BREAKING HYPHEN}") for key in keys]
-    return {"header": header, "body": body, "foot": foot}
+    labels = [
+        _COLUMN_TITLES.get(key, _metric(key).label).replace("-", "\N{NON-BREAKING HYPHEN}")
+        for key in shown
+    ]
+    header = [
+        {"label": label, "is_text": is_text[key]} for key, label in zip(shown, labels, strict=True)
+    ]
+    return {"header": header, "body": body, "foot": []}
+
+
+def _spread(deviations: Sequence[Any] | None, row: int, kind: Kind) -> str:
+    """A deviation to show after its figure; nothing where there is none."""
+    text = MISSING if deviations is None else _format(deviations[row], kind)
+    return "" if text == MISSING else text
+
+
+def _leaderboard_view(leaderboard: pd.DataFrame) -> dict[str, Any]:
+    """The leaderboard as a view of a table; rows ``mean`` and ``std`` at its end are its foot."""
+    ordered = ["category", *(column for column in leaderboard.columns if column != "category")]
+    view = _table_view(leaderboard[ordered])
+    if tuple(leaderboard["category"].iloc[-2:]) == _SUMMARY_ROWS:
+        view |= {"body": view["body"][:-2], "foot": view["body"][-2:]}
+    return view
+
+
+def _glossary(leaderboard: pd.DataFrame | None) -> set[str]:
+    """Terms that the glossary explains only where the leaderboard has them."""
+    columns = set() if leaderboard is None else set(map(str, leaderboard.columns))
+    terms = columns & {"nmi", "ari", "f1"}
+    return terms | ({"paper"} if any(name.startswith("paper") for name in columns) else set())
 
 
 def _format(value: Any, kind: Kind = "plain") -> str:
@@ -238,6 +395,10 @@ def _format(value: Any, kind: Kind = "plain") -> str:
         return str(number)
     if kind == "figure":
         return f"{number:.3f}"
+    if kind == "difference":
+        # A true minus sign, as wide as the plus; what rounds to nothing has no sign.
+        text = f"{number:+.3f}".replace("-", "\N{MINUS SIGN}")
+        return text[1:] if float(text[1:]) == 0 else text
     if kind == "rate":
         return f"{number:.1f}"
     if kind == "count":
@@ -263,8 +424,20 @@ def _bytes(number: float) -> str:
 
 
 def _sort_value(value: Any) -> str:
-    """What a column is sorted by: a number as text, or nothing if it is undefined."""
-    return "" if isinstance(value, str) or pd.isna(value) else repr(float(value))
+    """What a column is sorted by: words, a number as text, or nothing if it is undefined."""
+    if isinstance(value, str):
+        return value
+    return "" if pd.isna(value) else repr(float(value))
+
+
+def _picture_size(content: bytes) -> tuple[int, int]:
+    """Width and height of a picture [px], so that it has its place before it is decoded."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return picture.size
+    except UnidentifiedImageError:
+        # A browser shows the alternative text in that place.
+        return 256, 256
 
 
 def _base64(content: bytes) -> str:

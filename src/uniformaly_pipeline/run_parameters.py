@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from kedro.utils import find_kedro_project
 
 from uniformaly_pipeline.backbone import PACKAGED, UNTRAINED
 from uniformaly_pipeline.dotted import flatten
+from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts import choose_classes, find_classes
+from uniformaly_pipeline.layouts import LAYOUTS, choose_classes, find_classes
 from uniformaly_pipeline.masking import BackPatchMasking, drops_patches
 from uniformaly_pipeline.parameters import Parameters, parse_parameters
+from uniformaly_pipeline.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,57 @@ class CurrentRun:
     @property
     def root(self) -> str:
         """Root of the data set, absolute or a URL."""
-        root = self.parameters.chosen_dataset.root
-        return root if "://" in root else str(self.project_path / Path(root).expanduser())
+        return self.absolute(self.parameters.chosen_dataset.root)
+
+    def absolute(self, path: str) -> str:
+        """A path of the parameters, relative to the project, or a URL."""
+        return path if "://" in path else str(self.project_path / Path(path).expanduser())
 
     @property
     def features_key(self) -> str:
         """Name of the feature store's folder: stores that keep other patches lie side by side."""
         features, bpm = self.parameters.features, self.parameters.bpm
         if not drops_patches(BackPatchMasking(**bpm.model_dump()), features.keep):
-            return f"{features.dtype}-all"
+            return self.all_features_key
         return f"{features.dtype}-foreground-kernel{bpm.kernel_size}-threshold{bpm.threshold:g}"
+
+    @property
+    def all_features_key(self) -> str:
+        """Name of the folder of a feature store that keeps all patches."""
+        return f"{self.parameters.features.dtype}-all"
+
+    @property
+    def layer_choices(self) -> list[list[int]] | None:
+        """Blocks to average that the ablation compares, the backbone's own first; None: no others.
+
+        Several choices are features of their own, which one pass of the backbone gives.
+        """
+        own = sorted(set(self.parameters.chosen_backbone.layers))
+        others = [sorted(set(layers)) for layers in self.parameters.ablation.layers]
+        choices = [own, *(layers for layers in others if layers != own)]
+        return choices if len(choices) > 1 else None
+
+    @property
+    def layered_features_key(self) -> str:
+        """Name of the folder of a feature store of several layer choices."""
+        choices = self.layer_choices or []
+        return f"{self.all_features_key}-layers-" + "_".join(
+            ".".join(map(str, layers)) for layers in choices
+        )
+
+    @property
+    def has_defects(self) -> bool:
+        """Whether the data set shows defective images; otherwise foreign classes are anomalous."""
+        return LAYOUTS[self.parameters.chosen_dataset.layout].HAS_DEFECTS
+
+    @cached_property
+    def all_classes(self) -> list[str]:
+        """The classes of the data set.
+
+        Raises:
+            InputError: The root is missing or empty.
+        """
+        return find_classes(self.parameters.chosen_dataset.layout, ImageFolder(self.root))
 
     def classes(self) -> list[str]:
         """The classes that this run covers.
@@ -60,16 +104,47 @@ class CurrentRun:
         Raises:
             InputError: The root is missing or empty, or a wanted category is not there.
         """
-        available = find_classes(self.parameters.chosen_dataset.layout, ImageFolder(self.root))
-        return choose_classes(available, self.parameters.categories)
+        return choose_classes(self.all_classes, self.parameters.categories)
+
+    def splits(self) -> dict[str, list[str]]:
+        """Normal classes of each multi-class memory bank: the data set's, or else the default.
+
+        The default is one bank of all classes for defects; where foreign classes are anomalous,
+        either half of the classes in turn.
+
+        Raises:
+            InputError: The root is missing, a split names a class that is not there or leaves no
+                class to be anomalous.
+        """
+        classes = self.classes()
+        splits = self.parameters.chosen_dataset.splits
+        key = f"datasets.{self.parameters.dataset}.splits"
+        if splits is None:
+            half = (len(classes) + 1) // 2
+            by_half = {"first_half": classes[:half], "second_half": classes[half:]}
+            splits = {"all_categories": classes} if self.has_defects else by_half
+        for split, names in splits.items():
+            for name in names:
+                if name not in classes:
+                    hint = did_you_mean(name, classes)
+                    raise InputError(f"{key}.{split}: the run has no class '{name}'{hint}")
+            if not self.has_defects and not 0 < len(names) < len(classes):
+                raise InputError(
+                    f"{key}.{split}: {len(names)} of {len(classes)} classes are normal; both "
+                    "normal and anomalous classes are needed"
+                )
+        return splits
 
     def catalog_value(self, key: str) -> str:
-        """What ``${run:key}`` stands for in the catalog: dataset, backbone, root, features_key."""
+        """What ``${run:key}`` stands for in the catalog."""
         values = {
             "dataset": self.parameters.dataset,
             "backbone": self.parameters.backbone,
             "root": self.root,
             "features_key": self.features_key,
+            "all_features_key": self.all_features_key,
+            "layered_features_key": self.layered_features_key,
+            "predict_images": self.absolute(self.parameters.predict.images or ""),
         }
         return values[key]
 
@@ -94,9 +169,10 @@ class CurrentRun:
         """The run in a few words, as a heading."""
         return f"{task} on {self.parameters.dataset} with {self.parameters.backbone}"
 
-    def command(self, pipeline: str) -> str:
-        """The command that repeats this run."""
-        changes = [f"{key}={_as_text(value)}" for key, value in flatten(self.runtime_params)]
+    def command(self, pipeline: str, without: str = "") -> str:
+        """The command that runs a pipeline like this run, but for one section of parameters."""
+        given = {key: value for key, value in self.runtime_params.items() if key != without}
+        changes = [f"{key}={_as_text(value)}" for key, value in flatten(given)]
         for key in ("dataset", "backbone"):
             if key not in self.runtime_params:
                 changes.append(f"{key}={getattr(self.parameters, key)}")
@@ -141,4 +217,6 @@ def current_run() -> CurrentRun:
 def _as_text(value: Any) -> str:
     if value is None:
         return "null"
+    if isinstance(value, list):
+        return "+".join(map(_as_text, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

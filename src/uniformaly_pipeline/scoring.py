@@ -23,6 +23,7 @@ def score_patches(
     *,
     search: str = "Flat",
     num_neighbors: int = 1,
+    keep_neighbors: bool = False,
 ) -> ArrayBundle:
     """Distance of every patch that counts to the memory bank; background patches score 0.
 
@@ -33,18 +34,25 @@ def score_patches(
         masking: Which patches count; the others are not searched for.
         search: A faiss index factory string.
         num_neighbors: Distances are the mean over this many nearest vectors.
+        keep_neighbors: Whether to tell which vector each patch was compared with.
 
     Returns:
         Array ``patch_scores`` float32 [B, grid height, grid width]; metadata ``seconds``, the
-        time that loading and searching took.
+        time that loading and searching took. With ``keep_neighbors`` also ``neighbors`` int64 of
+        the same shape, the nearest vector of the memory bank, -1 for background.
     """
     start = time.perf_counter()
     neighbors = NearestNeighbors(memory_bank.astype(np.float32), search, num_neighbors)
     grids = [np.zeros((0, *store.grid), np.float32)]
+    nearest = [np.zeros((0, *store.grid), np.int64)]
     for first in range(0, len(content_hashes), IMAGES_AT_ONCE):
         patches = store.load(content_hashes[first : first + IMAGES_AT_ONCE], masking)
-        distances, _ = neighbors.query(patches.features)
+        distances, indices = neighbors.query(patches.features)
         grids.append(patches.scatter(distances).reshape(-1, *store.grid))
-    return ArrayBundle(
-        {"patch_scores": np.concatenate(grids)}, {"seconds": time.perf_counter() - start}
-    )
+        found = np.full(grids[-1].shape, -1, np.int64)
+        found.reshape(len(found), -1)[patches.image, patches.patch] = indices[:, 0]
+        nearest.append(found)
+    arrays = {"patch_scores": np.concatenate(grids)}
+    if keep_neighbors:
+        arrays["neighbors"] = np.concatenate(nearest)
+    return ArrayBundle(arrays, {"seconds": time.perf_counter() - start})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -13,9 +14,15 @@ SHOWN = {
     "image_auroc": "image AUROC",
     "pixel_auroc": "pixel AUROC",
     "aupro": "AUPRO",
+    "nmi": "NMI",
+    "ari": "ARI",
+    "f1": "F1",
+    "paper": "paper",
+    "difference": "difference",
     "bank_size": "bank size",
     "images_per_second": "images/s",
 }
+MAX_DECISIONS = 20
 DECIMALS = {"bank_size": 0, "images_per_second": 1}
 
 
@@ -36,6 +43,42 @@ def print_summary(title: str, leaderboard: pd.DataFrame, hints: Sequence[tuple[s
         last = row["category"] == leaderboard["category"].iloc[-3:].iloc[0]
         table.add_row(*[_cell(name, row[name]) for name in columns], end_section=bool(last))
     console.print(table)
+    _print_hints(console, hints)
+
+
+def print_decisions(
+    title: str, scores: pd.DataFrame, metrics: Mapping[str, Any], hints: Sequence[tuple[str, str]]
+) -> None:
+    """Print the new images that were flagged, and at which threshold.
+
+    Args:
+        title: Heading of the table.
+        scores: See :func:`.prediction.decide`.
+        metrics: Numbers of images, the threshold and the false-alarm rate it stands for.
+        hints: What there is to see, and the path that shows it.
+    """
+    console = Console()
+    table = Table(title=title, title_justify="left")
+    for name, justify in (("image", "left"), ("score", "right"), ("p", "right"), ("at", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    flagged = scores[scores["flagged"] == 1]
+    for row in flagged.head(MAX_DECISIONS).itertuples():
+        table.add_row(row.image, f"{row.score:.4g}", f"{row.p_value:.3g}", f"{row.x}, {row.y}")
+    if len(flagged):
+        console.print(table)
+    more = len(flagged) - MAX_DECISIONS
+    console.print(
+        f"{metrics['num_flagged']} of {metrics['num_images']} images flagged"
+        + (f" ({more} more than shown)" if more > 0 else "")
+        + f": score above {metrics['threshold']:.4g}, which at most "
+        f"{metrics['false_alarm_rate']:.3g} of normal images exceed "
+        f"(from {metrics['num_calibration']} held-out normal images)",
+        highlight=False,
+    )
+    _print_hints(console, hints)
+
+
+def _print_hints(console: Console, hints: Sequence[tuple[str, str]]) -> None:
     width = max(len(what) for what, _ in hints)
     for what, where in hints:
         # Paths and commands are copied from here: no wrapping, no markup.

@@ -64,6 +64,44 @@ def log_task(
     client.log_text(run_id, report, "report.html")
 
 
+def log_prediction(run_id: str, metrics: Mapping[str, Any], report: str) -> None:
+    """Log how many new images were flagged, and the report."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    _log_metrics(client, run_id, metrics)
+    client.log_text(run_id, report, "report.html")
+
+
+def log_settings(run_id: str, settings: pd.DataFrame, parameters: Mapping[str, Any]) -> None:
+    """Log each setting of a sweep as a child of a run, so that MLflow compares them side by side.
+
+    Args:
+        run_id: The parent run.
+        settings: See :func:`.sweep.summarise_settings`.
+        parameters: The run's resolved parameters; a child carries them with its own value in.
+    """
+    from mlflow import MlflowClient
+    from mlflow.entities import RunStatus
+
+    client = MlflowClient()
+    client.log_text(run_id, settings.to_csv(index=False), "settings.csv")
+    parent = client.get_run(run_id)
+    for row in settings.to_dict("records"):
+        key, value = row["parameter"], row["value"]
+        tags = {PARENT_TAG: run_id, NAME_TAG: f"{key} = {value}"}
+        child_id = client.create_run(parent.info.experiment_id, tags=tags).info.run_id
+        own = {**dict(flatten(parameters)), key: value}
+        log_parameters(child_id, own, {"setting": key, "task": parent.data.tags.get("task", "")})
+        figures = {
+            name: figure
+            for name, figure in row.items()
+            if name not in {"parameter", "value"} and not pd.isna(figure)
+        }
+        _log_metrics(client, child_id, figures)
+        client.set_terminated(child_id, RunStatus.to_string(RunStatus.FINISHED))
+
+
 def log_category(
     run_id: str, category: str, artifacts: CategoryArtifacts, parameters: Mapping[str, Any]
 ) -> None:

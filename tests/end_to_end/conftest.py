@@ -115,3 +115,27 @@ def small(images: Path) -> dict[str, Any]:
         "backbones": {"custom": TINY},
         "encoder": {"num_workers": 0},
     }
+
+
+@pytest.fixture
+def class_images(tmp_path: Path) -> Path:
+    """A small data set of one's own classes, told apart by their colour."""
+    root = tmp_path / "classes"
+    rng = np.random.default_rng(0)
+    colours = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
+    for name, colour in colours.items():
+        for split, number in (("train", 3), ("test", 2)):
+            folder = root / f"one_class_{split}" / name / "nested"
+            folder.mkdir(parents=True)
+            for i in range(number):
+                picture = rng.normal(colour, 12, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(picture).save(folder / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def small_classes(small: dict[str, Any], class_images: Path) -> dict[str, Any]:
+    """Parameters of a quick run on the small data set of classes."""
+    preprocessing = {"resize": 64, "crop": 64}
+    dataset = {"root": str(class_images), "preprocessing": preprocessing, "coreset_ratio": 0.1}
+    return {**small, "dataset": "class_folder", "datasets": {"class_folder": dataset}}

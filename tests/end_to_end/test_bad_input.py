@@ -50,7 +50,7 @@ def error_line(project: Any, parameters: Parameters) -> str:
         ({"memory_bank": {"coreset_ratio": 0}}, "memory_bank.coreset_ratio: input should be"),
         ({"memory_bank": {"coreset_ratio": 2}}, "memory_bank.coreset_ratio: input should be"),
         ({"bpm": {"threshold": -1}}, "bpm.threshold: input should be"),
-        ({"bpm": {"kernel_size": 4}}, "kernel_size 4 must be odd"),
+        ({"bpm": {"kernel_size": 4}}, "kernel_size: 4 must be odd"),
         ({"scoring": {"top_k_ratio": "much"}}, "scoring.top_k_ratio: input should be"),
         ({"backbones": {"custom": {"layers": [2, 99]}}}, "layers asks for block 99"),
         ({"backbones": {"custom": {"attention_layer": 99}}}, "attention_layer asks for block 99"),

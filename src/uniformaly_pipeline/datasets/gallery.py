@@ -21,6 +21,7 @@ from uniformaly_pipeline.gallery import (
 )
 
 _PREVIEW_TILE_PX = 144
+_BLANK = np.full((1, 1, 3), 255, np.uint8)
 
 
 class GalleryDataset(AbstractDataset[list[GalleryImage], list[GalleryImage]]):
@@ -66,18 +67,22 @@ class GalleryDataset(AbstractDataset[list[GalleryImage], list[GalleryImage]]):
         Returns:
             A PNG, base64-encoded, as Kedro-Viz expects it.
         """
+        images = self._load()[:limit]
+        views_per_image = max((len(image.views) for image in images), default=1)
         pictures: list[Image.Image | np.ndarray] = []
         captions: list[str] = []
-        views_per_image = 1
-        for image in self._load()[:limit]:
-            views_per_image = max(views_per_image, len(image.views))
+        for image in images:
             for view, content in image.views.items():
                 pictures.append(Image.open(io.BytesIO(content)))
                 is_first = view == next(iter(image.views))
                 summary = f"{image.defect}: {image.verdict}, {image.score:.4g}"
                 captions.append(summary if is_first else view.replace("_", " "))
+            # Blank tiles in place of views that this image lacks keep the columns.
+            missing = views_per_image - len(image.views)
+            pictures += [_BLANK] * missing
+            captions += [""] * missing
         if not pictures:
-            pictures, captions = [np.full((1, 1, 3), 255, np.uint8)], ["no images"]
+            pictures, captions = [_BLANK], ["no images"]
         sheet = contact_sheet(pictures, 2 * views_per_image, captions, _PREVIEW_TILE_PX)
         buffer = io.BytesIO()
         sheet.save(buffer, "PNG", optimize=True)

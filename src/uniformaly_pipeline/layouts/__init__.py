@@ -6,13 +6,23 @@ from typing import Protocol
 
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.layouts import classes as by_class
 from uniformaly_pipeline.layouts import fabricated, folder
 from uniformaly_pipeline.manifest import ImageRecord
 from uniformaly_pipeline.suggestions import did_you_mean
 
 
 class Layout(Protocol):
-    """What a layout module offers."""
+    """What a layout module offers.
+
+    Attributes:
+        HAS_DEFECTS: Whether anomalous test images are defective ones of their class. Otherwise
+            they are images of another class than the normal one.
+        EXPECTED: What the layout's folders are called, for error messages.
+    """
+
+    HAS_DEFECTS: bool
+    EXPECTED: str
 
     def classes(self, root: ImageFolder) -> list[str]:
         """Names of the classes below ``root``, sorted; cheap: lists folders only."""
@@ -21,7 +31,7 @@ class Layout(Protocol):
         """The images of ``classes``; raises ``InputError`` where the layout is broken."""
 
 
-LAYOUTS: dict[str, Layout] = {"folder": folder, "demo": fabricated}
+LAYOUTS: dict[str, Layout] = {"folder": folder, "classes": by_class, "demo": fabricated}
 
 
 def find_classes(layout: str, root: ImageFolder) -> list[str]:
@@ -33,7 +43,7 @@ def find_classes(layout: str, root: ImageFolder) -> list[str]:
     classes = LAYOUTS[layout].classes(root)
     if not classes:
         raise InputError(
-            f"{root.root} holds no category: expected folders like <category>/train/good"
+            f"{root.root} holds no category: expected folders like {LAYOUTS[layout].EXPECTED}"
         )
     return classes
 

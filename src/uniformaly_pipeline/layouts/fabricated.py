@@ -10,9 +10,9 @@ from PIL import Image
 
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import demo
-from uniformaly_pipeline.layouts.folder import read
+from uniformaly_pipeline.layouts.folder import EXPECTED, HAS_DEFECTS, read
 
-__all__ = ["DrawnImages", "classes", "drawn_images", "read"]
+__all__ = ["EXPECTED", "HAS_DEFECTS", "DrawnImages", "classes", "drawn_images", "read"]
 
 SEED = 0
 """The demo is the same for everyone, whatever the run's seed."""

@@ -12,6 +12,9 @@ from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.manifest import GOOD, ImageRecord, list_problems
 
+HAS_DEFECTS = True
+EXPECTED = "<category>/train/good"
+
 
 def classes(root: ImageFolder) -> list[str]:
     """Folders below ``root`` that have a ``train`` or ``test`` folder, sorted; empty ones too.

@@ -10,7 +10,7 @@ from uniformaly_pipeline.array_bundle import ArrayBundle
 from uniformaly_pipeline.evaluation import (
     NO_PIXEL_FIGURES,
     anomaly_maps,
-    ground_truth,
+    ground_truths,
     has_masks,
     image_figures,
     pixel_figures,
@@ -18,6 +18,7 @@ from uniformaly_pipeline.evaluation import (
 )
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.paper import with_paper
 from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.report import leaderboard_table
 
@@ -52,15 +53,9 @@ def evaluate_category(
     pixels = NO_PIXEL_FIGURES
     if has_masks(image_scores):
         preprocessing = Preprocessing(**dataset["preprocessing"])
-        masks = [
-            ground_truth(
-                raw_images,
-                mask if isinstance(mask, str) else None,
-                preprocessing,
-                evaluation["mask_threshold"],
-            )
-            for mask in image_scores["mask"]
-        ]
+        masks = ground_truths(
+            raw_images, image_scores["mask"], preprocessing, evaluation["mask_threshold"]
+        )
         maps = anomaly_maps(patch_scores.arrays["patch_scores"], preprocessing)
         pixels = pixel_figures(masks, maps, evaluation["aupro_limit"])
     bank = memory_bank.arrays["memory_bank"]
@@ -82,6 +77,8 @@ def collect_metrics(*figures: dict[str, Any], categories: list[str]) -> dict[str
     return summarise(dict(zip(categories, figures, strict=True)))
 
 
-def rank_categories(metrics: dict[str, Any]) -> pd.DataFrame:
-    """The leaderboard: a row per category, then mean and deviation."""
-    return leaderboard_table(metrics)
+def rank_categories(
+    metrics: dict[str, Any], task: str, dataset: str, backbone: str
+) -> pd.DataFrame:
+    """The leaderboard: a row per category, then mean and deviation, beside the paper's figures."""
+    return with_paper(leaderboard_table(metrics), task, dataset, backbone)

@@ -10,11 +10,12 @@ from uniformaly_pipeline.pipelines.evaluation.nodes import (
 )
 
 
-def create_pipeline(dataset: str) -> Pipeline:
+def create_pipeline(dataset: str, output: str = "metrics") -> Pipeline:
     """A category's scores to its figures of merit.
 
     Args:
         dataset: A key of ``datasets``.
+        output: Name of the figures in the catalog.
     """
     return Pipeline(
         [
@@ -30,19 +31,21 @@ def create_pipeline(dataset: str) -> Pipeline:
                     f"params:datasets.{dataset}",
                     "params:evaluation",
                 ],
-                outputs="metrics",
+                outputs=output,
                 name="evaluate_category",
             )
         ]
     )
 
 
-def create_summary(task: str, categories: dict[str, str]) -> Pipeline:
+def create_summary(task: str, categories: dict[str, str], dataset: str, backbone: str) -> Pipeline:
     """All categories' figures to the task's metrics and leaderboard.
 
     Args:
         task: Name of the task, which is the namespace of its datasets.
         categories: Name of each category by its namespace.
+        dataset: A key of ``datasets``.
+        backbone: A key of ``backbones``.
     """
     figures = {f"{key}_metrics": f"{task}.{key}.metrics" for key in categories}
     return Pipeline(
@@ -53,7 +56,12 @@ def create_summary(task: str, categories: dict[str, str]) -> Pipeline:
                 outputs="metrics",
                 name="collect_metrics",
             ),
-            Node(rank_categories, inputs="metrics", outputs="leaderboard", name="rank_categories"),
+            Node(
+                bind(rank_categories, task=task, dataset=dataset, backbone=backbone),
+                inputs="metrics",
+                outputs="leaderboard",
+                name="rank_categories",
+            ),
         ],
         inputs=figures,
         namespace=task,

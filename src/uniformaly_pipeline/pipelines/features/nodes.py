@@ -9,7 +9,7 @@ import pandas as pd
 from uniformaly_pipeline.backbone import Backbone
 from uniformaly_pipeline.feature_store import FeatureStream
 from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.masking import BackPatchMasking, Keep
 from uniformaly_pipeline.preprocessing import Preprocessing
 
 
@@ -22,8 +22,11 @@ def extract_features(
     features: dict[str, Any],
     bpm: dict[str, Any],
     seed: int,
+    normal: list[str],
+    keep: Keep | None = None,
+    layers: list[list[int]] | None = None,
 ) -> FeatureStream:
-    """Describe how to encode every image of the manifest; the feature store asks for what it lacks.
+    """Describe how to encode the images a run needs; the feature store asks for what it lacks.
 
     Args:
         raw_images: The data set's root.
@@ -34,6 +37,10 @@ def extract_features(
         features: ``features``.
         bpm: ``bpm``.
         seed: Seed of untrained weights.
+        normal: Classes whose train images are needed; the test images of all classes are.
+        keep: Which patches to keep, in place of the run's ``features.keep``.
+        layers: Choices of blocks, in place of the backbone's own; see
+            :func:`.extraction.feature_stream`.
 
     Raises:
         InputError: The backbone cannot be loaded.
@@ -41,13 +48,15 @@ def extract_features(
     # Torch takes seconds to import, which commands such as "kedro registry list" need not wait for.
     from uniformaly_pipeline.extraction import feature_stream
 
+    needed = manifest[(manifest["split"] == "test") | manifest["class"].isin(normal)]
     return feature_stream(
         raw_images,
-        dict(zip(manifest["content_hash"], manifest["image"], strict=True)),
+        dict(zip(needed["content_hash"], needed["image"], strict=True)),
         Backbone(**backbone),
         Preprocessing(**dataset["preprocessing"]),
         BackPatchMasking(**bpm),
-        keep=features["keep"],
+        keep=keep or features["keep"],
+        layer_choices=layers,
         dtype=features["dtype"],
         seed=seed,
         **encoder,

@@ -9,7 +9,7 @@ import pandas as pd
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import LAYOUTS, choose_classes, find_classes
 from uniformaly_pipeline.layouts.fabricated import DrawnImages, drawn_images
-from uniformaly_pipeline.manifest import build_manifest, select_class
+from uniformaly_pipeline.manifest import build_manifest, select_classes, select_defects
 
 
 def draw_demo_images() -> DrawnImages:
@@ -33,11 +33,22 @@ def read_manifest(
     Raises:
         InputError: The layout is broken or files cannot be read.
     """
-    layout = dataset["layout"]
-    classes = choose_classes(find_classes(layout, raw_images), categories)
-    return build_manifest(raw_images, LAYOUTS[layout].read(raw_images, classes))
+    layout = LAYOUTS[dataset["layout"]]
+    classes = find_classes(dataset["layout"], raw_images)
+    chosen = choose_classes(classes, categories)
+    # Where other classes are anomalous all of them are tested, whichever are normal in turn.
+    return build_manifest(
+        raw_images, layout.read(raw_images, chosen if layout.HAS_DEFECTS else classes)
+    )
 
 
-def select_images(manifest: pd.DataFrame, class_name: str) -> pd.DataFrame:
-    """The normal and test images of a one-class category, see :func:`.manifest.select_class`."""
-    return select_class(manifest, class_name)
+def select_defect_images(
+    manifest: pd.DataFrame, normal: list[str], tested: list[str]
+) -> pd.DataFrame:
+    """Normal and test images of a category, see :func:`.manifest.select_defects`."""
+    return select_defects(manifest, normal, tested)
+
+
+def select_class_images(manifest: pd.DataFrame, normal: list[str]) -> pd.DataFrame:
+    """Images of the normal classes and of foreign ones, see :func:`.manifest.select_classes`."""
+    return select_classes(manifest, normal)

@@ -1,12 +1,16 @@
 """The ingestion stage."""
 
+from collections.abc import Callable
+from typing import Any
+
 from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.ingestion.nodes import (
     draw_demo_images,
     read_manifest,
-    select_images,
+    select_class_images,
+    select_defect_images,
 )
 
 
@@ -33,15 +37,15 @@ def create_pipeline(dataset: str, draws_demo: bool) -> Pipeline:
     )
 
 
-def create_selection(class_name: str) -> Pipeline:
-    """Manifest to the images of one one-class category."""
-    return Pipeline(
-        [
-            Node(
-                bind(select_images, class_name=class_name),
-                inputs="manifest",
-                outputs="images",
-                name="select_images",
-            )
-        ]
-    )
+def create_defect_selection(normal: list[str], tested: list[str]) -> Pipeline:
+    """Manifest to the images of a category whose anomalies are defects."""
+    return _selection(bind(select_defect_images, normal=normal, tested=tested))
+
+
+def create_class_selection(normal: list[str]) -> Pipeline:
+    """Manifest to the images of a category whose anomalies are foreign classes."""
+    return _selection(bind(select_class_images, normal=normal))
+
+
+def _selection(select: Callable[..., Any]) -> Pipeline:
+    return Pipeline([Node(select, inputs="manifest", outputs="images", name="select_images")])

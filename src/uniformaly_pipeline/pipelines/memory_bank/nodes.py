@@ -19,6 +19,7 @@ def build_bank(
     memory_bank: dict[str, Any],
     encoder: dict[str, Any],
     seed: int,
+    coreset_ratio: float,
 ) -> ArrayBundle:
     """Keep a coreset of the normal images' foreground patches.
 
@@ -29,6 +30,7 @@ def build_bank(
         memory_bank: ``memory_bank``.
         encoder: ``encoder``; the coreset is chosen on the same device.
         seed: Seed of the projection and the starting points.
+        coreset_ratio: Share of the patches to keep, as the task resolves it.
 
     Returns:
         ``memory_bank`` [K, D], see :func:`.memory_bank.build_memory_bank`.
@@ -40,5 +42,7 @@ def build_bank(
         BackPatchMasking(**bpm),
         seed=seed,
         device=encoder["device"],
-        **memory_bank,
+        coreset_ratio=coreset_ratio,
+        projection_dim=memory_bank["projection_dim"],
+        num_starts=memory_bank["num_starts"],
     )

@@ -2,15 +2,20 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.memory_bank.nodes import build_bank
 
 
-def create_pipeline() -> Pipeline:
-    """A category's normal images to its memory bank."""
+def create_pipeline(coreset_ratio: float) -> Pipeline:
+    """A category's normal images to its memory bank.
+
+    Args:
+        coreset_ratio: Share of the patches to keep.
+    """
     return Pipeline(
         [
             Node(
-                build_bank,
+                bind(build_bank, coreset_ratio=coreset_ratio),
                 inputs=[
                     "images",
                     "features",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.cluster_figures import bank_figure, embed_2d
 from uniformaly_pipeline.evaluation import ground_truth
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.figures import roc_figure, score_histogram
@@ -17,11 +18,16 @@ from uniformaly_pipeline.gallery import GalleryImage, build_gallery
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.matching import anomaly_map
+from uniformaly_pipeline.memory_bank import bank_images
 from uniformaly_pipeline.preprocessing import Preprocessing
-from uniformaly_pipeline.report import render_report
+from uniformaly_pipeline.report import ReportSection, render_report
 
 BRIGHTEST = 0.995
 """Share of a category's patch scores below the heat maps' brightest colour."""
+
+
+BANK_VECTORS_SHOWN = 1500
+"""t-SNE takes seconds for these, minutes for many more."""
 
 
 def draw_figures(
@@ -32,6 +38,24 @@ def draw_figures(
         roc_figure(image_scores, category),
         score_histogram(image_scores, category, metrics["threshold"]),
     )
+
+
+def draw_bank(images: pd.DataFrame, memory_bank: ArrayBundle, seed: int, name: str) -> Figure:
+    """A t-SNE embedding of a memory bank of many classes (Fig. 10).
+
+    Args:
+        images: The bank's images.
+        memory_bank: The memory bank.
+        seed: Seed of t-SNE and of the vectors shown, where there are too many.
+        name: What the bank is of.
+    """
+    vectors, sources = memory_bank.arrays["memory_bank"], memory_bank.arrays["image"]
+    shown = np.random.default_rng(seed).permutation(len(vectors))[:BANK_VECTORS_SHOWN]
+    class_of = dict(zip(images["content_hash"], images["class"], strict=True))
+    hashes = bank_images(memory_bank)
+    classes = [class_of[hashes[source]] for source in sources[shown]]
+    count = f"{len(shown):,} of {len(vectors):,} vectors"
+    return bank_figure(embed_2d(vectors[shown], seed), classes, f"{name}: {count}")
 
 
 def draw_gallery(
@@ -110,29 +134,35 @@ def write_report(
     parameters: dict[str, Any],
     command: str,
     notes: Sequence[str],
+    pictures: Sequence[str],
+    num_extras: int = 0,
+    sections: Callable[..., list[ReportSection]] | None = None,
 ) -> str:
     """Put a task's figures, galleries and settings on one self-contained HTML page.
 
     Args:
         metrics: The task's metrics.
         leaderboard: The task's leaderboard.
-        artifacts: Each category's gallery, ROC curve and score histogram, one after another.
+        artifacts: First the task's extras, then each category's gallery and pictures, one
+            category after another.
         title: Heading of the page.
         task: Name of the task.
         categories: Names of the categories, in the order of ``artifacts``.
         parameters: The resolved parameters.
         command: The command that repeats the run.
         notes: What the reader must know first.
+        pictures: Names of each category's pictures.
+        num_extras: How many extras there are.
+        sections: Makes the task's own sections of the parameters and the extras.
 
     Returns:
         The page.
     """
-    galleries = dict(zip(categories, artifacts[0::3], strict=True))
-    figures = {
-        category: {"roc": roc, "histogram": histogram}
-        for category, roc, histogram in zip(
-            categories, artifacts[1::3], artifacts[2::3], strict=True
-        )
+    extras, rest = artifacts[:num_extras], artifacts[num_extras:]
+    step = 1 + len(pictures)
+    of_category = {
+        category: rest[number * step : (number + 1) * step]
+        for number, category in enumerate(categories)
     }
     return render_report(
         title=title,
@@ -141,9 +171,13 @@ def write_report(
         backbone=parameters["backbone"],
         metrics=metrics,
         leaderboard=leaderboard,
-        galleries=galleries,
-        figures=figures,
+        galleries={category: parts[0] for category, parts in of_category.items()},
+        figures={
+            category: dict(zip(pictures, parts[1:], strict=True))
+            for category, parts in of_category.items()
+        },
         parameters=parameters,
         command=command,
         notes=notes,
+        sections=sections(parameters, *extras) if sections else [],
     )

@@ -1,11 +1,17 @@
 """The reporting stage."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.pipelines.binding import bind
-from uniformaly_pipeline.pipelines.reporting.nodes import draw_figures, draw_gallery, write_report
+from uniformaly_pipeline.pipelines.reporting.nodes import (
+    draw_bank,
+    draw_figures,
+    draw_gallery,
+    write_report,
+)
 
 
 def create_pipeline(dataset: str, category: str) -> Pipeline:
@@ -43,21 +49,54 @@ def create_pipeline(dataset: str, category: str) -> Pipeline:
     )
 
 
-def create_report(task: str, categories: dict[str, str], **settings: Any) -> Pipeline:
+def create_bank_figure(name: str) -> Pipeline:
+    """A memory bank of many classes to a picture of it.
+
+    Args:
+        name: What the bank is of.
+    """
+    return Pipeline(
+        [
+            Node(
+                bind(draw_bank, name=name),
+                inputs=["images", "memory_bank", "params:seed"],
+                outputs="bank_figure",
+                name="draw_memory_bank",
+            )
+        ]
+    )
+
+
+def create_report(
+    task: str,
+    categories: dict[str, str],
+    pictures: Sequence[str] = (),
+    extras: Sequence[str] = (),
+    **settings: Any,
+) -> Pipeline:
     """All categories' pictures and the leaderboard to the report.
 
     Args:
         task: Name of the task, which is the namespace of its datasets.
         categories: Name of each category by its namespace.
-        settings: Title, parameters, command and notes, see :func:`.nodes.write_report`.
+        pictures: Further pictures of each category, names in the catalog.
+        extras: Datasets of the task that its own sections of the report are made of.
+        settings: Title, parameters, command, notes and what makes the sections of the extras, see
+            :func:`.nodes.write_report`.
     """
-    artifacts = {
-        f"{key}_{name}": f"{task}.{key}.{name}"
-        for key in categories
-        for name in ("gallery", "roc_figure", "score_histogram")
+    names = ["gallery", "roc_figure", "score_histogram", *pictures]
+    artifacts = {f"{key}_{name}": f"{task}.{key}.{name}" for key in categories for name in names}
+    results = {
+        name.replace(".", "_"): f"{task}.{name}" for name in ("metrics", "leaderboard", *extras)
     }
-    report = bind(write_report, task=task, categories=list(categories.values()), **settings)
-    results = {name: f"{task}.{name}" for name in ("metrics", "leaderboard")}
+    report = bind(
+        write_report,
+        task=task,
+        categories=list(categories.values()),
+        pictures=names[1:],
+        num_extras=len(extras),
+        **settings,
+    )
     return Pipeline(
         [
             Node(

@@ -1,0 +1,47 @@
+"""Pictures as PNG files."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+from typing import Any
+
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import ImagePreview
+from PIL import Image
+
+from uniformaly_pipeline.datasets.files import RemoteFile
+
+
+class PictureDataset(AbstractDataset[Image.Image, bytes]):
+    """Saves a Pillow image as PNG and loads the file's bytes, as reports embed them."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Describe the file.
+
+        Args:
+            filepath: Path or URL of the file.
+            metadata: For Kedro-Viz and other plugins.
+        """
+        self._file = RemoteFile(filepath)
+        self.metadata = metadata
+
+    def load(self) -> bytes:
+        """The encoded picture."""
+        return self._file.read()
+
+    def save(self, data: Image.Image) -> None:
+        """Encode and write the picture."""
+        content = BytesIO()
+        data.save(content, "PNG")
+        self._file.write(content.getvalue())
+
+    def _exists(self) -> bool:
+        return self._file.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._file.url}
+
+    def preview(self) -> ImagePreview:
+        """The picture, for Kedro-Viz."""
+        return ImagePreview(base64.b64encode(self.load()).decode("ascii"))

@@ -1,0 +1,118 @@
+"""Nodes of the clustering stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.cluster_figures import cluster_figure, cluster_sheets, embed_2d
+from uniformaly_pipeline.clustering import FeatureChoice, cluster, cluster_figures
+from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.preprocessing import Preprocessing
+from uniformaly_pipeline.sweep import FIGURES, representatives, summarise_settings
+
+
+def cluster_images(
+    images: pd.DataFrame,
+    features: FeatureStore,
+    patch_scores: ArrayBundle,
+    clustering: dict[str, Any],
+    scoring: dict[str, Any],
+    seed: int,
+) -> pd.DataFrame:
+    """Group a category's test images, as many groups as there are kinds.
+
+    Args:
+        images: The category's images.
+        features: Features of all patches.
+        patch_scores: ``patch_scores`` [B, grid height, grid width].
+        clustering: ``clustering``.
+        scoring: ``scoring``.
+        seed: Seed of the embedding.
+
+    Returns:
+        A row per test image: ``image``, ``defect``, ``cluster`` and its place ``x``, ``y`` in a
+        t-SNE embedding.
+    """
+    tested = images[images["split"] == "test"]
+    chosen = _representatives(
+        tested, features, patch_scores, clustering["features"], scoring["top_k_ratio"]
+    )
+    place = embed_2d(chosen, seed)
+    return (
+        tested[["image", "defect"]]
+        .reset_index(drop=True)
+        .assign(cluster=_group(tested, chosen), x=place[:, 0], y=place[:, 1])
+    )
+
+
+def compare_features(
+    images: pd.DataFrame,
+    features: FeatureStore,
+    patch_scores: ArrayBundle,
+    clustering: dict[str, Any],
+) -> pd.DataFrame:
+    """Figures of every choice of features (Table 8), a row each as in an ablation."""
+    tested = images[images["split"] == "test"]
+    choices: list[tuple[str, FeatureChoice, float]] = [("all", "all", 1.0), ("max", "max", 1.0)]
+    choices += [(f"top {r:.3g}", "top_k", r) for r in clustering["compared_ratios"]]
+    rows = []
+    for value, choice, ratio in choices:
+        chosen = _representatives(tested, features, patch_scores, choice, ratio)
+        figures = cluster_figures(list(tested["defect"]), _group(tested, chosen))
+        rows.append({"parameter": "clustering.features", "value": value, "draw": 0, **figures})
+    return pd.DataFrame(rows, columns=["parameter", "value", "draw", *FIGURES])
+
+
+def add_cluster_figures(
+    detection_figures: dict[str, Any], clusters: pd.DataFrame
+) -> dict[str, Any]:
+    """A category's figures of merit, those of its clusters included."""
+    found = clusters["cluster"].to_numpy()
+    return {
+        **detection_figures,
+        **cluster_figures(list(clusters["defect"]), found),
+        "num_clusters": int(clusters["cluster"].nunique()),
+    }
+
+
+def draw_clusters(
+    raw_images: ImageFolder,
+    clusters: pd.DataFrame,
+    dataset: dict[str, Any],
+    reporting: dict[str, Any],
+    category: str,
+) -> tuple[Figure, Image.Image]:
+    """A category's t-SNE figure, and a contact sheet of each of its clusters."""
+    preprocessing = Preprocessing(**dataset["preprocessing"])
+    truth, found = list(clusters["defect"]), list(clusters["cluster"])
+    place = clusters[["x", "y"]].to_numpy(np.float32)
+    pictures = [preprocessing.fit_image(raw_images.read_image(path)) for path in clusters["image"]]
+    sheet = cluster_sheets(pictures, truth, found, limit=reporting["gallery_images"])
+    return cluster_figure(place, truth, found, category), sheet
+
+
+def compare_categories(*tables: pd.DataFrame, categories: list[str]) -> pd.DataFrame:
+    """Mean and deviation over categories of every choice of features."""
+    return summarise_settings(dict(zip(categories, tables, strict=True)), spread_over_draws=False)
+
+
+def _representatives(
+    tested: pd.DataFrame,
+    features: FeatureStore,
+    patch_scores: ArrayBundle,
+    choice: FeatureChoice,
+    top_k_ratio: float,
+) -> np.ndarray:
+    flat = patch_scores.arrays["patch_scores"].reshape(len(tested), -1)
+    return representatives(features, list(tested["content_hash"]), flat, choice, top_k_ratio)
+
+
+def _group(tested: pd.DataFrame, chosen: np.ndarray) -> np.ndarray:
+    return cluster(chosen, tested["defect"].nunique())

@@ -1,0 +1,1 @@
+"""New images judged by a memory bank that another task made."""

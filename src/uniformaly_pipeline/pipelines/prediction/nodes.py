@@ -1,0 +1,244 @@
+"""Nodes of the prediction stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.figures import overlay_heat_map
+from uniformaly_pipeline.gallery import GalleryImage
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.matching import anomaly_map, image_scores
+from uniformaly_pipeline.pipelines.reporting.sections import prediction_sections
+from uniformaly_pipeline.prediction import (
+    check_same_features,
+    check_same_masking,
+    decide,
+    held_out,
+    list_images,
+)
+from uniformaly_pipeline.prediction_gallery import brightest, draw_prediction, file_names
+from uniformaly_pipeline.preprocessing import Preprocessing
+from uniformaly_pipeline.report import render_report
+from uniformaly_pipeline.scoring import score_patches
+
+
+def list_new_images(new_images: ImageFolder) -> pd.DataFrame:
+    """The images to judge, see :func:`.prediction.list_images`."""
+    return list_images(new_images)
+
+
+def score_new_patches(
+    images: pd.DataFrame,
+    features: FeatureStore,
+    memory_bank: ArrayBundle,
+    bpm: dict[str, Any],
+    scoring: dict[str, Any],
+) -> ArrayBundle:
+    """Score the foreground patches of images against a memory bank that was made before.
+
+    Args:
+        images: The images.
+        features: Their features.
+        memory_bank: The memory bank.
+        bpm: ``bpm``.
+        scoring: ``scoring``.
+
+    Returns:
+        ``patch_scores`` and ``neighbors`` [B, grid height, grid width] in the order of the images.
+
+    Raises:
+        InputError: The bank's features were made in another way.
+    """
+    check_same_masking(memory_bank, bpm)
+    check_same_features(memory_bank, features.header)
+    return score_patches(
+        features,
+        list(images["content_hash"]),
+        memory_bank.arrays["memory_bank"],
+        BackPatchMasking(**bpm),
+        search=scoring["search"],
+        num_neighbors=scoring["num_neighbors"],
+        keep_neighbors=True,
+    )
+
+
+def calibrate(
+    bank_images: pd.DataFrame,
+    bank_features: FeatureStore,
+    memory_bank: ArrayBundle,
+    bpm: dict[str, Any],
+    scoring: dict[str, Any],
+) -> pd.DataFrame:
+    """Scores of the normal images that are not in the memory bank: its category's normal tests.
+
+    Args:
+        bank_images: The images of the bank's category.
+        bank_features: Their features.
+        memory_bank: The memory bank.
+        bpm: ``bpm``.
+        scoring: ``scoring``.
+
+    Returns:
+        A row per held-out normal image: ``image``, ``score``.
+
+    Raises:
+        InputError: The bank's features were made in another way.
+    """
+    normal = held_out(bank_images)
+    scored = score_new_patches(normal, bank_features, memory_bank, bpm, scoring)
+    grids = scored.arrays["patch_scores"]
+    scores = image_scores(grids.reshape(len(grids), -1), scoring["top_k_ratio"])
+    return normal[["image"]].assign(score=scores).reset_index(drop=True)
+
+
+def judge_images(
+    images: pd.DataFrame,
+    patch_scores: ArrayBundle,
+    calibration_scores: pd.DataFrame,
+    memory_bank: ArrayBundle,
+    bank_images: pd.DataFrame,
+    dataset: dict[str, Any],
+    scoring: dict[str, Any],
+    predict: dict[str, Any],
+) -> pd.DataFrame:
+    """Flag the images that few normal ones would outscore, see :func:`.prediction.decide`."""
+    normal = bank_images[bank_images["split"] == "train"]
+    return decide(
+        images,
+        patch_scores,
+        calibration_scores["score"].to_numpy(),
+        top_k_ratio=scoring["top_k_ratio"],
+        false_alarm_rate=predict["false_alarm_rate"],
+        preprocessing=Preprocessing(**dataset["preprocessing"]),
+        bank=memory_bank,
+        normal_images=dict(zip(normal["content_hash"], normal["image"], strict=True)),
+    )
+
+
+def draw_heat_maps(
+    new_images: ImageFolder,
+    images: pd.DataFrame,
+    patch_scores: ArrayBundle,
+    scores: pd.DataFrame,
+    dataset: dict[str, Any],
+) -> dict[str, Callable[[], Image.Image]]:
+    """Every new image with its anomaly map over it, drawn as it is saved.
+
+    The brightest colour is the highest patch score of the folder, but at least twice the
+    decision threshold: a folder of sound images stays dark.
+
+    Returns:
+        Functions that draw, by the image's path without its suffix.
+    """
+    preprocessing = Preprocessing(**dataset["preprocessing"])
+    grids = patch_scores.arrays["patch_scores"]
+    vmax = brightest(grids, scores)
+
+    def draw(path: str, grid: np.ndarray) -> Image.Image:
+        picture = np.asarray(preprocessing.fit_image(new_images.read_image(path)))
+        pixels = anomaly_map(grid, (grid.shape[0], grid.shape[1]), preprocessing.input_size)
+        return Image.fromarray(overlay_heat_map(picture, pixels, vmax))
+
+    names = file_names(list(images["image"]))
+    return {
+        name: lambda path=path, grid=grid: draw(path, grid)  # type: ignore[misc]
+        for name, path, grid in zip(names, images["image"], grids, strict=True)
+    }
+
+
+def draw_flagged(
+    new_images: ImageFolder,
+    raw_images: ImageFolder,
+    images: pd.DataFrame,
+    features: FeatureStore,
+    patch_scores: ArrayBundle,
+    scores: pd.DataFrame,
+    dataset: dict[str, Any],
+    bpm: dict[str, Any],
+    reporting: dict[str, Any],
+    category: str,
+) -> list[GalleryImage]:
+    """The images with the highest scores, each beside the normal patch it was compared with."""
+    preprocessing = Preprocessing(**dataset["preprocessing"])
+    masking = BackPatchMasking(**bpm)
+    grids = patch_scores.arrays["patch_scores"]
+    rows = {image: row for row, image in enumerate(images["image"])}
+    vmax = brightest(grids, scores)
+
+    def picture(folder: ImageFolder, path: str) -> np.ndarray:
+        return np.asarray(preprocessing.fit_image(folder.read_image(path)))
+
+    def draw(entry: dict[Any, Any]) -> GalleryImage:
+        row = rows[entry["image"]]
+        foreground = features.foreground([images["content_hash"][row]], masking)
+        normal = entry["normal_image"]
+        return draw_prediction(
+            entry,
+            category=category,
+            picture=picture(new_images, entry["image"]),
+            patch_scores=grids[row],
+            foreground=foreground.reshape(features.grid),
+            vmax=vmax,
+            normal=picture(raw_images, normal) if normal else None,
+        )
+
+    shown = scores.head(reporting["gallery_images"])
+    return [draw(entry) for entry in shown.to_dict("records")]
+
+
+def summarise_prediction(
+    scores: pd.DataFrame,
+    calibration_scores: pd.DataFrame,
+    memory_bank: ArrayBundle,
+    predict: dict[str, Any],
+) -> dict[str, Any]:
+    """How many images were flagged, at which threshold."""
+    return {
+        "num_images": len(scores),
+        "num_flagged": int(scores["flagged"].sum()),
+        "threshold": float(scores["threshold"].iloc[0]),
+        "false_alarm_rate": predict["false_alarm_rate"],
+        "num_calibration": len(calibration_scores),
+        "bank_size": len(memory_bank.arrays["memory_bank"]),
+    }
+
+
+def write_prediction_report(
+    scores: pd.DataFrame,
+    calibration_scores: pd.DataFrame,
+    metrics: dict[str, Any],
+    gallery: list[GalleryImage],
+    parameters: dict[str, Any],
+    title: str,
+    command: str,
+    category: str,
+    notes: list[str],
+) -> str:
+    """Put the decisions and pictures on one self-contained HTML page."""
+    return render_report(
+        title=title,
+        task="predict",
+        dataset=parameters["dataset"],
+        backbone=parameters["backbone"],
+        metrics=None,
+        leaderboard=None,
+        galleries={category: gallery},
+        figures={},
+        parameters=parameters,
+        command=command,
+        notes=notes,
+        facts={
+            "Memory bank": f"{category}, {metrics['bank_size']:,} vectors",
+            "Flagged": f"{metrics['num_flagged']} of {metrics['num_images']} images",
+            "False-alarm rate": f"at most {metrics['false_alarm_rate']:g}",
+        },
+        sections=prediction_sections(scores, calibration_scores, metrics),
+    )

@@ -1,0 +1,146 @@
+"""What the report of a task shows besides the leaderboard, the images and the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from uniformaly_pipeline.figures import figure_png, score_histogram
+from uniformaly_pipeline.paper import paper_sweep
+from uniformaly_pipeline.report import ReportSection, ReportTable
+from uniformaly_pipeline.sweep import FIGURES
+from uniformaly_pipeline.sweep_figures import sweep_figure
+
+_DETECTION = ("image_auroc", "pixel_auroc")
+_CLUSTERS = ("nmi", "ari", "f1")
+
+_TITLES = {
+    "scoring.top_k_ratio": "Top-k ratio (paper Fig. 7)",
+    "bpm.kernel_size": "Smoothing kernel (paper Table 9)",
+    "bpm.threshold": "Masking threshold (paper Table 10)",
+    "bpm.mode": "Masking mode (paper Table 10)",
+    "clustering.features": "Features for clustering (paper Table 8)",
+    "memory_bank.coreset_ratio": "Coreset ratio",
+    "backbone.layers": "Blocks of the backbone",
+}
+
+
+def clustering_sections(parameters: dict[str, Any], settings: pd.DataFrame) -> list[ReportSection]:
+    """The comparison of features, like the paper's Table 8."""
+    section = _section(
+        "Which patches stand for an image (paper Table 8)",
+        "Mean over categories, ± their standard deviation. 'top 0.05' is the mean feature of the 5 "
+        "% of the patches with the highest scores, 'max' the single highest one, 'all' the mean of "
+        "every patch.",
+        "clustering",
+        parameters,
+        settings,
+    )
+    return [section]
+
+
+def multiclass_sections(parameters: dict[str, Any], *pictures: bytes) -> list[ReportSection]:  # noqa: ARG001
+    """What the memory banks hold, like the paper's Fig. 10."""
+    return [
+        ReportSection(
+            "Memory banks (paper Fig. 10)",
+            "Vectors of each memory bank of many classes, similar ones close together (t-SNE).",
+            [],
+            {f"Memory bank {number}": content for number, content in enumerate(pictures, 1)},
+        )
+    ]
+
+
+def lowshot_sections(parameters: dict[str, Any], settings: pd.DataFrame) -> list[ReportSection]:
+    """AUROC against the number of normal images, like the paper's Fig. 6."""
+    draws = parameters["lowshot"]["num_draws"]
+    section = _section(
+        "How many normal images it takes (paper Fig. 6)",
+        f"Mean over categories; ± and the band are the standard deviation over {draws} random "
+        "draws of the normal images. Categories with fewer images are left out of a row.",
+        "lowshot",
+        parameters,
+        settings,
+    )
+    return [section]
+
+
+def ablation_sections(parameters: dict[str, Any], settings: pd.DataFrame) -> list[ReportSection]:
+    """A table and a curve for each parameter, like the paper's Tables 8 to 10 and Fig. 7."""
+    return [
+        _section(
+            _TITLES.get(str(key), str(key)),
+            "Mean over categories, ± their standard deviation; all other parameters as below.",
+            "ablation",
+            parameters,
+            rows,
+        )
+        for key, rows in settings.groupby("parameter", sort=False)
+    ]
+
+
+def prediction_sections(
+    scores: pd.DataFrame, calibration_scores: pd.DataFrame, metrics: dict[str, Any]
+) -> list[ReportSection]:
+    """The decision rule in words and as a picture, and every image's score."""
+    number, rate = metrics["num_calibration"], metrics["false_alarm_rate"]
+    text = (
+        f"An image is flagged when its score exceeds {metrics['threshold']:.4g}. Of normal images "
+        f"at most {rate:.3g} are flagged on average: the threshold comes from the scores of "
+        f"{number} normal images that are not in the memory bank (split conformal prediction), "
+        "and the rate holds as long as new normal images come about in the same way as these. The "
+        "p-value is the share of them that score as high, the image itself included."
+    )
+    both = pd.concat(
+        [calibration_scores.assign(label=0), scores[["image", "score"]].assign(label=1)]
+    )
+    histogram = score_histogram(
+        both, "New images", metrics["threshold"], names=("held-out normal", "new")
+    )
+    table = scores[["image", "score", "p_value", "flagged", "x", "y", "normal_image"]]
+    return [
+        ReportSection(
+            "Decisions",
+            text,
+            [ReportTable(f"All {len(scores)} images, highest scores first", table)],
+            {"Scores of held-out normal and of new images": figure_png(histogram)},
+        )
+    ]
+
+
+def _section(
+    title: str, text: str, task: str, parameters: dict[str, Any], rows: pd.DataFrame
+) -> ReportSection:
+    key = str(rows["parameter"].iloc[0])
+    figures = [name for name in FIGURES if name in rows]
+    if key == "clustering.features":
+        figures = [name for name in figures if name in _CLUSTERS]
+    pictures = {
+        caption: figure_png(sweep_figure(rows, key, shown))
+        for caption, shown in (
+            ("Detection", [name for name in figures if name in _DETECTION]),
+            ("Clusters", [name for name in figures if name in _CLUSTERS]),
+        )
+        if shown
+    }
+    spread = [f"{name}_std" for name in figures]
+    columns = ["value", *[c for pair in zip(figures, spread, strict=True) for c in pair]]
+    table = _with_paper(rows[columns], task, parameters, key, figures)
+    return ReportSection(title, text, [ReportTable(key, table)], pictures)
+
+
+def _with_paper(
+    table: pd.DataFrame, task: str, parameters: dict[str, Any], key: str, figures: Sequence[str]
+) -> pd.DataFrame:
+    """The paper's figure beside each of ours, where it reports one."""
+    table = table.copy()
+    tasks = {"clustering": ["clustering"], "ablation": ["defect", "semantic", "clustering"]}
+    for reported in tasks.get(task, []):
+        paper = paper_sweep(reported, parameters["dataset"], parameters["backbone"], key)
+        for name in figures:
+            known = [paper.get(value, {}).get(name) for value in table["value"]]
+            if any(value is not None for value in known):
+                table[f"paper_{name}"] = known
+    return table

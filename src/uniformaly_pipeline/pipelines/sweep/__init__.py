@@ -1,0 +1,1 @@
+"""Many settings of the method on the same features."""

@@ -1,0 +1,56 @@
+"""The sweep stage."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from uniformaly_pipeline.pipelines.binding import bind
+from uniformaly_pipeline.pipelines.sweep.nodes import summarise_sweep
+
+
+def create_pipeline(
+    sweep: Callable[..., Any], dataset: str, backbone: str, coreset_ratio: float, clusters: bool
+) -> Pipeline:
+    """A category's images and features to every setting's figures of merit.
+
+    Args:
+        sweep: One of the sweeps in :mod:`.nodes`.
+        dataset: A key of ``datasets``.
+        backbone: A key of ``backbones``.
+        coreset_ratio: Share of the patches in the memory bank.
+        clusters: Whether test images can be grouped by kind as well.
+    """
+    bound = bind(
+        sweep, coreset_ratio=coreset_ratio, dataset=dataset, backbone=backbone, clusters=clusters
+    )
+    return Pipeline(
+        [
+            Node(
+                bound,
+                inputs=["raw_images", "images", "features", "parameters"],
+                outputs="settings",
+                name="try_settings",
+            )
+        ]
+    )
+
+
+def create_settings(task: str, categories: dict[str, str]) -> Pipeline:
+    """All categories' figures of every setting to their means.
+
+    Args:
+        task: Name of the task, which is the namespace of its datasets.
+        categories: Name of each category by its namespace.
+    """
+    tables = {f"{key}_settings": f"{task}.{key}.settings" for key in categories}
+    summarise = bind(
+        summarise_sweep,
+        categories=list(categories.values()),
+        spread_over_draws=task == "lowshot",
+    )
+    return Pipeline(
+        [Node(summarise, inputs=list(tables), outputs="settings", name="compare_settings")],
+        inputs=tables,
+        namespace=task,
+    )

@@ -1,0 +1,359 @@
+"""Many settings of the method on one category, from features that were encoded once.
+
+What settings share is computed once: a smaller coreset is the beginning of a larger one, settings
+that keep the same foreground have the same memory bank, and the top-k ratio only averages scores
+anew. So an ablation costs little more than its different memory banks (section 5.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from uniformaly_pipeline import coreset
+from uniformaly_pipeline.clustering import (
+    FeatureChoice,
+    choose_features,
+    cluster,
+    cluster_figures,
+)
+from uniformaly_pipeline.evaluation import anomaly_maps
+from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.matching import image_scores
+from uniformaly_pipeline.memory_bank import IMAGES_AT_ONCE, collect_candidates, greedy_order
+from uniformaly_pipeline.metrics import auroc
+from uniformaly_pipeline.preprocessing import Preprocessing
+from uniformaly_pipeline.scoring import score_patches
+
+FIGURES = ("image_auroc", "pixel_auroc", "nmi", "ari", "f1")
+"""Figures of merit that a sweep compares; those that do not apply are undefined."""
+
+DRAWS = "draw"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to run the method.
+
+    Attributes:
+        parameter: Dotted key of the parameter under study.
+        value: Its value, as text.
+        masking: Which patches count.
+        layers: Blocks to average, or ``None`` for the store's only choice.
+        coreset_ratio: Share of the patches in the memory bank.
+        top_k_ratio: Share of the patches whose scores are averaged.
+        features: Patches that stand for an image in clustering.
+        shots: Number of normal images, or ``None`` for all.
+        draw: Which random draw of them.
+    """
+
+    parameter: str
+    value: str
+    masking: BackPatchMasking
+    coreset_ratio: float
+    top_k_ratio: float
+    layers: tuple[int, ...] | None = None
+    features: FeatureChoice = "top_k"
+    shots: int | None = None
+    draw: int = 0
+
+
+@dataclass(frozen=True)
+class Category:
+    """What the settings are tried on.
+
+    Attributes:
+        store: Features of all patches.
+        normal: Content hashes of the normal train images.
+        tested: Content hashes of the test images.
+        labels: int [B], 1 anomalous.
+        defects: Kind of each test image [B]; empty where images are not to be clustered.
+        masks: bool [B, H, W], the anomalous pixels, or ``None`` without masks.
+        preprocessing: From image to input.
+        seed: Of projections, starts and draws.
+        projection_dim: See :func:`.memory_bank.build_memory_bank`.
+        num_starts: See there.
+        search: A faiss index factory string.
+        num_neighbors: Neighbours whose distances are averaged.
+        device: Torch device of the coreset.
+    """
+
+    store: FeatureStore
+    normal: Sequence[str]
+    tested: Sequence[str]
+    labels: np.ndarray
+    defects: Sequence[str] = ()
+    masks: np.ndarray | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    seed: int = 0
+    projection_dim: int = coreset.PROJECTION_DIM
+    num_starts: int = coreset.NUM_STARTS
+    search: str = "Flat"
+    num_neighbors: int = 1
+    device: str = "cpu"
+
+
+def ablation_settings(base: Setting, values: Mapping[str, Sequence[Any]]) -> list[Setting]:
+    """Every value of every parameter, one at a time around ``base``.
+
+    Args:
+        base: The setting to vary.
+        values: Values by parameter, the keys of ``ablation``; ``layers`` are lists of blocks.
+    """
+    settings = []
+    for name, choices in values.items():
+        for choice in choices:
+            key = PARAMETER_KEYS[name]
+            changed = replace(base, parameter=key, value=_as_text(choice))
+            if name in {"kernel_size", "threshold", "mode"}:
+                changed = replace(changed, masking=replace(base.masking, **{name: choice}))
+            else:
+                content: Any = tuple(sorted(set(choice))) if name == "layers" else choice
+                field_of: dict[str, Any] = {name: content}
+                changed = replace(changed, **field_of)
+            settings.append(changed)
+    return settings
+
+
+PARAMETER_KEYS = {
+    "top_k_ratio": "scoring.top_k_ratio",
+    "kernel_size": "bpm.kernel_size",
+    "threshold": "bpm.threshold",
+    "mode": "bpm.mode",
+    "features": "clustering.features",
+    "coreset_ratio": "memory_bank.coreset_ratio",
+    "layers": "backbone.layers",
+}
+
+
+def lowshot_settings(
+    base: Setting, shots: Sequence[int | str], num_draws: int, num_normal: int
+) -> list[Setting]:
+    """Every number of normal images, drawn several times; numbers that are not there left out.
+
+    Args:
+        base: The setting to vary.
+        shots: Numbers of normal images; ``all`` takes every one, once.
+        num_draws: Times that each other number is drawn.
+        num_normal: Normal images that there are.
+    """
+    some = [number for number in shots if number != "all" and int(number) < num_normal]
+    settings = [
+        replace(base, parameter="lowshot.shots", value=str(number), shots=int(number), draw=draw)
+        for number in some
+        for draw in range(num_draws)
+    ]
+    if "all" in shots:
+        settings.append(replace(base, parameter="lowshot.shots", value="all"))
+    return settings
+
+
+def draw_images(normal: Sequence[str], shots: int | None, seed: int, draw: int) -> list[str]:
+    """A draw of normal images; a smaller one is part of a larger one of the same number."""
+    if shots is None:
+        return list(normal)
+    order = np.random.default_rng([seed, draw]).permutation(len(normal))
+    return [normal[i] for i in sorted(order[:shots])]
+
+
+def evaluate_settings(category: Category, settings: Sequence[Setting]) -> pd.DataFrame:
+    """Figures of merit of every setting on a category.
+
+    Memory holds the projected patches of one set of normal images, one memory bank and the test
+    images' patch scores at a time.
+
+    Returns:
+        A row per setting, in the order given: ``parameter``, ``value``, ``draw``, ``bank_size``
+        and :data:`FIGURES` in 0..1, undefined ones as NaN.
+    """
+    rows: dict[int, dict[str, Any]] = {}
+    for group in _groups(settings):
+        for scored in _score(category, [settings[i] for i in group]):
+            for position, figures in _figures(category, scored):
+                rows[group[position]] = figures
+    table = [
+        {"parameter": s.parameter, "value": s.value, DRAWS: s.draw, **rows[i]}
+        for i, s in enumerate(settings)
+    ]
+    columns = ["parameter", "value", DRAWS, "bank_size", *FIGURES]
+    return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(FIGURES, float))
+
+
+def _groups(settings: Sequence[Setting]) -> Iterator[list[int]]:
+    """Positions of settings whose candidates are the same but for the masking."""
+
+    def key(i: int) -> tuple[Any, ...]:
+        return (settings[i].layers or (), settings[i].shots or 0, settings[i].draw)
+
+    for _, positions in groupby(sorted(range(len(settings)), key=key), key=key):
+        yield list(positions)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Test images scored by one memory bank, and the settings that share it."""
+
+    store: FeatureStore
+    masking: BackPatchMasking
+    patch_scores: np.ndarray
+    bank_size: int
+    settings: dict[int, Setting]
+
+
+def _score(category: Category, settings: Sequence[Setting]) -> Iterator[_Scored]:
+    """Build each different memory bank of some settings and score the test images with it."""
+    first = settings[0]
+    store = category.store
+    if first.layers is not None:
+        store = store.with_layers(first.layers)
+    normal = draw_images(category.normal, first.shots, category.seed, first.draw)
+    by_masking: dict[Any, dict[int, Setting]] = {}
+    for i, setting in enumerate(settings):
+        key = _patches_that_count(store, [*normal, *category.tested], setting.masking)
+        by_masking.setdefault(key, {})[i] = setting
+    for alike in by_masking.values():
+        masking = next(iter(alike.values())).masking
+        candidates = collect_candidates(
+            store, normal, masking, category.projection_dim, category.seed
+        )
+        ratios = sorted({setting.coreset_ratio for setting in alike.values()})
+        partial = [ratio for ratio in ratios if ratio < 1]
+        order = np.zeros(0, np.int64)
+        if partial:
+            order = greedy_order(
+                candidates.points,
+                partial[-1],
+                num_starts=category.num_starts,
+                seed=category.seed,
+                device=category.device,
+            )
+        for ratio in ratios:
+            number = len(candidates.points)
+            kept = order[: coreset.coreset_size(number, ratio)] if ratio < 1 else np.arange(number)
+            bank = candidates.features(kept)
+            if masking.mode != "soft":
+                # What a stored bank would hold: figures equal those of the other pipelines.
+                bank = bank.astype(store.header.dtype)
+            scores = score_patches(
+                store,
+                category.tested,
+                bank,
+                masking,
+                search=category.search,
+                num_neighbors=category.num_neighbors,
+            ).arrays["patch_scores"]
+            sharing = {i: s for i, s in alike.items() if s.coreset_ratio == ratio}
+            yield _Scored(store, masking, scores, len(bank), sharing)
+
+
+def _patches_that_count(
+    store: FeatureStore, content_hashes: Sequence[str], masking: BackPatchMasking
+) -> Any:
+    """Equal for maskings that have the same effect on these images."""
+    if masking.mode == "soft":
+        return ("soft", masking.kernel_size)
+    return np.packbits(store.foreground(content_hashes, masking)).tobytes()
+
+
+def _figures(category: Category, scored: _Scored) -> Iterator[tuple[int, dict[str, Any]]]:
+    flat = scored.patch_scores.reshape(len(category.tested), -1)
+    pixel_auroc = None
+    if category.masks is not None:
+        maps = np.stack(anomaly_maps(scored.patch_scores, category.preprocessing))
+        pixel_auroc = auroc(category.masks, maps)
+    grouped: dict[tuple[FeatureChoice, float], dict[str, float]] = {}
+    for position, setting in scored.settings.items():
+        scores = image_scores(flat, setting.top_k_ratio)
+        figures: dict[str, Any] = {
+            "bank_size": scored.bank_size,
+            "image_auroc": auroc(category.labels.astype(bool), scores),
+            "pixel_auroc": pixel_auroc,
+        }
+        if len(category.defects):
+            kind = (setting.features, setting.top_k_ratio)
+            if kind not in grouped:
+                chosen = representatives(scored.store, category.tested, flat, *kind)
+                num_clusters = len(set(category.defects))
+                grouped[kind] = cluster_figures(category.defects, cluster(chosen, num_clusters))
+            figures |= grouped[kind]
+        yield position, figures
+
+
+def representatives(
+    store: FeatureStore,
+    content_hashes: Sequence[str],
+    patch_scores: np.ndarray,
+    choice: FeatureChoice,
+    top_k_ratio: float,
+) -> np.ndarray:
+    """The feature that stands for each image in clustering (section 5.4.1).
+
+    Args:
+        store: Features of all patches.
+        content_hashes: The images.
+        patch_scores: float32 [B, N], zeros for background.
+        choice: Which patches stand for an image.
+        top_k_ratio: Share of all patches.
+
+    Returns:
+        float32 [B, D].
+    """
+    every = BackPatchMasking(mode="off")
+    chosen = []
+    for first in range(0, len(content_hashes), IMAGES_AT_ONCE):
+        hashes = content_hashes[first : first + IMAGES_AT_ONCE]
+        features = store.load(hashes, every).features.reshape(len(hashes), -1, store.dim)
+        for image, scores in zip(features, patch_scores[first:], strict=False):
+            chosen.append(choose_features(image, scores, choice, top_k_ratio))
+    return np.stack(chosen)
+
+
+def summarise_settings(tables: dict[str, pd.DataFrame], spread_over_draws: bool) -> pd.DataFrame:
+    """Mean figures of each setting over categories, and their deviation.
+
+    Args:
+        tables: What :func:`evaluate_settings` returned, by category.
+        spread_over_draws: The deviation is that of the draws' means over categories; otherwise
+            that of the categories, as in a leaderboard.
+
+    Returns:
+        A row per setting in order of appearance: ``parameter``, ``value``, ``num_categories``,
+        and for each figure ``<figure>`` and ``<figure>_std`` (population). Figures undefined
+        everywhere are left out.
+    """
+    rows = pd.concat(
+        [table.assign(category=name) for name, table in tables.items()], ignore_index=True
+    )
+    setting = ["parameter", "value"]
+    outer = DRAWS if spread_over_draws else "category"
+    figures = [name for name in FIGURES if rows[name].notna().any()]
+    within = rows.groupby([*setting, outer], sort=False)[figures].mean()
+    groups = within.groupby(setting, sort=False)
+    mean, std = groups.mean(), groups.std(ddof=0).add_suffix("_std")
+    both = pd.concat([mean, std], axis=1)[[c for f in figures for c in (f, f"{f}_std")]]
+    count = rows.groupby(setting, sort=False)["category"].nunique().rename("num_categories")
+    order = rows[setting].drop_duplicates()
+    order = order.assign(_rank=_rank(order, tables)).sort_values("_rank", kind="stable")
+    return order[setting].join(count, on=setting).join(both, on=setting).reset_index(drop=True)
+
+
+def _rank(order: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> list[int]:
+    """Place of each setting in the longest list: small categories lack some numbers of images."""
+    longest = max(tables.values(), key=len)
+    places: dict[tuple[str, str], int] = {}
+    for key in zip(longest["parameter"], longest["value"], strict=True):
+        places.setdefault(key, len(places))
+    keys = zip(order["parameter"], order["value"], strict=True)
+    return [places.get(key, len(places)) for key in keys]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
