@@ -23,6 +23,7 @@ from uniformaly_pipeline.feature_store import (
     update_store,
 )
 from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.layouts import Split
 from uniformaly_pipeline.layouts import folder as folder_layout
 from uniformaly_pipeline.manifest import build_manifest, select_defects
 from uniformaly_pipeline.masking import BackPatchMasking
@@ -30,6 +31,9 @@ from uniformaly_pipeline.preprocessing import Preprocessing
 
 # No test may depend on the Hugging Face hub, whose client reads this when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# Tests of layouts and of whole runs share miniatures of the published data sets.
+sys.path.append(str(Path(__file__).parent / "layouts"))
 
 PARITY = Path(__file__).parent / "parity"
 TINY_KWARGS = {"embed_dim": 48, "num_heads": 3}
@@ -221,6 +225,8 @@ def parity() -> Parity:
             attention_layer=meta["attention_layer"],
         ),
         preprocessing=Preprocessing(resize=meta["resize"], crop=meta["crop"]),
-        manifest=build_manifest(images, folder_layout.read(images, folder_layout.classes(images))),
+        manifest=build_manifest(
+            images, folder_layout.read(images, folder_layout.classes(images), Split())
+        ),
         expected=expected,
     )

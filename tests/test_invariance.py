@@ -17,6 +17,7 @@ from uniformaly_pipeline.encoder import Encoded
 from uniformaly_pipeline.extraction import feature_stream
 from uniformaly_pipeline.feature_store import FeatureStore, FeatureStream, update_store
 from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.layouts import Split
 from uniformaly_pipeline.layouts import folder as folder_layout
 from uniformaly_pipeline.manifest import build_manifest, select_defects
 from uniformaly_pipeline.masking import BackPatchMasking
@@ -206,7 +207,7 @@ def test_image_that_occurs_twice_is_encoded_once(
     folder = make_dataset(root, train=2, good=1, dent=1)
     copied, copy = root / "bottle/test/dent/000.png", root / "bottle/test/good/copy.png"
     shutil.copy(copied, copy)
-    records = folder_layout.read(folder, ["bottle"])
+    records = folder_layout.read(folder, ["bottle"], Split())
     manifest = select_defects(build_manifest(folder, records), ["bottle"], ["bottle"])
     scenario = Scenario(folder, tiny_backbone, manifest)
     encoded: list[str] = []

@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.layouts.folder import read
+from uniformaly_pipeline.layouts.interface import Split
 from uniformaly_pipeline.manifest import (
     COLUMNS,
     MAX_LISTED,
+    NO_MASK,
     ImageRecord,
     build_manifest,
     list_problems,
@@ -59,7 +64,11 @@ def test_a_row_per_image_in_order(make_dataset: Callable[..., ImageFolder], tmp_
         "width": 48,
         "height": 40,
         "content_hash": hashlib.sha256(content).hexdigest(),
+        "mask_pixels": int((np.asarray(folder.read_mask(mask)) > 127).sum()),
+        "fingerprint": f"{folder.fingerprint(records[0].image)}+{folder.fingerprint(mask)}",
     }
+    assert first["mask_pixels"] > 0
+    assert second["mask_pixels"] == NO_MASK
     assert (second["defect"], second["label"]) == ("good", 0)
     assert pd.isna(second["mask"])
 
@@ -173,3 +182,67 @@ def test_foreign_classes_are_anomalous_and_defective_images_left_out() -> None:
     two = select_classes(manifest, ["c", "a"])
     assert two["label"].tolist() == [0, 0, 0, 1, 0]
     assert manifest["label"].sum() == 1, "the manifest itself is left alone"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of all files opened, in order."""
+    paths: list[str] = []
+    original = ImageFolder.open
+
+    def noted(folder: ImageFolder, path: str) -> Any:
+        paths.append(path)
+        return original(folder, path)
+
+    monkeypatch.setattr(ImageFolder, "open", noted)
+    return paths
+
+
+def test_only_new_and_changed_files_are_opened_again(
+    make_dataset: Callable[..., ImageFolder], tmp_path: Path, opened: list[str]
+) -> None:
+    folder = make_dataset(tmp_path, ["nut"])
+    records = read(folder, ["nut"], Split())
+    first = build_manifest(folder, records)
+    assert len(opened) == len(records) + sum(record.mask is not None for record in records)
+    opened.clear()
+    pd.testing.assert_frame_equal(build_manifest(folder, records, first), first)
+    assert opened == []
+
+    save(tmp_path, "nut/train/good/000.png", size=(50, 44))
+    masked = next(record for record in records if record.mask is not None)
+    assert masked.mask is not None
+    size = tuple(first.set_index("image").loc[masked.image, ["width", "height"]])
+    save(tmp_path, masked.mask, size=size, mode="L")
+    save(tmp_path, "nut/train/good/new.png")
+    records = read(folder, ["nut"], Split())
+    second = build_manifest(folder, records, first).set_index("image")
+    changed = {"nut/train/good/000.png", "nut/train/good/new.png", masked.image, masked.mask}
+    assert set(opened) == changed
+    assert second.loc["nut/train/good/000.png", "width"] == 50
+    assert second.loc[masked.image, "mask_pixels"] == 0
+
+
+def test_what_a_layout_says_is_not_remembered(
+    make_dataset: Callable[..., ImageFolder], tmp_path: Path, opened: list[str]
+) -> None:
+    """Another split of the same files needs no file, and the manifest follows it."""
+    folder = make_dataset(tmp_path, ["nut"])
+    record = ImageRecord("nut/train/good/000.png", "nut", "train")
+    first = build_manifest(folder, [record])
+    opened.clear()
+    moved = ImageRecord("nut/train/good/000.png", "screw", "test", "dent")
+    row = build_manifest(folder, [moved], first).iloc[0]
+    assert (row["class"], row["split"], row["defect"], row["label"]) == ("screw", "test", "dent", 1)
+    assert opened == []
+
+
+def test_a_manifest_of_an_older_version_is_not_trusted(
+    make_dataset: Callable[..., ImageFolder], tmp_path: Path, opened: list[str]
+) -> None:
+    folder = make_dataset(tmp_path, ["nut"])
+    records = [ImageRecord("nut/train/good/000.png", "nut", "train")]
+    old = build_manifest(folder, records).drop(columns="fingerprint")
+    opened.clear()
+    build_manifest(folder, records, old)
+    assert opened == ["nut/train/good/000.png"]

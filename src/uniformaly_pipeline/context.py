@@ -27,6 +27,7 @@ class PublishingContext(KedroContext):
                 self.project_path,
                 self._runtime_params,
                 self.env,
+                self._get_config_credentials(),
             )
         except InputError as error:
             raise CommandError(str(error)) from error

@@ -16,10 +16,11 @@ from uniformaly_pipeline import tracking
 from uniformaly_pipeline.backbone import Backbone, check_backbone
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.logs import CommandError, InputErrorFilter, find_input_error
+from uniformaly_pipeline.pipeline_registry import REFUSAL
 from uniformaly_pipeline.prediction import check_rate, check_same_masking
 from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.run_parameters import CurrentRun, current_run
-from uniformaly_pipeline.summary import print_decisions, print_summary
+from uniformaly_pipeline.summary import print_decisions, print_findings, print_summary
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ class CheckHooks:
         Raises:
             CommandError: Something is missing or cannot be used.
         """
+        for node in pipeline.nodes:
+            if node.name.endswith(f".{REFUSAL}"):
+                raise CommandError(node.func.keywords["reason"])  # type: ignore[attr-defined]
         run = current_run()
         results = {name for name in pipeline.inputs() if _is_result(name)}
         _require(results - {"features"}, catalog, run)
@@ -189,6 +193,14 @@ class SummaryHooks:
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Print each finished task's leaderboard and where to look next."""
         run = current_run()
+        if "ingestion.report" in pipeline.all_outputs():
+            report = str(getattr(catalog["ingestion.report"], "_filepath", ""))
+            print_findings(
+                f"{run.parameters.dataset}: images",
+                catalog.load("ingestion.counts"),
+                catalog.load("ingestion.findings"),
+                [("report", os.path.relpath(report))],
+            )
         for task in _tasks(pipeline):
             if f"{task}.leaderboard" not in pipeline.all_outputs():
                 _print_decisions(run, task, pipeline, catalog)
@@ -215,7 +227,7 @@ def _active_run_id() -> str | None:
 def _tasks(pipeline: Pipeline) -> Iterator[str]:
     """Names of the tasks whose report the pipeline writes."""
     for name in sorted(pipeline.all_outputs()):
-        if name.endswith(".report"):
+        if name.endswith(".report") and name != "ingestion.report":
             yield name.removesuffix(".report")
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 UNREADABLE = (
@@ -31,13 +35,25 @@ class ImageFolder:
 
     Attributes:
         root: A local path or a URL such as ``s3://bucket/folder``.
+        storage_options: What the file system must know, such as credentials, as JSON.
     """
 
     root: str
+    storage_options: str = field(default="{}", repr=False)
 
     def _locate(self, path: str = "") -> tuple[Any, str]:
-        fs, root = url_to_fs(self.root)
+        fs, root = _file_system(self.root, self.storage_options)
         return fs, posixpath.join(root, path) if path else root
+
+    def fingerprint(self, path: str) -> str:
+        """What changes when a file does, without reading it: size and time, or the server's tag."""
+        fs, full_path = self._locate(path)
+        if isinstance(fs, LocalFileSystem):
+            status = Path(full_path).stat()
+            return f"{status.st_size}-{status.st_mtime_ns}"
+        info = fs.info(full_path)
+        marks = [info.get(key) for key in ("ETag", "etag", "mtime", "LastModified", "created")]
+        return "-".join(str(mark) for mark in [info.get("size"), *marks] if mark is not None)
 
     def exists(self, path: str = "") -> bool:
         """Whether the folder, or ``path`` in it, is there."""
@@ -104,6 +120,13 @@ class ImageFolder:
         """Read one ground-truth mask as 8-bit grey, see :func:`read_mask`."""
         with self.open(path) as file:
             return read_mask(file)
+
+
+@functools.lru_cache(maxsize=64)
+def _file_system(url: str, storage_options: str) -> tuple[Any, str]:
+    """fsspec takes longer to find the file system of a path than to open a local file."""
+    fs, root = url_to_fs(url, **json.loads(storage_options))
+    return fs, root
 
 
 def is_clutter(name: str) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
+from typing import NamedTuple
 
 import pandas as pd
 from PIL import Image
@@ -29,9 +30,13 @@ COLUMNS = {
     "width": "int32",
     "height": "int32",
     "content_hash": "string",
+    "mask_pixels": "int32",
+    "fingerprint": "string",
 }
 
 MAX_LISTED = 20
+NO_MASK = -1
+RECORDS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -59,42 +64,108 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
-class _Checked:
+class ManifestPlan:
+    """Images whose manifest is wanted; what is known of them already need not be looked up.
+
+    Attributes:
+        folder: The data set's root.
+        records: The images, as a layout found them.
+        strict: Whether what would spoil a result is refused; a published data set is as it is.
+    """
+
+    folder: ImageFolder
+    records: Sequence[ImageRecord]
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class TreePlan:
+    """Images to copy into ``one_class_train/<class>`` and ``one_class_test/<class>``.
+
+    Attributes:
+        folder: The data set's root.
+        records: The images.
+    """
+
+    folder: ImageFolder
+    records: Sequence[ImageRecord]
+
+
+class _Checked(NamedTuple):
     """What opening an image and its mask showed; ``problem`` is ``None`` if all is well."""
 
     width: int = 0
     height: int = 0
     content_hash: str = ""
+    mask_pixels: int = NO_MASK
+    fingerprint: str = ""
     problem: str | None = None
 
 
-def build_manifest(folder: ImageFolder, records: Sequence[ImageRecord]) -> pd.DataFrame:
+def build_manifest(
+    folder: ImageFolder, records: Sequence[ImageRecord], known: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Open every image and mask once and write down what a run needs to know of them.
 
     Args:
         folder: The data set's root.
         records: The images, as a layout found them.
+        known: An earlier manifest of the same root; files that have not changed since are not
+            opened again.
 
     Returns:
         A row per image in the order of ``records``, columns and types as :data:`COLUMNS`; width
-        and height in pixels after EXIF rotation; ``content_hash`` is the file's SHA-256.
+        and height in pixels after EXIF rotation; ``content_hash`` is the file's SHA-256;
+        ``mask_pixels`` counts what the mask marks, -1 without a mask; ``fingerprint`` changes
+        when the file or its mask does.
 
     Raises:
         InputError: Files that cannot be read as images, or masks of another size than their
             image; the message names all of them.
     """
+    remembered = _remember(known)
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        checks = pool.map(lambda record: _check(folder, record), records)
+        # A few thousand at a time: the pool would hold all results otherwise.
+        checks = (
+            check
+            for first in range(0, len(records), RECORDS_AT_ONCE)
+            for check in pool.map(
+                lambda record: _check(folder, record, remembered),
+                records[first : first + RECORDS_AT_ONCE],
+            )
+        )
         checked = list(track(checks, len(records), "Checking images", "images"))
     problems = [check.problem for check in checked if check.problem]
     if problems:
         raise InputError(f"{folder.root}: {list_problems(problems)}")
-    rows = [
-        {**asdict(record), "class": record.class_name, "label": record.label, **asdict(check)}
-        for record, check in zip(records, checked, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    columns = {
+        "image": [record.image for record in records],
+        "class": [record.class_name for record in records],
+        "split": [record.split for record in records],
+        "defect": [record.defect for record in records],
+        "label": [record.label for record in records],
+        "mask": [record.mask for record in records],
+        **{
+            name: [getattr(check, name) for check in checked]
+            for name in _Checked._fields
+            if name != "problem"
+        },
+    }
+    return pd.DataFrame(columns, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _remember(known: pd.DataFrame | None) -> dict[tuple[str, str], _Checked]:
+    """What an earlier manifest says of each image and its mask, by their paths."""
+    if known is None or not set(COLUMNS) <= set(known.columns):
+        return {}
+    names = [name for name in _Checked._fields if name != "problem"]
+    masks = known["mask"].fillna("")
+    rows = zip(*(known[name].tolist() for name in names), strict=True)
+    return {
+        key: _Checked(*row)
+        for key, row in zip(zip(known["image"], masks, strict=True), rows, strict=True)
+    }
 
 
 def list_problems(problems: Sequence[str]) -> str:
@@ -106,25 +177,36 @@ def list_problems(problems: Sequence[str]) -> str:
     return f"{len(problems)} problems: {listed}" + (f"; and {more} more" if more > 0 else "")
 
 
-def _check(folder: ImageFolder, record: ImageRecord) -> _Checked:
+def _check(
+    folder: ImageFolder, record: ImageRecord, remembered: Mapping[tuple[str, str], _Checked]
+) -> _Checked:
     try:
+        fingerprint = folder.fingerprint(record.image)
+        if record.mask is not None:
+            fingerprint += f"+{folder.fingerprint(record.mask)}"
+        before = remembered.get((record.image, record.mask or ""))
+        if before is not None and before.fingerprint == fingerprint:
+            return before
         with folder.open(record.image) as file:
             content = file.read()
         width, height = read_image(BytesIO(content)).size
     except UNREADABLE as error:
         return _Checked(problem=f"{record.image} cannot be read as an image ({_reason(error)})")
+    marked = NO_MASK
     if record.mask is not None:
         try:
             with folder.open(record.mask) as file:
-                mask_size = read_mask(file).size
+                mask = read_mask(file)
         except UNREADABLE as error:
             return _Checked(problem=f"{record.mask} cannot be read as a mask ({_reason(error)})")
-        if mask_size != (width, height):
+        if mask.size != (width, height):
             return _Checked(
-                problem=f"{record.mask} is {mask_size[0]}x{mask_size[1]} pixels but its image "
+                problem=f"{record.mask} is {mask.size[0]}x{mask.size[1]} pixels but its image "
                 f"{record.image} is {width}x{height}"
             )
-    return _Checked(width, height, hashlib.sha256(content).hexdigest())
+        marked = sum(mask.histogram()[128:])
+    digest = hashlib.sha256(content).hexdigest()
+    return _Checked(width, height, digest, marked, fingerprint)
 
 
 def _reason(error: BaseException) -> str:

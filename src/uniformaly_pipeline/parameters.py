@@ -96,11 +96,23 @@ class PreprocessingParameters(_Section):
         return self
 
 
+class SplitParameters(_Section):
+    """``datasets.<name>.split``, see :class:`.layouts.interface.Split`."""
+
+    seed: int = Field(default=0, ge=0)
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    cap: PositiveInt | None = None
+    min_images: int = Field(default=0, ge=0)
+
+
 class DatasetParameters(_Section):
     """``datasets.<name>``: where a data set is, how it is laid out and prepared."""
 
     layout: str
     root: str = Field(min_length=1)
+    credentials: str | None = None
+    split: SplitParameters = SplitParameters()
+    tree: str | None = None
     preprocessing: PreprocessingParameters = PreprocessingParameters()
     coreset_ratio: Ratio = 0.1
     multiclass_coreset_ratio: Ratio | None = None

@@ -9,6 +9,8 @@ from kedro.pipeline import Node, Pipeline
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.logs import CommandError
 from uniformaly_pipeline.pipelines.binding import bind
+from uniformaly_pipeline.pipelines.download.pipeline import create_pipeline as create_download
+from uniformaly_pipeline.pipelines.ingestion.pipeline import create_examination, create_tree
 from uniformaly_pipeline.run_parameters import CurrentRun, current_run
 from uniformaly_pipeline.tasks import clustering, multiclass, one_class, predict, sweeps
 from uniformaly_pipeline.tasks.stages import create_ingestion
@@ -24,19 +26,32 @@ TASKS: dict[str, Callable[[CurrentRun], Pipeline]] = {
 }
 
 
+REFUSAL = "refuse"
+"""Name of the node that stands for a task that does not fit the run."""
+
+
 def register_pipelines() -> dict[str, Pipeline]:
     """The project's pipelines by name.
 
     Raises:
-        CommandError: The current run's parameters or data set cannot be used.
+        CommandError: The current run's parameters cannot be used.
     """
     try:
         run = current_run()
-        run.classes()
     except InputError as error:
         raise CommandError(str(error)) from error
     pipelines = {task: _create(task, run) for task in TASKS}
-    return {"__default__": pipelines["defect"], **pipelines, "ingestion": create_ingestion(run)}
+    doctor = create_ingestion(run) + create_examination(
+        run.parameters.dataset, f"{run.parameters.dataset}: the images"
+    )
+    if run.parameters.chosen_dataset.tree is not None:
+        doctor += create_tree()
+    return {
+        "__default__": pipelines["defect"],
+        **pipelines,
+        "ingestion": doctor,
+        "download": create_download(run.parameters.chosen_dataset.layout),
+    }
 
 
 def _create(task: str, run: CurrentRun) -> Pipeline:
@@ -45,7 +60,7 @@ def _create(task: str, run: CurrentRun) -> Pipeline:
         return TASKS[task](run)
     except InputError as error:
         refusal = bind(refuse, reason=str(error))
-        node = Node(refusal, inputs=None, outputs="metrics", name="refuse")
+        node = Node(refusal, inputs=None, outputs="metrics", name=REFUSAL)
         return Pipeline([node], namespace=task)
 
 

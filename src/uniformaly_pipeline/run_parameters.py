@@ -7,6 +7,7 @@ on them. The project's context publishes them here first; where there is no cont
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,9 +22,10 @@ from uniformaly_pipeline.backbone import PACKAGED, UNTRAINED
 from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts import LAYOUTS, choose_classes, find_classes
+from uniformaly_pipeline.layouts import LAYOUTS, choose_classes
 from uniformaly_pipeline.masking import BackPatchMasking, drops_patches
 from uniformaly_pipeline.parameters import Parameters, parse_parameters
+from uniformaly_pipeline.roots import list_classes
 from uniformaly_pipeline.suggestions import did_you_mean
 
 
@@ -36,12 +38,14 @@ class CurrentRun:
         project_path: The project's folder; relative paths start there.
         runtime_params: What ``--params`` set.
         env: The configuration environment, ``--env``.
+        storage_options: What the file system of the data set's root must know, such as keys.
     """
 
     parameters: Parameters
     project_path: Path
     runtime_params: Mapping[str, Any] = field(default_factory=dict)
     env: str | None = None
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def root(self) -> str:
@@ -96,7 +100,9 @@ class CurrentRun:
         Raises:
             InputError: The root is missing or empty.
         """
-        return find_classes(self.parameters.chosen_dataset.layout, ImageFolder(self.root))
+        options = json.dumps(dict(self.storage_options), sort_keys=True)
+        folder = ImageFolder(self.root, options)
+        return list_classes(self.parameters.chosen_dataset.layout, folder)
 
     def classes(self) -> list[str]:
         """The classes that this run covers.
@@ -135,15 +141,18 @@ class CurrentRun:
                 )
         return splits
 
-    def catalog_value(self, key: str) -> str:
+    def catalog_value(self, key: str) -> str | None:
         """What ``${run:key}`` stands for in the catalog."""
         values = {
             "dataset": self.parameters.dataset,
             "backbone": self.parameters.backbone,
             "root": self.root,
+            "layout": self.parameters.chosen_dataset.layout,
+            "credentials": self.parameters.chosen_dataset.credentials,
             "features_key": self.features_key,
             "all_features_key": self.all_features_key,
             "layered_features_key": self.layered_features_key,
+            "tree": self.absolute(self.parameters.chosen_dataset.tree or ""),
             "predict_images": self.absolute(self.parameters.predict.images or ""),
         }
         return values[key]
@@ -188,14 +197,24 @@ def publish(
     project_path: Path,
     runtime_params: Mapping[str, Any] | None = None,
     env: str | None = None,
+    credentials: Mapping[str, Any] | None = None,
 ) -> CurrentRun:
     """Check the parameters of a run and make them the current ones.
 
     Raises:
-        InputError: They are not usable, see :func:`.parameters.parse_parameters`.
+        InputError: They are not usable, see :func:`.parameters.parse_parameters`, or the data
+            set's credentials are not there.
     """
     global _current  # noqa: PLW0603 - Kedro calls register_pipelines() without arguments
-    _current = CurrentRun(parse_parameters(raw), project_path, dict(runtime_params or {}), env)
+    parameters = parse_parameters(raw)
+    name = parameters.chosen_dataset.credentials
+    options = {} if name is None else (credentials or {}).get(name)
+    if options is None:
+        raise InputError(
+            f"datasets.{parameters.dataset}.credentials: there is no '{name}' in "
+            "conf/local/credentials.yml"
+        )
+    _current = CurrentRun(parameters, project_path, dict(runtime_params or {}), env, options)
     return _current
 
 

@@ -23,6 +23,7 @@ SHOWN = {
     "images_per_second": "images/s",
 }
 MAX_DECISIONS = 20
+MAX_COUNTS = 60
 DECIMALS = {"bank_size": 0, "images_per_second": 1}
 
 
@@ -75,6 +76,36 @@ def print_decisions(
         f"(from {metrics['num_calibration']} held-out normal images)",
         highlight=False,
     )
+    _print_hints(console, hints)
+
+
+def print_findings(
+    title: str,
+    counts: pd.DataFrame,
+    findings: pd.DataFrame,
+    hints: Sequence[tuple[str, str]],
+) -> None:
+    """Print what is in a data set, and what the doctor says of it.
+
+    Args:
+        title: Heading of the table.
+        counts: See :func:`.health.count_images`.
+        findings: See :func:`.health.examine`.
+        hints: What there is to see, and the path that shows it.
+    """
+    console = Console()
+    table = Table(title=title, title_justify="left")
+    for name in counts.columns:
+        table.add_column(name, justify="right" if counts[name].dtype.kind in "iuf" else "left")
+    for row in counts.head(MAX_COUNTS).itertuples(index=False):
+        table.add_row(*["–" if pd.isna(value) else str(value) for value in row])
+    console.print(table)
+    if len(counts) > MAX_COUNTS:
+        console.print(f"and {len(counts) - MAX_COUNTS} more rows")
+    for row in findings.head(MAX_DECISIONS).itertuples():
+        console.print(f"{row.severity}: {row.finding}", soft_wrap=True, highlight=False)
+    if findings.empty:
+        console.print("nothing to remark")
     _print_hints(console, hints)
 
 

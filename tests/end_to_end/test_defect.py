@@ -131,7 +131,11 @@ def test_bpm_modes(project: Any, small: Parameters) -> None:
 
 def test_ingestion_alone(project: Any, small: Parameters) -> None:
     project.run("ingestion", **small)
-    assert project.outputs() == ["02_intermediate/folder/manifest.parquet"]
+    names = ("counts.csv", "findings.csv", "report.html", "samples.png")
+    assert project.outputs() == [
+        "02_intermediate/folder/manifest.parquet",
+        *(f"08_reporting/ingestion/folder/{name}" for name in names),
+    ]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from PIL import Image
 
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts import find_classes
+from uniformaly_pipeline.layouts import Split, find_classes
 from uniformaly_pipeline.layouts.classes import classes, read
 
 
@@ -32,7 +32,7 @@ def test_reads_every_image_below_a_class(tmp_path: Path) -> None:
     )
     (tmp_path / "one_class_train/owl/.DS_Store").write_text("")
     assert classes(folder) == ["cat", "owl"]
-    records = read(folder, ["owl"])
+    records = read(folder, ["owl"], Split())
     assert [(r.image, r.class_name, r.split, r.defect, r.label) for r in records] == [
         ("one_class_train/owl/b.png", "owl", "train", "good", 0),
         ("one_class_train/owl/n01/deep/a.png", "owl", "train", "good", 0),
@@ -44,7 +44,7 @@ def test_classes_without_images_are_all_named(tmp_path: Path) -> None:
     folder = draw(tmp_path, "one_class_train/cat/0.png", "one_class_test/owl/0.png")
     assert classes(folder) == ["cat", "owl"]
     with pytest.raises(InputError) as error:
-        read(folder, ["cat", "owl"])
+        read(folder, ["cat", "owl"], Split())
     message = str(error.value)
     assert "'cat' has no images in one_class_test/cat" in message
     assert "'owl' has no images in one_class_train/owl" in message
@@ -65,7 +65,7 @@ def test_remote_roots_give_relative_paths() -> None:
     memory = fsspec.filesystem("memory")
     for path in ("one_class_train/owl/x/0.png", "one_class_test/owl/1.png"):
         memory.pipe_file(f"/by_class/{path}", b"")
-    records = read(ImageFolder("memory://by_class"), ["owl"])
+    records = read(ImageFolder("memory://by_class"), ["owl"], Split())
     assert [record.image for record in records] == [
         "one_class_train/owl/x/0.png",
         "one_class_test/owl/1.png",

@@ -10,7 +10,7 @@ import pytest
 
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts import choose_classes, find_classes
+from uniformaly_pipeline.layouts import LAYOUTS, Split, choose_classes, find_classes, locate
 from uniformaly_pipeline.layouts.folder import classes, read
 
 Draw = Callable[..., ImageFolder]
@@ -19,7 +19,7 @@ Draw = Callable[..., ImageFolder]
 def refusal(folder: ImageFolder, names: list[str]) -> str:
     """The one line with which a layout is refused."""
     with pytest.raises(InputError) as error:
-        read(folder, names)
+        read(folder, names, Split())
     message = str(error.value)
     assert "\n" not in message
     return message
@@ -27,14 +27,15 @@ def refusal(folder: ImageFolder, names: list[str]) -> str:
 
 def test_reads_train_test_and_masks(make_dataset: Draw, tmp_path: Path) -> None:
     folder = make_dataset(tmp_path, ["nut", "bolt"], train=2, good=1, dent=1)
-    records = read(folder, ["nut"])
+    records = read(folder, ["nut"], Split())
     assert [(r.image, r.class_name, r.split, r.defect, r.label, r.mask) for r in records] == [
         ("nut/train/good/000.png", "nut", "train", "good", 0, None),
         ("nut/train/good/001.png", "nut", "train", "good", 0, None),
         ("nut/test/dent/000.png", "nut", "test", "dent", 1, "nut/ground_truth/dent/000_mask.png"),
         ("nut/test/good/000.png", "nut", "test", "good", 0, None),
     ]
-    assert {record.class_name for record in read(folder, ["nut", "bolt"])} == {"nut", "bolt"}
+    both = read(folder, ["nut", "bolt"], Split())
+    assert {record.class_name for record in both} == {"nut", "bolt"}
 
 
 def test_mask_may_have_the_images_own_name_and_another_suffix(
@@ -43,7 +44,7 @@ def test_mask_may_have_the_images_own_name_and_another_suffix(
     folder = make_dataset(tmp_path, ["nut"], dent=2)
     masks = tmp_path / "nut/ground_truth/dent"
     (masks / "000_mask.png").rename(masks / "000.bmp")
-    found = {record.image: record.mask for record in read(folder, ["nut"]) if record.label}
+    found = {record.image: record.mask for record in read(folder, ["nut"], Split()) if record.label}
     assert found == {
         "nut/test/dent/000.png": "nut/ground_truth/dent/000.bmp",
         "nut/test/dent/001.png": "nut/ground_truth/dent/001_mask.png",
@@ -55,13 +56,13 @@ def test_only_the_end_of_a_masks_name_is_dropped(make_dataset: Draw, tmp_path: P
     (tmp_path / "nut/test/dent/000.png").rename(tmp_path / "nut/test/dent/gas_mask_1.png")
     masks = tmp_path / "nut/ground_truth/dent"
     (masks / "000_mask.png").rename(masks / "gas_mask_1_mask.png")
-    found = [record.mask for record in read(folder, ["nut"]) if record.label]
+    found = [record.mask for record in read(folder, ["nut"], Split()) if record.label]
     assert found == ["nut/ground_truth/dent/gas_mask_1_mask.png"]
 
 
 def test_masks_are_optional(make_dataset: Draw, tmp_path: Path) -> None:
     folder = make_dataset(tmp_path, ["nut"], masks=False, dent=2)
-    defective = [record for record in read(folder, ["nut"]) if record.label]
+    defective = [record for record in read(folder, ["nut"], Split()) if record.label]
     assert [record.mask for record in defective] == [None, None]
 
 
@@ -71,7 +72,8 @@ def test_test_images_may_all_be_normal_or_all_be_defective(
     folder = make_dataset(tmp_path, ["nut", "bolt"])
     shutil.rmtree(tmp_path / "nut/test/dent")
     shutil.rmtree(tmp_path / "bolt/test/good")
-    labels = {(r.class_name, r.label) for r in read(folder, ["nut", "bolt"]) if r.split == "test"}
+    records = read(folder, ["nut", "bolt"], Split())
+    labels = {(r.class_name, r.label) for r in records if r.split == "test"}
     assert labels == {("nut", 0), ("bolt", 1)}
 
 
@@ -139,3 +141,64 @@ def test_choosing_categories(wanted: str | list[str], chosen: list[str]) -> None
 def test_an_unknown_category_is_answered_with_the_closest() -> None:
     with pytest.raises(InputError, match="no category 'botle'; did you mean 'bottle'"):
         choose_classes(["bottle", "cable"], ["cable", "botle"])
+
+
+# --- the data set's own folder --------------------------------------------------------------------
+
+
+def test_the_users_own_data_lies_where_the_user_says(make_dataset: Draw, tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "data", ["nut"])
+    assert locate("folder", folder) == folder
+    (tmp_path / "data/readme").mkdir()
+    for root in (tmp_path, tmp_path / "data/nut"):
+        with pytest.raises(InputError, match=f"{root} holds no category: expected folders like"):
+            locate("folder", ImageFolder(str(root)))
+
+
+def test_the_demo_need_not_exist_yet(tmp_path: Path) -> None:
+    root = ImageFolder(str(tmp_path / "not_drawn"))
+    assert locate("demo", root) == root
+
+
+def test_a_published_data_set_is_looked_for_in_order(tmp_path: Path) -> None:
+    for place in ("", "b", "b/c", "b/a"):
+        (tmp_path / place / "MT_Free").mkdir(parents=True)
+    assert locate("mtd", ImageFolder(f"{tmp_path}/b")).root == f"{tmp_path}/b"
+    (tmp_path / "b/MT_Free").rmdir()
+    assert locate("mtd", ImageFolder(f"{tmp_path}/b/")).root == f"{tmp_path}/b/a"
+    shutil.rmtree(tmp_path / "b/a")
+    shutil.rmtree(tmp_path / "b/c")
+    assert locate("mtd", ImageFolder(f"{tmp_path}/b/")).root == str(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["mvtec", "btad", "mtd", "cpd", "imagenet30", "species60"])
+def test_a_published_data_set_that_is_not_there(layout: str, tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere"
+    with pytest.raises(InputError, match=f"root {missing} does not exist: set datasets"):
+        locate(layout, ImageFolder(str(missing)))
+    (tmp_path / "a/b").mkdir(parents=True)
+    expected = f"{tmp_path}/a holds no category: expected folders like {LAYOUTS[layout].EXPECTED}"
+    with pytest.raises(InputError, match=f"^{expected}$"):
+        locate(layout, ImageFolder(f"{tmp_path}/a"))
+
+
+def test_a_relative_root_has_a_folder_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiles/MT_Free/Imgs").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "tiles/MT_Free")
+    for root in (".", "Imgs/..", "../MT_Free"):
+        found = locate("mtd", ImageFolder(root))
+        assert Path(found.root).resolve() == tmp_path / "tiles"
+
+
+def test_a_remote_root_keeps_what_its_file_system_must_know() -> None:
+    import fsspec
+
+    fsspec.filesystem("memory").pipe_file("/tiles/magnetic/MT_Free/Imgs/0.jpg", b"")
+    options = '{"use_listings_cache": false}'
+    for root in ("tiles/magnetic", "tiles", "tiles/magnetic/MT_Free"):
+        found = locate("mtd", ImageFolder(f"memory://{root}", options))
+        assert found == ImageFolder("memory://tiles/magnetic", options)
+    with pytest.raises(InputError, match="holds no category"):
+        locate("mtd", ImageFolder("memory://tiles/magnetic/MT_Free/Imgs"))

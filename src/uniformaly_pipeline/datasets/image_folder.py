@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 from io import BytesIO
 from pathlib import Path
@@ -12,10 +13,12 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 
 from uniformaly_pipeline.datasets.errors import DatasetInputError
+from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.figures import contact_sheet
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.fabricated import DrawnImages
 from uniformaly_pipeline.progress import track
+from uniformaly_pipeline.roots import open_root
 
 PREVIEW_IMAGES = 24
 VERSION_NAME = ".version"
@@ -24,19 +27,40 @@ VERSION_NAME = ".version"
 class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
     """Loading gives access to the images below a root; saving puts fabricated ones there."""
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        layout: str | None = None,
+        credentials: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         """Describe the folder.
 
         Args:
             filepath: Root of the data set, a local path or a URL.
+            layout: How the data set is laid out; its own folder may then lie one level up or
+                down, and a published archive is unpacked. Without it the root is taken as it is.
+            credentials: What the file system must know, such as keys.
             metadata: For Kedro-Viz and other plugins.
         """
         self._root = filepath
+        self._layout = layout
+        self._folder = ImageFolder(filepath, json.dumps(credentials or {}, sort_keys=True))
         self.metadata = metadata
 
     def load(self) -> ImageFolder:
-        """Access to the images; nothing is read yet."""
-        return ImageFolder(self._root)
+        """Access to the images; nothing is read yet, but a published archive is unpacked.
+
+        Raises:
+            DatasetInputError: The data set is not there, or its archive is unsafe.
+        """
+        if self._layout is None:
+            return self._folder
+        try:
+            return open_root(self._layout, self._folder)
+        except InputError as error:
+            raise DatasetInputError(str(error)) from error
 
     def save(self, data: DrawnImages) -> None:
         """Draw the images, unless the same ones are there; the folder appears in one step.
@@ -64,7 +88,7 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
         part.rename(root)
 
     def _exists(self) -> bool:
-        return self.load().exists()
+        return self._folder.exists()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._root}

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.layouts.interface import Split
 from uniformaly_pipeline.manifest import GOOD, ImageRecord, list_problems
 
 HAS_DEFECTS = True
@@ -24,31 +25,47 @@ def classes(root: ImageFolder) -> list[str]:
     Raises:
         InputError: There is no such root.
     """
+    require_root(root)
+    return [name for name in root.folders() if is_category(root, name)]
+
+
+def require_root(root: ImageFolder) -> None:
+    """Raise ``InputError`` where a data set's root does not exist."""
     if not root.exists():
         raise InputError(
             f"the data set's root {root.root} does not exist: set datasets.<name>.root"
         )
-    names = root.folders()
-    return [name for name in names if _is_category(root, name)]
 
 
-def _is_category(root: ImageFolder, name: str) -> bool:
+def is_category(root: ImageFolder, name: str) -> bool:
+    """Whether the folder ``name`` has a ``train`` or ``test`` folder, or none at all."""
     inside = root.folders(name)
     return not inside or "train" in inside or "test" in inside
 
 
-def read(root: ImageFolder, classes: list[str]) -> list[ImageRecord]:
+def read(
+    root: ImageFolder,
+    classes: list[str],
+    split: Split,  # noqa: ARG001 - the folders are the split
+) -> list[ImageRecord]:
     """The images of ``classes``.
 
     Raises:
         InputError: A category without train/good images or without test images, or a defective
             image without its mask where others of the category have one; all are named.
     """
+    return read_categories(root, classes, masks_required=False)
+
+
+def read_categories(
+    root: ImageFolder, classes: list[str], *, masks_required: bool
+) -> list[ImageRecord]:
+    """As :func:`read`; where masks are required a category cannot do without them either."""
     problems: list[str] = []
     records: list[ImageRecord] = []
     for name in classes:
         found = _train_records(root, name) + _test_records(root, name)
-        problems += _problems(name, found)
+        problems += _problems(name, found, masks_required)
         records += found
     if problems:
         raise InputError(f"{root.root}: {list_problems(problems)}")
@@ -74,7 +91,7 @@ def _masks_by_stem(root: ImageFolder, path: str) -> dict[str, str]:
     return {PurePosixPath(file).stem.removesuffix("_mask"): file for file in root.files(path)}
 
 
-def _problems(name: str, records: list[ImageRecord]) -> list[str]:
+def _problems(name: str, records: list[ImageRecord], masks_required: bool) -> list[str]:
     problems = []
     if not records:
         return [f"category '{name}' is empty: put images into {name}/train/{GOOD} and {name}/test"]
@@ -83,9 +100,10 @@ def _problems(name: str, records: list[ImageRecord]) -> list[str]:
     if not any(record.split == "test" for record in records):
         problems.append(f"category '{name}' has no images in {name}/test/<{GOOD} or a defect>")
     defective = [record for record in records if record.label]
-    if any(record.mask for record in defective):
+    if masks_required or any(record.mask for record in defective):
+        mend = ": unpack the data set again" if masks_required else ", others have one"
         problems += [
-            f"{record.image} has no mask in {name}/ground_truth/{record.defect}, others have one"
+            f"{record.image} has no mask in {name}/ground_truth/{record.defect}{mend}"
             for record in defective
             if record.mask is None
         ]

@@ -5,11 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
+from uniformaly_pipeline.figures import contact_sheet
+from uniformaly_pipeline.health import count_images, examine
 from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts import LAYOUTS, choose_classes, find_classes
+from uniformaly_pipeline.layouts import LAYOUTS, choose_classes, find_classes, published_classes
 from uniformaly_pipeline.layouts.fabricated import DrawnImages, drawn_images
-from uniformaly_pipeline.manifest import build_manifest, select_classes, select_defects
+from uniformaly_pipeline.layouts.interface import Split
+from uniformaly_pipeline.manifest import (
+    ImageRecord,
+    ManifestPlan,
+    TreePlan,
+    select_classes,
+    select_defects,
+)
+from uniformaly_pipeline.report import ReportSection, ReportTable, render_report
+
+SAMPLES_PER_ROW = 8
+MOST_SAMPLES = 48
 
 
 def draw_demo_images() -> DrawnImages:
@@ -19,26 +33,84 @@ def draw_demo_images() -> DrawnImages:
 
 def read_manifest(
     raw_images: ImageFolder, dataset: dict[str, Any], categories: Any
-) -> pd.DataFrame:
-    """Read a data set's layout and check every file.
+) -> ManifestPlan:
+    """Read a data set's layout; the manifest opens the files that it does not know yet.
 
     Args:
         raw_images: The data set's root.
         dataset: ``datasets.<name>``.
         categories: The categories wanted: ``all``, a list of names, or names joined by ``+``.
 
-    Returns:
-        The manifest, see :func:`.manifest.build_manifest`.
-
     Raises:
-        InputError: The layout is broken or files cannot be read.
+        InputError: The layout is broken.
     """
     layout = LAYOUTS[dataset["layout"]]
     classes = find_classes(dataset["layout"], raw_images)
     chosen = choose_classes(classes, categories)
     # Where other classes are anomalous all of them are tested, whichever are normal in turn.
-    return build_manifest(
-        raw_images, layout.read(raw_images, chosen if layout.HAS_DEFECTS else classes)
+    wanted = chosen if layout.HAS_DEFECTS else classes
+    records = layout.read(raw_images, wanted, Split(**dataset["split"]))
+    return ManifestPlan(raw_images, records, strict=not published_classes(dataset["layout"]))
+
+
+def examine_manifest(
+    manifest: pd.DataFrame, dataset: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Count a data set's images and look for what may spoil a result.
+
+    Returns:
+        See :func:`.health.count_images` and :func:`.health.examine`.
+    """
+    published = getattr(LAYOUTS[dataset["layout"]], "PUBLISHED", None)
+    return count_images(manifest, published), examine(manifest, published)
+
+
+def draw_samples(raw_images: ImageFolder, manifest: pd.DataFrame) -> Image.Image:
+    """A contact sheet with an image of each class, split and kind."""
+    first = manifest.groupby(["class", "split", "defect"], sort=True)["image"].first()
+    shown = first.iloc[:: max(1, len(first) // MOST_SAMPLES)].head(MOST_SAMPLES)
+    pictures = [raw_images.read_image(path) for path in shown]
+    captions = [f"{name} {split} {defect}" for name, split, defect in shown.index]
+    return contact_sheet(pictures, SAMPLES_PER_ROW, captions)
+
+
+def plan_tree(raw_images: ImageFolder, manifest: pd.DataFrame) -> TreePlan:
+    """The images by split and class, to be copied into a tree that other programs read."""
+    rows = manifest[["image", "class", "split"]].itertuples(index=False)
+    return TreePlan(raw_images, [ImageRecord(*row) for row in rows])
+
+
+def write_examination(
+    counts: pd.DataFrame,
+    findings: pd.DataFrame,
+    samples: bytes,
+    parameters: dict[str, Any],
+    title: str,
+) -> str:
+    """Put the doctor's findings, the counts and sample images on one HTML page."""
+    numbers = findings["severity"].value_counts()
+    text = (
+        ", ".join(f"{number} {name}s" for name, number in numbers.items()) or "Nothing to remark."
+    )
+    sections = [
+        ReportSection(
+            "Findings", text, [ReportTable("Findings", findings)] if len(findings) else []
+        ),
+        ReportSection("Images", "", [ReportTable("Images by class, split and kind", counts)]),
+        ReportSection("Samples", "", [], {"An image of each class, split and kind": samples}),
+    ]
+    return render_report(
+        title=title,
+        task="ingestion",
+        dataset=parameters["dataset"],
+        backbone=parameters["backbone"],
+        metrics=None,
+        leaderboard=None,
+        galleries={},
+        figures={},
+        parameters=parameters,
+        command=f"kedro run --pipelines=ingestion --params=dataset={parameters['dataset']}",
+        sections=sections,
     )
 
 

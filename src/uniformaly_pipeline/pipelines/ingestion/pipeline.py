@@ -8,9 +8,13 @@ from kedro.pipeline import Node, Pipeline
 from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.ingestion.nodes import (
     draw_demo_images,
+    draw_samples,
+    examine_manifest,
+    plan_tree,
     read_manifest,
     select_class_images,
     select_defect_images,
+    write_examination,
 )
 
 
@@ -35,6 +39,48 @@ def create_pipeline(dataset: str, draws_demo: bool) -> Pipeline:
             manifest,
         ]
     )
+
+
+def create_examination(dataset: str, title: str) -> Pipeline:
+    """Manifest to the doctor's report on the data set.
+
+    Args:
+        dataset: A key of ``datasets``.
+        title: Heading of the report.
+    """
+    return Pipeline(
+        [
+            Node(
+                examine_manifest,
+                inputs=["manifest", f"params:datasets.{dataset}"],
+                outputs=["counts", "findings"],
+                name="examine_data_set",
+            ),
+            Node(
+                draw_samples,
+                inputs=["raw_images", "manifest"],
+                outputs="samples",
+                name="draw_sample_images",
+            ),
+            Node(
+                bind(write_examination, title=title),
+                inputs=["counts", "findings", "samples", "parameters"],
+                outputs="report",
+                name="write_data_set_report",
+            ),
+        ],
+        inputs={"raw_images", "manifest"},
+        parameters={f"params:datasets.{dataset}", "parameters"},
+        namespace="ingestion",
+    )
+
+
+def create_tree() -> Pipeline:
+    """Manifest to a tree of folders by split and class."""
+    node = Node(
+        plan_tree, inputs=["raw_images", "manifest"], outputs="tree", name="copy_images_into_tree"
+    )
+    return Pipeline([node], inputs={"raw_images", "manifest"}, namespace="ingestion")
 
 
 def create_defect_selection(normal: list[str], tested: list[str]) -> Pipeline:

@@ -1,0 +1,64 @@
+"""A published data set on disk: saving fetches and unpacks it, loading lists what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset
+
+from uniformaly_pipeline.datasets.errors import DatasetInputError
+from uniformaly_pipeline.download import fetch
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.roots import open_root
+from uniformaly_pipeline.sources import Provision
+
+
+class DownloadDataset(AbstractDataset[Provision, list[str]]):
+    """Saving brings a data set's archives to its folder, goes on where it stopped, and unpacks."""
+
+    def __init__(
+        self, *, filepath: str, layout: str, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Describe the folder.
+
+        Args:
+            filepath: Root of the data set, a local folder.
+            layout: How the data set is laid out.
+            metadata: For Kedro-Viz and other plugins.
+        """
+        self._root = filepath
+        self._layout = layout
+        self.metadata = metadata
+
+    def load(self) -> list[str]:
+        """Names of the files and folders of the data set's root."""
+        return sorted(path.name for path in Path(self._root).iterdir())
+
+    def save(self, data: Provision) -> None:
+        """Fetch, check and unpack.
+
+        Raises:
+            DatasetInputError: The root is not local, a file cannot be had or is damaged, or it
+                must be fetched by hand.
+        """
+        try:
+            if "://" in self._root:
+                raise InputError(f"cannot download to {self._root}: set a local root")
+            for source in data.sources:
+                fetch(source, Path(self._root))
+            if data.by_hand:
+                raise InputError(
+                    f"this data set cannot be fetched automatically: {data.by_hand} "
+                    f"({data.page}), into {self._root}"
+                )
+            open_root(self._layout, ImageFolder(self._root))
+        except InputError as error:
+            raise DatasetInputError(str(error)) from error
+
+    def _exists(self) -> bool:
+        return Path(self._root).is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._root, "layout": self._layout}

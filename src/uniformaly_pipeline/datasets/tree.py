@@ -1,0 +1,49 @@
+"""A split as a tree of folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset
+
+from uniformaly_pipeline.datasets.errors import DatasetInputError
+from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.layouts.species60 import write_tree
+from uniformaly_pipeline.manifest import TreePlan
+
+
+class TreeDataset(AbstractDataset[TreePlan, ImageFolder]):
+    """Saving copies images to where their split and class say; loading gives access to them."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Describe the folder.
+
+        Args:
+            filepath: A local folder that is new or empty.
+            metadata: For Kedro-Viz and other plugins.
+        """
+        self._path = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> ImageFolder:
+        """Access to the copies."""
+        return ImageFolder(str(self._path))
+
+    def save(self, data: TreePlan) -> None:
+        """Copy the images in one step.
+
+        Raises:
+            DatasetInputError: The folder holds something, or two images get the same path.
+        """
+        try:
+            write_tree(data.folder, data.records, self._path)
+        except InputError as error:
+            raise DatasetInputError(str(error)) from error
+
+    def _exists(self) -> bool:
+        return self._path.is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path)}

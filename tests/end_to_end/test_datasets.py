@@ -1,0 +1,246 @@
+"""Every published data set, as a miniature, through every pipeline that applies to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pandas as pd
+import pytest
+from miniatures import (
+    make_btad,
+    make_cifar,
+    make_cpd,
+    make_imagenet30,
+    make_mtd,
+    make_mvtec,
+    make_species60,
+    pack,
+)
+
+from uniformaly_pipeline.logs import CommandError
+
+Parameters = dict[str, Any]
+SIDE = 64
+DEFECT_TASKS = ["defect", "multiclass", "clustering", "lowshot", "ablation"]
+CLASS_TASKS = ["semantic", "multiclass", "lowshot", "ablation"]
+
+MAKERS: dict[str, Callable[[Path], Path]] = {
+    "mvtec": make_mvtec,
+    "btad": make_btad,
+    "mtd": make_mtd,
+    "cpd": make_cpd,
+    "imagenet30": make_imagenet30,
+    "species60": make_species60,
+    "cifar10": lambda root: make_cifar(root, "cifar10"),
+    "cifar100": lambda root: make_cifar(root, "cifar100"),
+}
+BY_CLASS = {"imagenet30", "species60", "cifar10", "cifar100"}
+
+
+@pytest.fixture
+def parameters(small: Parameters) -> Callable[..., Parameters]:
+    """Parameters of a quick run on a published data set at a root."""
+
+    def make(name: str, root: Path | str, **dataset: Any) -> Parameters:
+        preprocessing = {"resize": SIDE, "crop": SIDE, "pad": None, "interpolation": "bilinear"}
+        changes = {"root": str(root), "preprocessing": preprocessing, **dataset}
+        quick = {
+            "lowshot": {"shots": "1+all", "num_draws": 1},
+            "ablation": {
+                **{key: [] for key in ("threshold", "mode", "features", "coreset_ratio")},
+                "kernel_size": [1, 7],
+                "top_k_ratio": [0.05, 0.1],
+            },
+            "reporting": {"gallery_images": 2},
+        }
+        return {**small, **quick, "dataset": name, "datasets": {name: changes}}
+
+    return make
+
+
+def settings_of(name: str, root: Path) -> dict[str, Any]:
+    """What a miniature needs: the published splits name all classes, and classes are large."""
+    if name not in {"species60", "imagenet30"}:
+        return {}
+    trained = root / "one_class_train"
+    classes = sorted(path.name for path in (trained if trained.exists() else root).iterdir())
+    settings: dict[str, Any] = {"splits": {split: classes[:2] for split in "ABCDE"}}
+    return settings | ({"split": {"min_images": 1}} if name == "species60" else {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        (name, task)
+        for name in MAKERS
+        for task in (CLASS_TASKS if name in BY_CLASS else DEFECT_TASKS)
+    ],
+)
+def test_every_pipeline(
+    project: Any, parameters: Callable[..., Parameters], tmp_path: Path, name: str, task: str
+) -> None:
+    root = MAKERS[name](tmp_path / "raw")
+    project.run(task, **parameters(name, root, **settings_of(name, root)))
+    place = project.path / "data/08_reporting" / task / name / "custom"
+    metrics = json.loads((place / "metrics.json").read_text())
+    assert metrics["categories"]
+    for figures in metrics["categories"].values():
+        assert 0 <= figures["image_auroc"] <= 1
+        assert (figures["pixel_auroc"] is None) == (name in {*BY_CLASS, "cpd"})
+    assert "html" in (place / "report.html").read_text()
+    if (task, name) == ("multiclass", "cifar10"):
+        assert set(metrics["categories"]) == {"first_half", "second_half", "even", "odd"}
+
+
+def test_the_doctor_counts_beside_the_published_numbers(
+    project: Any,
+    parameters: Callable[..., Parameters],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project.run("ingestion", **parameters("btad", make_btad(tmp_path / "raw")))
+    place = project.path / "data/08_reporting/ingestion/btad"
+    counts = pd.read_csv(place / "counts.csv", dtype={"class": str})
+    train = counts[(counts["class"] == "03") & (counts["split"] == "train")].iloc[0]
+    assert train["published"] == 1000
+    assert train["difference"] == train["images"] - 1000
+    findings = pd.read_csv(place / "findings.csv")
+    assert "published numbers" in set(findings["check"])
+    assert set(findings["severity"]) == {"warning"}
+    assert (place / "samples.png").stat().st_size > 1000
+    assert "An image of each class, split and kind" in (place / "report.html").read_text()
+    shown = capsys.readouterr().out
+    assert "btad: images" in shown
+    assert "warning: 01 has" in shown
+
+
+def test_an_archive_is_unpacked_once(
+    project: Any, parameters: Callable[..., Parameters], tmp_path: Path
+) -> None:
+    """The root may be the archive or the folder it lies in; classes are known before unpacking."""
+    made = make_mvtec(tmp_path / "made")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    archive = pack(made, raw / "mvtec_anomaly_detection.tar.xz")
+    project.run(
+        "ingestion",
+        **parameters(
+            "mvtec",
+            raw,
+        ),
+        categories="bottle",
+    )
+    unpacked = raw / "mvtec_anomaly_detection"
+    assert (unpacked / "bottle/train/good/000.png").exists()
+    manifest = pd.read_parquet(project.path / "data/02_intermediate/mvtec/manifest.parquet")
+    assert set(manifest["class"]) == {"bottle"}
+    stamp = unpacked.stat().st_mtime_ns
+    project.run("ingestion", **parameters("mvtec", archive), categories="bottle")
+    assert unpacked.stat().st_mtime_ns == stamp
+    again = pd.read_parquet(project.path / "data/02_intermediate/mvtec/manifest.parquet")
+    pd.testing.assert_frame_equal(again, manifest)
+
+
+def test_species_split_on_request_as_a_tree(
+    project: Any, parameters: Callable[..., Parameters], tmp_path: Path
+) -> None:
+    """The tree that a split writes is read as the very same split."""
+    root, tree = make_species60(tmp_path / "raw"), tmp_path / "tree"
+    settings = parameters("species60", root, split={"min_images": 1}, tree=str(tree))
+    project.run("ingestion", **settings)
+    path = project.path / "data/02_intermediate/species60/manifest.parquet"
+    split = pd.read_parquet(path).set_index("content_hash")["split"].sort_index()
+    assert set(split) == {"train", "test"}
+    project.run("ingestion", **parameters("species60", tree))
+    again = pd.read_parquet(path).set_index("content_hash")["split"].sort_index()
+    pd.testing.assert_series_equal(again, split)
+    with pytest.raises(CommandError, match="exists already"):
+        project.run("ingestion", **settings)
+
+
+def test_two_archives_of_classes(
+    project: Any, parameters: Callable[..., Parameters], tmp_path: Path
+) -> None:
+    """ImageNet-30 comes as an archive of train and one of test images."""
+    made = make_imagenet30(tmp_path / "made")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for part in ("one_class_train", "one_class_test"):
+        pack(made / part, raw / f"{part}.tar")
+    project.run("ingestion", **parameters("imagenet30", raw))
+    manifest = pd.read_parquet(project.path / "data/02_intermediate/imagenet30/manifest.parquet")
+    assert set(manifest["split"]) == {"train", "test"}
+    assert (raw / "one_class_train").is_dir()
+
+
+def test_a_hostile_archive_leaves_nothing(
+    project: Any, parameters: Callable[..., Parameters], tmp_path: Path
+) -> None:
+    import tarfile
+
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    with tarfile.open(raw / "mvtec_anomaly_detection.tar.xz", "w:xz") as tar:
+        tar.addfile(tarfile.TarInfo("../escaped.txt"))
+    with pytest.raises(CommandError) as error:
+        project.run("defect", **parameters("mvtec", raw))
+    message = error.value.format_message()
+    assert "\n" not in message
+    assert "mvtec_anomaly_detection.tar.xz" in message
+    assert [path.name for path in raw.iterdir()] == ["mvtec_anomaly_detection.tar.xz"]
+    assert not (tmp_path / "escaped.txt").exists()
+    assert project.outputs() == []
+
+
+def test_user_data_that_would_spoil_a_result_is_refused(
+    project: Any, small: Parameters, images: Path
+) -> None:
+    original = images / "nut/train/good/000.png"
+    (images / "nut/test/good/copy.png").write_bytes(original.read_bytes())
+    with pytest.raises(CommandError) as error:
+        project.run("defect", **small)
+    message = error.value.format_message()
+    assert "\n" not in message
+    assert "nut/test/good/copy.png" in message
+    assert "in train and in test" in message
+    assert project.outputs() == []
+
+
+def test_a_remote_root(project: Any, small: Parameters, images: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(images), "/remote_set", recursive=True)
+    folder = {**small["datasets"]["folder"], "root": "memory://remote_set"}
+    project.run("defect", **{**small, "datasets": {"folder": folder}})
+    place = project.path / "data/08_reporting/defect/folder/custom"
+    remote = json.loads((place / "metrics.json").read_text())
+    project.run("defect", **small)
+    local = json.loads((place / "metrics.json").read_text())
+    assert remote["mean"]["pixel_auroc"] == local["mean"]["pixel_auroc"]
+
+
+def test_credentials_by_kedros_convention(
+    project: Any, small: Parameters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The named entry of credentials.yml reaches the file system; without it one clear line."""
+    folder = {**small["datasets"]["folder"], "credentials": "plant"}
+    with pytest.raises(CommandError, match=r"no 'plant' in conf/local/credentials\.yml"):
+        project.run("ingestion", **{**small, "datasets": {"folder": folder}})
+    (project.path / "conf/local").mkdir(exist_ok=True)
+    (project.path / "conf/local/credentials.yml").write_text("plant: {auto_mkdir: true}\n")
+    from uniformaly_pipeline import images as module
+
+    options: list[str] = []
+    original = module._file_system
+
+    def noted(url: str, storage_options: str) -> Any:
+        options.append(storage_options)
+        return original(url, storage_options)
+
+    monkeypatch.setattr(module, "_file_system", noted)
+    project.run("ingestion", **{**small, "datasets": {"folder": folder}})
+    assert '{"auto_mkdir": true}' in options
