@@ -23,6 +23,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.estimates import feature_bytes
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.progress import track
 
@@ -90,9 +91,7 @@ class StoreHeader:
 
     def estimate_bytes(self, num_images: int) -> int:
         """Most that the features of so many images can take on disk, in bytes."""
-        patch_bytes = self.dim * np.dtype(self.dtype).itemsize
-        grid_bytes = 5  # attention as float32 and the foreground flag
-        return num_images * self.num_patches * (patch_bytes + grid_bytes)
+        return feature_bytes(num_images, self.num_patches, self.dim, self.dtype)
 
 
 @dataclass(frozen=True)

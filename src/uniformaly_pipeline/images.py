@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +85,11 @@ class ImageFolder:
         fs, full_path = self._locate(path)
         if not fs.isdir(full_path):
             return []
+        if isinstance(fs, LocalFileSystem):
+            # Thousands of files a folder: fsspec would look at each of them.
+            with os.scandir(full_path) as listed:
+                found = [e.name for e in listed if e.is_dir() == (kind == "directory")]
+            return sorted(name for name in found if not is_clutter(name))
         entries = fs.ls(full_path, detail=True)
         names = (
             posixpath.basename(entry["name"].replace("\\", "/").rstrip("/"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ COLUMNS = {
 
 MAX_LISTED = 20
 NO_MASK = -1
-RECORDS_AT_ONCE = 4096
+RECORDS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -126,14 +127,10 @@ def build_manifest(
     remembered = _remember(known)
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        # A few thousand at a time: the pool would hold all results otherwise.
-        checks = (
-            check
-            for first in range(0, len(records), RECORDS_AT_ONCE)
-            for check in pool.map(
-                lambda record: _check(folder, record, remembered),
-                records[first : first + RECORDS_AT_ONCE],
-            )
+        # Several to a task: handing a task to a thread takes longer than looking at a known file.
+        blocks = [records[i : i + RECORDS_AT_ONCE] for i in range(0, len(records), RECORDS_AT_ONCE)]
+        checks = itertools.chain.from_iterable(
+            pool.map(lambda block: [_check(folder, r, remembered) for r in block], blocks)
         )
         checked = list(track(checks, len(records), "Checking images", "images"))
     problems = [check.problem for check in checked if check.problem]

@@ -291,7 +291,8 @@ def _panels(
     panels: dict[str, list[dict[str, Any]]] = {}
     for key in _ordered_keys([mean]):
         metric = _metric(key)
-        if not metric.group:
+        # Without masks there is no pixel figure at all: a panel of dashes says nothing.
+        if not metric.group or _undefined(metric.group, mean):
             continue
         spread = _format(std.get(key), metric.kind)
         panel = panels.setdefault(metric.group, [])
@@ -306,6 +307,11 @@ def _panels(
             }
         )
     return panels
+
+
+def _undefined(group: str, mean: Mapping[str, Any]) -> bool:
+    """Whether none of a panel's metrics is defined."""
+    return all(pd.isna(value) for key, value in mean.items() if _metric(key).group == group)
 
 
 def _paper_means(leaderboard: pd.DataFrame | None) -> dict[str, float]:
@@ -370,7 +376,8 @@ def _spread(deviations: Sequence[Any] | None, row: int, kind: Kind) -> str:
 
 def _leaderboard_view(leaderboard: pd.DataFrame) -> dict[str, Any]:
     """The leaderboard as a view of a table; rows ``mean`` and ``std`` at its end are its foot."""
-    ordered = ["category", *(column for column in leaderboard.columns if column != "category")]
+    defined = leaderboard.columns[leaderboard.notna().any()]
+    ordered = ["category", *(column for column in defined if column != "category")]
     view = _table_view(leaderboard[ordered])
     if tuple(leaderboard["category"].iloc[-2:]) == _SUMMARY_ROWS:
         view |= {"body": view["body"][:-2], "foot": view["body"][-2:]}

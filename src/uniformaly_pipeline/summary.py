@@ -37,7 +37,7 @@ def print_summary(title: str, leaderboard: pd.DataFrame, hints: Sequence[tuple[s
     """
     console = Console()
     table = Table(title=title, title_justify="left")
-    columns = [name for name in SHOWN if name in leaderboard]
+    columns = [name for name in SHOWN if name in leaderboard and leaderboard[name].notna().any()]
     for name in columns:
         table.add_column(SHOWN[name], justify="left" if name == "category" else "right")
     for _, row in leaderboard.iterrows():

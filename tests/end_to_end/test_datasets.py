@@ -68,7 +68,7 @@ def settings_of(name: str, root: Path) -> dict[str, Any]:
         return {}
     trained = root / "one_class_train"
     classes = sorted(path.name for path in (trained if trained.exists() else root).iterdir())
-    settings: dict[str, Any] = {"splits": {split: classes[:2] for split in "ABCDE"}}
+    settings: dict[str, Any] = {"splits": dict.fromkeys("ABCDE", classes[:2])}
     return settings | ({"split": {"min_images": 1}} if name == "species60" else {})
 
 
