@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,23 @@ def test_domain_code_knows_no_kedro() -> None:
             continue
         assert "import kedro" not in path.read_text(), path
         assert "from kedro" not in path.read_text(), path
+
+
+def test_listing_pipelines_imports_nothing_slow() -> None:
+    """``kedro registry list`` answers within seconds: no torch, no scikit-learn, no faiss."""
+    code = (
+        "import sys; from kedro.framework.startup import bootstrap_project; "
+        "from pathlib import Path; bootstrap_project(Path.cwd()); "
+        "from uniformaly_pipeline.pipeline_registry import register_pipelines; "
+        "print(*sorted(register_pipelines())); "
+        "print(*({'torch', 'sklearn', 'faiss', 'mlflow'} & set(sys.modules)), 'slow')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    names, slow = done.stdout.splitlines()[-2:]
+    assert names.split() == [
+        "__default__", "ablation", "clustering", "defect", "download", "ingestion", "lowshot",
+        "multiclass", "predict", "semantic",
+    ]  # fmt: skip
+    assert slow == "slow"

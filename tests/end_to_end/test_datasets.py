@@ -20,6 +20,7 @@ from miniatures import (
     make_species60,
     pack,
 )
+from PIL import Image
 
 from uniformaly_pipeline.logs import CommandError
 
@@ -209,6 +210,39 @@ def test_user_data_that_would_spoil_a_result_is_refused(
     assert "nut/test/good/copy.png" in message
     assert "in train and in test" in message
     assert project.outputs() == []
+
+
+def test_masks_of_normal_images_must_be_empty(
+    project: Any, small: Parameters, images: Path
+) -> None:
+    folder = images / "nut/ground_truth/good"
+    folder.mkdir()
+    Image.new("L", (72, 72), 0).save(folder / "001_mask.png")
+    project.run("ingestion", **small)
+    Image.new("L", (72, 72), 255).save(folder / "000_mask.png")
+    with pytest.raises(CommandError) as error:
+        project.run("ingestion", **small)
+    message = error.value.format_message()
+    assert "nut/test/good/000.png are called normal but their masks mark pixels" in message
+
+
+def test_new_images_beside_packed_ones(
+    project: Any, parameters: Callable[..., Parameters], tmp_path: Path
+) -> None:
+    """A bank of CIFAR's images, which are no files, judges images that are."""
+    settings = parameters("cifar10", make_cifar(tmp_path / "raw", "cifar10"))
+    project.run("semantic", categories="airplane", **settings)
+    new = tmp_path / "new"
+    new.mkdir()
+    Image.new("RGB", (40, 40), (90, 120, 200)).save(new / "sky.png")
+    predict = {
+        "images": str(new), "task": "semantic", "category": "airplane", "false_alarm_rate": 0.5,
+    }  # fmt: skip
+    project.run("predict", predict=predict, **settings)
+    place = project.path / "data/07_model_output/predict/cifar10/custom/airplane/scores.csv"
+    row = pd.read_csv(place).iloc[0]
+    assert row["image"] == "sky.png"
+    assert row["normal_image"].startswith("train/airplane/")
 
 
 def test_a_remote_root(project: Any, small: Parameters, images: Path) -> None:

@@ -14,12 +14,8 @@ from torch import Tensor
 from .banks import TEXTURE_SIDE, Banks
 from .damage import add_damage
 
-# Shares of the image kinds; the rest shows a texture alone.
-OBJECT_SHARE, BLOB_SHARE = 0.48, 0.2
 PLAIN_BACKGROUND_SHARE = 0.35
-DAMAGE_SHARES = (0.6, 0.4)  # of the images, for a first and a second damage
-# Of the full-frame textures: built of two materials, as walls are; unevenly lit.
-PANELLED_SHARE, UNEVEN_SHARE = 0.35, 0.5
+UNEVEN_SHARE = 0.5  # of the full-frame textures: unevenly lit
 _WINDOW = 256  # side of the part of a texture that is warped, in bank pixels
 _BLOB_RESOLUTION = 7
 _CONTROL_GRID = 4
@@ -44,6 +40,27 @@ class Composed:
     background: Tensor
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """How often each kind of image is composed; the rest shows a texture alone.
+
+    Attributes:
+        objects: Share of cut-outs on a background.
+        blobs: Share of textured blobs on a background.
+        panelled: Of the full-frame textures, share built of two materials, as walls are.
+        damage: Share of the images with a first and with a second damage.
+    """
+
+    objects: float
+    blobs: float
+    panelled: float
+    damage: tuple[float, float]
+
+
+OBJECTS = Mixture(objects=0.48, blobs=0.2, panelled=0.35, damage=(0.6, 0.4))
+TEXTURES = Mixture(objects=0.28, blobs=0.1, panelled=0.2, damage=(0.75, 0.5))
+
+
 class Composer:
     """Draws composed batches from the banks.
 
@@ -56,6 +73,7 @@ class Composer:
         self.banks = banks
         self.generator = generator
         self.device = banks.objects.device
+        self.mixture = OBJECTS
         self.classes = banks.object_families + banks.texture_families
         # A family is drawn first, then its member: near duplicates would crowd out the rest.
         self._object_members = _members(banks.object_labels, banks.object_families)
@@ -79,8 +97,9 @@ class Composer:
         surface, surface_label = self._surfaces(batch, side)
         front, front_label = self._surfaces(batch, side)
         kind = self._uniform(batch)
-        is_object = kind < OBJECT_SHARE
-        is_texture = kind >= OBJECT_SHARE + BLOB_SHARE
+        mixture = self.mixture
+        is_object = kind < mixture.objects
+        is_texture = kind >= mixture.objects + mixture.blobs
         is_plain = (self._uniform(batch) < PLAIN_BACKGROUND_SHARE) & ~is_texture
 
         alpha = self._blobs(batch, side)
@@ -93,7 +112,7 @@ class Composer:
             front_label[chosen] = torch.where(lends.flatten(), front_label[chosen], labels)
             alpha[chosen] = cutouts[:, 3:]
         alpha[is_texture] = 1.0
-        panelled = is_texture & (self._uniform(batch) < PANELLED_SHARE)
+        panelled = is_texture & (self._uniform(batch) < mixture.panelled)
         pattern = self._panels(batch, side) * panelled[:, None, None, None]
         front = torch.lerp(front, surface, pattern)
         front_label = torch.where(panelled, -1, front_label)
@@ -104,7 +123,7 @@ class Composer:
         behind = behind * (1 - self._shadow(alpha))
         images = alpha * front + (1 - alpha) * behind
         change = torch.zeros_like(alpha)
-        for share in DAMAGE_SHARES:
+        for share in mixture.damage:
             damaged = self._uniform(batch) < share
             images, more = add_damage(images, alpha, surface, damaged, self.generator)
             change = torch.maximum(change, more)

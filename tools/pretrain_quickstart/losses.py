@@ -18,6 +18,9 @@ WEIGHTS = {
     "pixels": 1.0,  # features keep the local detail that naming sources throws away
     "irregularity": 2.5,  # damaged patches stand out along one direction of the features
 }
+LAST_WEIGHTS = WEIGHTS | {"irregularity": 4.0}
+"""At the end of a run."""
+
 _FRONT, _BEHIND = 0.7, 0.3  # patch coverage that counts as foreground, as background
 _CHANGED, _UNCHANGED = 0.025, 0.003  # mean colour change that counts as damaged, as sound
 _DAMAGED_SHARE = 0.35  # of the loss; of the patches it is less than a hundredth

@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .banks import load_banks
-from .compose import Composed, Composer
+from .compose import OBJECTS, TEXTURES, Composed, Composer
 from .fetch import DEFAULT_CACHE, SourceLibrary
-from .losses import WEIGHTS, Target, attention_target, view_losses
+from .losses import LAST_WEIGHTS, WEIGHTS, Target, attention_target, view_losses
 from .model import (
     MODEL_KWARGS,
     PATCH,
@@ -55,6 +55,8 @@ SIDE = 224  # the size the backbone is used at
 EARLY_UNTIL, EARLY_KEPT_SIDE, KEPT_SIDE = 0.45, 9, 12  # 81, then 144 of 784 patches a view
 EARLY_SMALL_STEPS, SMALL_STEPS = 0.5, 0.2  # share of steps on images of the native 112 px
 DENSE_FROM, DENSE_STEPS = 0.78, 0.5  # late on, half the steps see all patches at 224 px
+# The end is for local detail on textures, which naming sources has thinned out.
+LAST_FROM, LAST_RATE, LAST_EMA_DECAY = 0.887, 0.15, 0.995
 MUON_RATE, ADAM_RATE, WARM_UP, WEIGHT_DECAY = 0.01, 1.5e-3, 0.02, 0.05
 EMA_DECAY = 0.998
 SAVE_EVERY, LOG_EVERY = 180.0, 30.0  # seconds
@@ -163,8 +165,13 @@ def make_run(seed: int, classes: int, device: torch.device) -> Run:
 
 
 def set_rates(optimizers: list[torch.optim.Optimizer], progress: float) -> None:
-    """Linear warm-up, then cosine decay to nearly nothing; progress runs from 0 to 1."""
-    scale = min(1.0, progress / WARM_UP + 0.01) * (0.5 + 0.5 * math.cos(math.pi * progress))
+    """Linear warm-up, then cosine decay to nearly nothing, twice; progress runs from 0 to 1."""
+    if progress < LAST_FROM:
+        progress /= LAST_FROM
+        scale = min(1.0, progress / WARM_UP + 0.01) * (0.5 + 0.5 * math.cos(math.pi * progress))
+    else:
+        through = min(1.0, (progress - LAST_FROM) / (1 - LAST_FROM))
+        scale = LAST_RATE * (0.5 + 0.5 * math.cos(math.pi * through))
     for optimizer, rate in zip(optimizers, (MUON_RATE, ADAM_RATE), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate * max(scale, 0.005)
@@ -247,19 +254,22 @@ def train_step(run: Run, composer: Composer, batch: int, progress: float) -> dic
     for optimizer in run.optimizers:
         optimizer.zero_grad(set_to_none=True)
     device = run.generator.device
+    is_last = progress >= LAST_FROM
+    composer.mixture = TEXTURES if is_last else OBJECTS
+    weights = LAST_WEIGHTS if is_last else WEIGHTS
     logged: list[dict[str, Tensor]] = []
     for target, grid, positions in views(composer, batch, progress, run.generator):
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             encoded = encode(run.backbone, target.pixels, grid, positions)
         losses = view_losses(_full_precision(encoded), run.heads, target)
-        torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum().backward()
+        torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()
         logged.append({name: loss.detach() for name, loss in losses.items()})
         run.images += target.pixels.shape[0]
     nn.utils.clip_grad_norm_([*run.backbone.parameters(), *run.heads.parameters()], 3.0)
     for optimizer in run.optimizers:
         optimizer.step()
     run.step += 1
-    decay = min(EMA_DECAY, (1 + run.step) / (10 + run.step))
+    decay = min(LAST_EMA_DECAY if is_last else EMA_DECAY, (1 + run.step) / (10 + run.step))
     with torch.no_grad():
         for ours, theirs in zip(run.average.parameters(), run.backbone.parameters(), strict=True):
             ours.lerp_(theirs, 1 - decay)

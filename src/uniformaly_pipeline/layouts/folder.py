@@ -80,7 +80,8 @@ def _train_records(root: ImageFolder, name: str) -> list[ImageRecord]:
 def _test_records(root: ImageFolder, name: str) -> list[ImageRecord]:
     records = []
     for defect in root.folders(f"{name}/test"):
-        masks = {} if defect == GOOD else _masks_by_stem(root, f"{name}/ground_truth/{defect}")
+        # Masks of normal images are read too: the doctor tells whether they mark anything.
+        masks = _masks_by_stem(root, f"{name}/ground_truth/{defect}")
         for path in root.files(f"{name}/test/{defect}"):
             mask = masks.get(PurePosixPath(path).stem)
             records.append(ImageRecord(path, name, "test", defect, mask))
