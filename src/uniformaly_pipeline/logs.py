@@ -17,8 +17,15 @@ class CommandError(click.ClickException):
 def find_input_error(error: BaseException | None) -> InputError | None:
     """The :class:`.errors.InputError` that an exception is or was caused by, if any."""
     while error is not None and not isinstance(error, InputError):
+        # Another process hands over an error without its causes, but with their text.
+        remote = getattr(error.__cause__, "tb", "")
+        if isinstance(remote, str) and _REMOTE in remote:
+            return InputError(remote.split(_REMOTE, 1)[1].splitlines()[0])
         error = error.__cause__
     return error
+
+
+_REMOTE = "DatasetInputError: "
 
 
 class InputErrorFilter(logging.Filter):
