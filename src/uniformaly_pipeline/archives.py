@@ -120,6 +120,7 @@ def unpack(archive: Path, target: Path, *, max_bytes: int | None = None) -> None
         for folder in new_parents:
             with suppress(OSError):
                 folder.rmdir()
+        # NotImplementedError is how zipfile says that it does not know a member's compression.
         if isinstance(error, (InputError, *DAMAGE, NotImplementedError, OSError)):
             raise unpacking.explained(error) from error
         raise

@@ -75,7 +75,8 @@ def load_arrays(file: IO[bytes], name: str | None = None) -> Any:
             f"{shown} holds {error}: only arrays and plain containers are read, fetch the file "
             "again from its publisher"
         ) from error
-    # A damaged pickle may raise nearly anything, as the pickle module's documentation says.
+    # A damaged pickle may raise nearly anything, as the pickle module's documentation says;
+    # none of it is swallowed: the user is told, with the cause attached.
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise InputError(f"{shown} is not a readable pickle ({reason}): fetch it again") from error
