@@ -6,19 +6,23 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from uniformaly_pipeline import coreset
 from uniformaly_pipeline.coreset import (
     coreset_size,
     covering_radius,
     greedy_coreset,
     random_projection,
     random_starts,
+    two_round_coreset,
 )
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=40)
+# The fixture's settings hold for all examples of a test alike.
+LAZY = settings(QUICK, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 seeds = st.integers(0, 2**16)
 # Small whole numbers coincide often.
@@ -53,7 +57,7 @@ def pick_naively(points: np.ndarray, size: int, starts: np.ndarray) -> list[int]
 
 
 @QUICK
-@given(seeds, st.integers(2, 40), st.integers(2, 8), st.integers(1, 10))
+@given(seeds, st.integers(3, 40), st.integers(2, 8), st.integers(1, 10))
 def test_picks_what_the_definition_picks(seed: int, count: int, dim: int, starts: int) -> None:
     points = scattered(seed, count, dim)
     chosen = random_starts(count, starts, seed)
@@ -120,10 +124,82 @@ def test_first_pick_is_the_farthest_from_the_mean_of_the_starts() -> None:
     assert greedy_coreset(points, 1, np.array([0, 2])).tolist() == [3]
 
 
-def test_progress_is_reported_pick_by_pick() -> None:
-    seen: list[int] = []
-    greedy_coreset(scattered(0, 9, 2), 4, np.array([0]), on_pick=seen.append)
-    assert seen == [1, 2, 3, 4]
+# On a line distances are exact, and whole numbers are often equally far.
+on_a_line = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 60), st.just(1)),
+    elements=st.integers(-20, 20).map(float),
+)
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few points are worked on at once, so that many times some are left alone."""
+    for name, value in {"WORKING": 3, "ROWS": 5, "PICKS": 2}.items():
+        monkeypatch.setattr(coreset._LazyGreedy, name, value)
+
+
+@pytest.mark.usefixtures("small_steps")
+@LAZY
+@given(seeds, st.integers(3, 60), st.integers(1, 5), st.sampled_from([0.3, 0.85, 0.99]))
+def test_work_left_out_changes_no_pick(seed: int, count: int, dim: int, floor: float) -> None:
+    points = scattered(seed, count, dim) ** 3 + 5  # far apart, near each other, and off centre
+    starts = random_starts(count, 3, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coreset._LazyGreedy, "FLOOR", floor)
+        picked = greedy_coreset(points, count, starts)
+    assert picked.tolist() == pick_naively(points, count, starts)
+
+
+@pytest.mark.usefixtures("small_steps")
+@LAZY
+@given(on_a_line)
+def test_of_equally_far_points_the_first_is_picked(points: np.ndarray) -> None:
+    start = np.array([0])
+    assert greedy_coreset(points, len(points), start).tolist() == pick_naively(
+        points, len(points), start
+    )
+
+
+def test_many_points_agree_with_the_plain_algorithm() -> None:
+    """More points than are worked on at once, in clusters and far from the origin."""
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((20, 16)).astype(np.float32) + 10
+    points = centers[rng.integers(0, 20, 6000)] + 0.3 * scattered(1, 6000, 16)
+    starts = random_starts(6000, 10, 0)
+    wide = points.astype(np.float64)
+    nearest = np.mean([np.linalg.norm(wide - wide[i], axis=1) for i in starts], axis=0)
+    expected = []
+    for _ in range(200):
+        expected.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.linalg.norm(wide - wide[expected[-1]], axis=1))
+        nearest[expected] = -1
+    assert greedy_coreset(points, 200, starts).tolist() == expected
+
+
+@QUICK
+@given(seeds, st.integers(2, 80), st.integers(1, 6), st.data())
+def test_two_rounds_keep_their_bound(
+    seed: int, count: int, parts: int, data: st.DataObject
+) -> None:
+    points, size = scattered(seed, count, 3), data.draw(st.integers(1, count))
+    chosen = two_round_coreset(points, size, parts, seed=seed)
+    assert len(set(chosen.indices.tolist())) == size
+    assert covering_radius(points, chosen.indices) <= chosen.radius_bound * (1 + 1e-6) + 1e-6
+
+
+def test_two_rounds_cover_nearly_as_well_as_one() -> None:
+    points = scattered(0, 4000, 8)
+    one = covering_radius(points, greedy_coreset(points, 100, random_starts(4000, 10, 0)))
+    two = covering_radius(points, two_round_coreset(points, 100, 4).indices)
+    assert two < 1.25 * one
+
+
+def test_one_part_is_two_greedy_rounds_over_all() -> None:
+    points = scattered(0, 300, 4)
+    first = greedy_coreset(points, 60, random_starts(300, 10, 0))
+    second = greedy_coreset(points[first], 30, random_starts(60, 10, 0))
+    assert (two_round_coreset(points, 30, 1).indices == first[second]).all()
 
 
 @pytest.mark.parametrize("size", [0, 6])

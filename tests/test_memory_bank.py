@@ -14,7 +14,7 @@ from uniformaly_pipeline.coreset import greedy_coreset, random_projection, rando
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.masking import BackPatchMasking
-from uniformaly_pipeline.memory_bank import bank_images, build_memory_bank, choose_coreset
+from uniformaly_pipeline.memory_bank import bank_images, build_memory_bank
 
 NAMES = [f"image {number}" for number in range(6)]
 HASHES = [f"#{name}" for name in NAMES]
@@ -56,15 +56,29 @@ def test_the_seed_alone_decides(store: FeatureStore) -> None:
     assert rows(first) != rows(other)
 
 
-def test_the_coreset_is_chosen_in_the_projected_space() -> None:
-    features = np.random.default_rng(0).standard_normal((60, 16)).astype(np.float32)
-    starts = random_starts(60, 10, seed=5)
-    projected = features @ random_projection(16, 4, seed=5).T
-    kept = choose_coreset(features, 0.25, projection_dim=4, seed=5)
-    assert (kept == greedy_coreset(projected, 15, starts)).all()
-    unprojected = choose_coreset(features, 0.25, projection_dim=16, seed=5)
-    assert (unprojected == greedy_coreset(features, 15, starts)).all()
-    assert (kept != unprojected).any()
+@pytest.mark.parametrize("projection_dim", [4, 8])
+def test_the_coreset_is_chosen_in_the_projected_space(
+    store: FeatureStore, projection_dim: int
+) -> None:
+    features = store.load(HASHES, MASKING).features
+    size = int(0.25 * len(features))
+    points = features
+    if projection_dim < features.shape[1]:
+        points = features @ random_projection(features.shape[1], projection_dim, seed=5).T
+    kept = greedy_coreset(points, size, random_starts(len(points), 10, seed=5))
+    bank = build_memory_bank(
+        store, HASHES, MASKING, coreset_ratio=0.25, projection_dim=projection_dim, seed=5
+    )
+    assert (bank.arrays["memory_bank"] == features[kept]).all()
+
+
+def test_a_coreset_in_two_rounds_states_its_bound(store: FeatureStore) -> None:
+    every = store.load(HASHES, MASKING).features
+    bank = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.3, coreset_parts=3)
+    assert len(rows(bank.arrays["memory_bank"])) == int(0.3 * len(every))
+    assert bank.metadata["covering_radius_bound"] > 0
+    one = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.3)
+    assert one.metadata["covering_radius_bound"] is None
 
 
 @pytest.mark.parametrize(

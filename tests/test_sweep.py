@@ -74,7 +74,7 @@ def step_by_step(category: Category, setting: Setting) -> dict[str, Any]:
         "patch_scores"
     ]
     flat = grids.reshape(len(grids), -1)
-    maps = np.stack(anomaly_maps(grids, category.preprocessing))
+    maps = np.stack(list(anomaly_maps(grids, category.preprocessing)))
     masks = category.masks
     assert masks is not None
     chosen = representatives(
@@ -121,7 +121,7 @@ def test_banks_are_built_once_for_what_settings_share(
     category: Category, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight settings, two different foregrounds: two coresets, and a search for each bank."""
-    calls = {"greedy_order": 0, "score_patches": 0}
+    calls = {"choose_points": 0, "score_patches": 0}
     for name in calls:
         original = getattr(sweep, name)
 
@@ -142,7 +142,7 @@ def test_banks_are_built_once_for_what_settings_share(
             replace(BASE, masking=BackPatchMasking(mode="off"), features="all"),
         ],
     )
-    assert calls == {"greedy_order": 2, "score_patches": 3}
+    assert calls == {"choose_points": 2, "score_patches": 3}
 
 
 def test_without_masks_or_kinds_their_figures_are_undefined(category: Category) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.exact_search import ExactSearch
 
 MAP_SIGMA = 4.0
 """Deviation of the Gaussian that smooths an anomaly map, in pixels."""
 
 
 class NearestNeighbors:
-    """Squared Euclidean distance to the nearest vectors of a memory bank, by faiss.
+    """Squared Euclidean distance to the nearest vectors of a memory bank.
 
     Attributes:
         bank: float32 [K, D], the memory bank, shifted to mean zero.
@@ -22,7 +26,7 @@ class NearestNeighbors:
     """
 
     def __init__(self, bank: np.ndarray, search: str = "Flat", num_neighbors: int = 1) -> None:
-        """Build the index.
+        """Build the index: faiss's, but for an exact search without a GPU.
 
         Raises:
             InputError: faiss does not know ``search`` or the bank is too small for it or for
@@ -31,7 +35,7 @@ class NearestNeighbors:
         import faiss
 
         bank = np.asarray(bank, dtype=np.float32)
-        # What all vectors share cancels in a distance but costs faiss the digits that tell.
+        # What all vectors share cancels in a distance but costs digits that tell.
         self._offset = bank.mean(axis=0)
         self.bank = np.ascontiguousarray(bank - self._offset)
         self.num_neighbors = num_neighbors
@@ -41,19 +45,17 @@ class NearestNeighbors:
                 f"scoring.num_neighbors is {num_neighbors} but the memory bank holds only "
                 f"{len(bank)} vectors: lower it or raise memory_bank.coreset_ratio"
             )
-        try:
-            index = faiss.index_factory(self.bank.shape[1], search)
-            if faiss.get_num_gpus() > 0:
-                index = faiss.index_cpu_to_all_gpus(index)
-            index.train(self.bank)
-            index.add(self.bank)
-        except (RuntimeError, TypeError) as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise InputError(
-                f"scoring.search: faiss cannot build the index '{search}' over "
-                f"{len(bank)} vectors ({reason}); 'Flat' always works"
-            ) from error
-        self._index = index
+        self._find: Callable[[np.ndarray, int], np.ndarray]
+        if self.is_exact and faiss.get_num_gpus() == 0:
+            self._find = ExactSearch(self.bank).query
+        else:
+            index = _faiss_index(self.bank, search)
+            self._find = lambda queries, count: index.search(queries, count)[1]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the neighbours found are surely the nearest."""
+        return self.search == "Flat"
 
     def query(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Search the bank.
@@ -71,13 +73,40 @@ class NearestNeighbors:
         if len(features) == 0:
             return np.zeros(0, np.float32), np.zeros((0, self.num_neighbors), np.int64)
         queries = np.ascontiguousarray(features - self._offset, dtype=np.float32)
-        _, indices = self._index.search(queries, self.num_neighbors)
+        indices = self._find(queries, self.num_neighbors)
         # An approximate index may find fewer than asked for and pads with -1.
         indices = np.where(indices < 0, indices[:, :1], indices)
         squares = np.stack(
             [np.square(queries - self.bank[column]).sum(axis=1) for column in indices.T], axis=1
         )
         return squares.mean(axis=1, dtype=np.float32), indices
+
+    def recall(self, features: np.ndarray) -> float:
+        """Share of the truly nearest vectors, 0..1, that the search finds for features [M, D]."""
+        if self.is_exact or len(features) == 0:
+            return 1.0
+        queries = np.ascontiguousarray(features - self._offset, dtype=np.float32)
+        found = self._find(queries, self.num_neighbors)
+        exact = ExactSearch(self.bank).query(queries, self.num_neighbors)
+        return float((found[:, :, None] == exact[:, None, :]).any(axis=1).mean())
+
+
+def _faiss_index(bank: np.ndarray, search: str) -> Any:
+    import faiss
+
+    try:
+        index = faiss.index_factory(bank.shape[1], search)
+        if faiss.get_num_gpus() > 0:
+            index = faiss.index_cpu_to_all_gpus(index)
+        index.train(bank)
+        index.add(bank)
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(
+            f"scoring.search: faiss cannot build the index '{search}' over "
+            f"{len(bank)} vectors ({reason}); 'Flat' always works"
+        ) from error
+    return index
 
 
 def top_k(num_patches: int, ratio: float) -> int:

@@ -96,6 +96,7 @@ def build_memory_bank(
     coreset_ratio: float,
     projection_dim: int = coreset.PROJECTION_DIM,
     num_starts: int = coreset.NUM_STARTS,
+    coreset_parts: int = 1,
     seed: int = 0,
     device: str = "cpu",
 ) -> ArrayBundle:
@@ -109,6 +110,8 @@ def build_memory_bank(
         projection_dim: Dimensions in which the coreset is chosen; features that have no more are
             not projected.
         num_starts: Random points that the first distances are taken to.
+        coreset_parts: 1 for a greedy coreset, more for one in two rounds, see
+            :func:`.coreset.two_round_coreset`.
         seed: Seed of projection and starts.
         device: Torch device, or ``auto``.
 
@@ -123,10 +126,15 @@ def build_memory_bank(
     """
     candidates = collect_candidates(store, content_hashes, masking, projection_dim, seed)
     num_patches = len(candidates.points)
-    kept = np.arange(num_patches)
+    kept, radius_bound = np.arange(num_patches), None
     if coreset_ratio < 1:
-        kept = greedy_order(
-            candidates.points, coreset_ratio, num_starts=num_starts, seed=seed, device=device
+        kept, radius_bound = choose_points(
+            candidates.points,
+            coreset_ratio,
+            num_starts=num_starts,
+            parts=coreset_parts,
+            seed=seed,
+            device=device,
         )
     exact = "float32" if masking.mode == "soft" else store.header.dtype
     return ArrayBundle(
@@ -140,6 +148,8 @@ def build_memory_bank(
             "num_images": len(content_hashes),
             "num_patches": num_patches,
             "coreset_ratio": coreset_ratio,
+            "coreset_parts": coreset_parts,
+            "covering_radius_bound": radius_bound,
             "seed": seed,
             "bpm": asdict(masking),
             "features": json.loads(store.header.to_json()),
@@ -157,39 +167,37 @@ def _as_bytes(content_hashes: Sequence[str]) -> np.ndarray:
     return np.array(content_hashes, dtype="S").view(np.uint8).reshape(len(content_hashes), -1)
 
 
-def greedy_order(
+def choose_points(
     points: np.ndarray,
     ratio: float,
     *,
     num_starts: int = coreset.NUM_STARTS,
+    parts: int = 1,
     seed: int = 0,
     device: str = "cpu",
-) -> np.ndarray:
-    """Indices of a greedy k-center coreset of projected points [N, P]: int64 [int(ratio * N)].
+) -> tuple[np.ndarray, float | None]:
+    """Choose a coreset of projected points [N, P].
 
-    They come in the order of picking: a smaller coreset is the beginning of a larger one.
+    Args:
+        points: float32 [N, P].
+        ratio: Share of the points to keep, 0..1.
+        num_starts: Random points that the first distances are taken to.
+        parts: 1 for a greedy coreset, more for one in two rounds.
+        seed: Seed of the starts.
+        device: Torch device, or ``auto``.
+
+    Returns:
+        Indices int64 [int(ratio * N)] in the order of picking, where a smaller greedy coreset is
+        the beginning of a larger one; and for two rounds the bound on its covering radius.
     """
     from uniformaly_pipeline.encoder import choose_device
 
-    return coreset.greedy_coreset(
-        points,
-        coreset.coreset_size(len(points), ratio),
-        coreset.random_starts(len(points), num_starts, seed),
-        device=choose_device(device),
-    )
-
-
-def choose_coreset(
-    features: np.ndarray,
-    ratio: float,
-    *,
-    projection_dim: int = coreset.PROJECTION_DIM,
-    num_starts: int = coreset.NUM_STARTS,
-    seed: int = 0,
-    device: str = "cpu",
-) -> np.ndarray:
-    """Indices of a greedy k-center coreset of features [N, D]: int64 [int(ratio * N)]."""
-    dim = features.shape[1]
-    if dim > projection_dim:
-        features = features @ coreset.random_projection(dim, projection_dim, seed).T
-    return greedy_order(features, ratio, num_starts=num_starts, seed=seed, device=device)
+    device = choose_device(device)
+    size = coreset.coreset_size(len(points), ratio)
+    if parts > 1:
+        chosen = coreset.two_round_coreset(
+            points, size, parts, num_starts=num_starts, seed=seed, device=device
+        )
+        return chosen.indices, chosen.radius_bound
+    starts = coreset.random_starts(len(points), num_starts, seed)
+    return coreset.greedy_coreset(points, size, starts, device=device), None

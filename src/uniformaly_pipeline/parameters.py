@@ -178,6 +178,7 @@ class MemoryBankParameters(_Section):
     multiclass_coreset_ratio: Ratio | None = None
     projection_dim: PositiveInt = 128
     num_starts: PositiveInt = 10
+    coreset_parts: PositiveInt = 1
 
 
 class ScoringParameters(_Section):

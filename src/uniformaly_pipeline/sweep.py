@@ -26,7 +26,7 @@ from uniformaly_pipeline.evaluation import anomaly_maps
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.matching import image_scores
-from uniformaly_pipeline.memory_bank import IMAGES_AT_ONCE, collect_candidates, greedy_order
+from uniformaly_pipeline.memory_bank import IMAGES_AT_ONCE, choose_points, collect_candidates
 from uniformaly_pipeline.metrics import auroc
 from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.scoring import score_patches
@@ -79,6 +79,7 @@ class Category:
         seed: Of projections, starts and draws.
         projection_dim: See :func:`.memory_bank.build_memory_bank`.
         num_starts: See there.
+        coreset_parts: See there.
         search: A faiss index factory string.
         num_neighbors: Neighbours whose distances are averaged.
         device: Torch device of the coreset.
@@ -94,6 +95,7 @@ class Category:
     seed: int = 0
     projection_dim: int = coreset.PROJECTION_DIM
     num_starts: int = coreset.NUM_STARTS
+    coreset_parts: int = 1
     search: str = "Flat"
     num_neighbors: int = 1
     device: str = "cpu"
@@ -223,19 +225,7 @@ def _score(category: Category, settings: Sequence[Setting]) -> Iterator[_Scored]
             store, normal, masking, category.projection_dim, category.seed
         )
         ratios = sorted({setting.coreset_ratio for setting in alike.values()})
-        partial = [ratio for ratio in ratios if ratio < 1]
-        order = np.zeros(0, np.int64)
-        if partial:
-            order = greedy_order(
-                candidates.points,
-                partial[-1],
-                num_starts=category.num_starts,
-                seed=category.seed,
-                device=category.device,
-            )
-        for ratio in ratios:
-            number = len(candidates.points)
-            kept = order[: coreset.coreset_size(number, ratio)] if ratio < 1 else np.arange(number)
+        for ratio, kept in _coresets(category, candidates.points, ratios):
             bank = candidates.features(kept)
             if masking.mode != "soft":
                 # What a stored bank would hold: figures equal those of the other pipelines.
@@ -252,6 +242,33 @@ def _score(category: Category, settings: Sequence[Setting]) -> Iterator[_Scored]
             yield _Scored(store, masking, scores, len(bank), sharing)
 
 
+def _coresets(
+    category: Category, points: np.ndarray, ratios: Sequence[float]
+) -> Iterator[tuple[float, np.ndarray]]:
+    """The patches to keep for each of some increasing ratios, 1 keeping all."""
+    partial = [ratio for ratio in ratios if ratio < 1]
+
+    def choose(ratio: float) -> np.ndarray:
+        return choose_points(
+            points,
+            ratio,
+            num_starts=category.num_starts,
+            parts=category.coreset_parts,
+            seed=category.seed,
+            device=category.device,
+        )[0]
+
+    # The largest greedy coreset begins with the smaller ones; one in two rounds does not.
+    largest = choose(partial[-1]) if partial and category.coreset_parts == 1 else None
+    for ratio in ratios:
+        if ratio == 1:
+            yield ratio, np.arange(len(points))
+        elif largest is None:
+            yield ratio, choose(ratio)
+        else:
+            yield ratio, largest[: coreset.coreset_size(len(points), ratio)]
+
+
 def _patches_that_count(
     store: FeatureStore, content_hashes: Sequence[str], masking: BackPatchMasking
 ) -> Any:
@@ -265,7 +282,7 @@ def _figures(category: Category, scored: _Scored) -> Iterator[tuple[int, dict[st
     flat = scored.patch_scores.reshape(len(category.tested), -1)
     pixel_auroc = None
     if category.masks is not None:
-        maps = np.stack(anomaly_maps(scored.patch_scores, category.preprocessing))
+        maps = np.stack(list(anomaly_maps(scored.patch_scores, category.preprocessing)))
         pixel_auroc = auroc(category.masks, maps)
     grouped: dict[tuple[FeatureChoice, float], dict[str, float]] = {}
     for position, setting in scored.settings.items():

@@ -45,4 +45,5 @@ def build_bank(
         coreset_ratio=coreset_ratio,
         projection_dim=memory_bank["projection_dim"],
         num_starts=memory_bank["num_starts"],
+        coreset_parts=memory_bank["coreset_parts"],
     )

@@ -146,6 +146,7 @@ def _category(
         seed=parameters["seed"],
         projection_dim=memory_bank["projection_dim"],
         num_starts=memory_bank["num_starts"],
+        coreset_parts=memory_bank["coreset_parts"],
         search=scoring["search"],
         num_neighbors=scoring["num_neighbors"],
         device=parameters["encoder"]["device"],
@@ -161,4 +162,4 @@ def _masks(
     if not has_masks(tested):
         return None
     threshold = evaluation["mask_threshold"]
-    return np.stack(ground_truths(raw_images, tested["mask"], preprocessing, threshold))
+    return np.stack(list(ground_truths(raw_images, tested["mask"], preprocessing, threshold)))
