@@ -276,3 +276,22 @@ def test_several_layer_choices_come_from_one_pass(tiny_backbone: Backbone) -> No
         part = together.features[..., number * dim : (number + 1) * dim]
         assert (part == alone.features).all()
         assert (together.attention == alone.attention).all()
+
+
+def test_compiled_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All needed blocks but the one whose attention is read; traced here, not translated."""
+    traced: list[nn.Module] = []
+    original = nn.Module.compile
+
+    def trace(module: nn.Module) -> None:
+        traced.append(module)
+        original(module, backend="eager")
+
+    monkeypatch.setattr(nn.Module, "compile", trace)
+    model = make_small("vit_tiny_patch16_224", {}, (64, 64))
+    images = images_of((64, 64))
+    plain = Encoder(copy.deepcopy(model), [0, 1], 2)(images)
+    compiled = Encoder(model, [0, 1], 2, compile_blocks=True)(images)
+    assert traced == [model.blocks[0], model.blocks[1]]  # type: ignore[index]
+    torch.testing.assert_close(compiled.features, plain.features)
+    torch.testing.assert_close(compiled.attention, plain.attention)

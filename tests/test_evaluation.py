@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from uniformaly_pipeline.evaluation import (
     NO_PIXEL_FIGURES,
     anomaly_maps,
     ground_truth,
+    ground_truths,
     has_masks,
     image_figures,
     pixel_figures,
@@ -60,6 +63,39 @@ def test_pixels_without_an_anomaly_have_no_figures() -> None:
     assert pixel_figures(masks, [np.ones((3, 3))] * 2) == NO_PIXEL_FIGURES
 
 
+def test_pixel_figures_hold_one_image_at_a_time() -> None:
+    given: list[weakref.ref[np.ndarray]] = []
+
+    def images(seed: int) -> Iterator[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        for _ in range(5):
+            image = rng.random((8, 8)).astype(np.float32)
+            given.append(weakref.ref(image))
+            # The image before and this one, of masks and maps.
+            assert sum(reference() is not None for reference in given) <= 4
+            yield image
+            del image
+
+    masks = (image > 0.5 for image in images(0))
+    assert pixel_figures(masks, images(1)).keys() == NO_PIXEL_FIGURES.keys()
+    assert len(given) == 10
+
+
+def test_pixel_figures_need_a_map_per_mask() -> None:
+    mask = np.eye(3, dtype=bool)
+    with pytest.raises(ValueError, match="shorter"):
+        pixel_figures([mask, mask], [np.zeros((3, 3), np.float32)])
+
+
+def test_ground_truths_are_read_one_by_one_and_are_empty_without_a_mask() -> None:
+    preprocessing = Preprocessing(resize=None, crop=(8, 12))
+    truths = ground_truths(ImageFolder("nowhere"), [pd.NA, None, "absent.png"], preprocessing)
+    assert not next(truths).any()
+    assert next(truths).shape == (8, 12)
+    with pytest.raises(FileNotFoundError):
+        next(truths)
+
+
 def test_ground_truth_follows_the_crop_and_counts_full_pixels_only(tmp_path: Path) -> None:
     # Enlarged twofold, the mask's edge gets values in between.
     pixels = np.zeros((40, 40), np.uint8)
@@ -102,7 +138,7 @@ def test_pixels_are_evaluated_where_every_anomaly_has_a_mask(
 
 def test_anomaly_maps_are_those_of_each_image_in_the_size_of_the_input() -> None:
     grids = np.random.default_rng(0).random((3, 2, 4)).astype(np.float32)
-    maps = anomaly_maps(grids, Preprocessing(resize=None, crop=(32, 64)))
+    maps = list(anomaly_maps(grids, Preprocessing(resize=None, crop=(32, 64))))
     assert len(maps) == 3
     for grid, pixels in zip(grids, maps, strict=True):
         assert (pixels == anomaly_map(grid.ravel(), (2, 4), (32, 64))).all()

@@ -236,3 +236,16 @@ def test_anomaly_map_does_not_depend_on_the_scale_of_scores() -> None:
 
 def test_anomaly_map_of_an_image_without_foreground_is_0() -> None:
     assert not anomaly_map(np.zeros(12, np.float32), (3, 4), (48, 64)).any()
+
+
+def test_recall_tells_how_many_of_the_nearest_an_approximate_search_finds() -> None:
+    rng = np.random.default_rng(0)
+    bank, queries = (rng.standard_normal((n, 8)).astype(np.float32) for n in (800, 200))
+    one_list = NearestNeighbors(bank, "IVF16,Flat", 2)
+    found = one_list.query(queries)[1]
+    exact = NearestNeighbors(bank, "Flat", 2).query(queries)[1]
+    expected = np.mean([len(set(a) & set(b)) / 2 for a, b in zip(found, exact, strict=True)])
+    assert one_list.recall(queries) == pytest.approx(expected)
+    assert 0.1 < expected < 0.9
+    assert NearestNeighbors(bank, "IVF1,Flat", 2).recall(queries) == 1.0
+    assert NearestNeighbors(bank, "Flat", 2).recall(queries) == 1.0

@@ -14,7 +14,7 @@ from uniformaly_pipeline.coreset import greedy_coreset, random_projection, rando
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.masking import BackPatchMasking
-from uniformaly_pipeline.memory_bank import bank_images, build_memory_bank
+from uniformaly_pipeline.memory_bank import bank_images, build_memory_bank, choose_coreset
 
 NAMES = [f"image {number}" for number in range(6)]
 HASHES = [f"#{name}" for name in NAMES]
@@ -66,6 +66,8 @@ def test_the_coreset_is_chosen_in_the_projected_space(
     if projection_dim < features.shape[1]:
         points = features @ random_projection(features.shape[1], projection_dim, seed=5).T
     kept = greedy_coreset(points, size, random_starts(len(points), 10, seed=5))
+    at_hand = choose_coreset(features, 0.25, projection_dim=projection_dim, seed=5)
+    assert (at_hand == kept).all()
     bank = build_memory_bank(
         store, HASHES, MASKING, coreset_ratio=0.25, projection_dim=projection_dim, seed=5
     )

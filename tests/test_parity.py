@@ -155,7 +155,7 @@ def test_image_scores(
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_anomaly_maps(category: str, store_with: Callable[..., FeatureStore], parity: Any) -> None:
     grids = patch_scores(store_with(), parity, category, 0.1)
-    maps = np.stack(anomaly_maps(grids, parity.preprocessing))
+    maps = np.stack(list(anomaly_maps(grids, parity.preprocessing)))
     sampled = maps[:, ::MAP_STEP, ::MAP_STEP]
     np.testing.assert_allclose(sampled, parity.expected[f"{category}/anomaly_maps"], rtol=1e-4)
 

@@ -81,3 +81,9 @@ def test_a_bank_in_half_precision_is_used_as_it_is(store: FeatureStore, fake_enc
 
 def test_no_images_give_no_scores(store: FeatureStore) -> None:
     assert score_patches(store, [], BANK, MASKING).arrays["patch_scores"].shape == (0, 4, 5)
+
+
+def test_the_recall_of_an_approximate_search_is_measured(store: FeatureStore) -> None:
+    assert score_patches(store, HASHES, BANK, MASKING).metadata["search_recall"] == 1.0
+    approximate = score_patches(store, HASHES, BANK, MASKING, search="HNSW8")
+    assert 0 < approximate.metadata["search_recall"] <= 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -105,6 +105,7 @@ class Encoder:
         attention_layer: int,
         device: str = "auto",
         precision: Precision = "auto",
+        compile_blocks: bool = False,
     ) -> None:
         """Move the model to the device; ``auto`` is CUDA, in half precision, where there is one.
 
@@ -114,6 +115,8 @@ class Encoder:
             attention_layer: Block whose class-token attention is read.
             device: Torch device.
             precision: Type of the computation.
+            compile_blocks: Whether to compile the blocks with torch.compile, which takes a minute
+                or so and needs a C++ compiler; the block whose attention is read stays as it is.
         """
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
@@ -126,6 +129,14 @@ class Encoder:
         attention = self._attention_module()
         if hasattr(attention, "fused_attn"):
             attention.fused_attn = True  # type: ignore[assignment]
+        if compile_blocks:
+            for index in range(self._last_block + 1):
+                if index != attention_layer:
+                    self.model.blocks[index].compile()  # type: ignore[index,union-attr]
+
+    @property
+    def _last_block(self) -> int:
+        return max(*itertools.chain(*self.layer_choices), self.attention_layer)
 
     @property
     def dim(self) -> int:
@@ -268,5 +279,24 @@ def encode_images(
         pin_memory=encoder.device.startswith("cuda"),
         prefetch_factor=4 if workers else None,
     )
-    for batch in loader:
+    for batch in _on_device(loader, encoder.device):
         yield encoder(batch)
+
+
+def _on_device(batches: Iterable[torch.Tensor], device: str) -> Iterator[torch.Tensor]:
+    """Give batches on the device; copy the next one to a GPU while it works on the last."""
+    if not device.startswith("cuda"):
+        yield from batches
+        return
+    stream = torch.cuda.Stream(device)
+    ready: torch.Tensor | None = None
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            copied = batch.to(device, non_blocking=True)
+        if ready is not None:
+            yield ready
+        torch.cuda.current_stream(device).wait_stream(stream)
+        copied.record_stream(torch.cuda.current_stream(device))
+        ready = copied
+    if ready is not None:
+        yield ready

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import pandas as pd
 
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.matching import anomaly_map
-from uniformaly_pipeline.metrics import AUPRO_LIMIT, aupro, detection_figures, mean_and_std
+from uniformaly_pipeline.metrics import detection_figures, mean_and_std
+from uniformaly_pipeline.pixel_metrics import AUPRO_LIMIT, PIXEL_FIGURES, PixelMetrics
 from uniformaly_pipeline.preprocessing import Preprocessing
 
 
@@ -34,37 +35,28 @@ def image_figures(image_scores: pd.DataFrame) -> dict[str, float | None]:
 
 
 def pixel_figures(
-    masks: Sequence[np.ndarray], maps: Sequence[np.ndarray], aupro_limit: float = AUPRO_LIMIT
+    masks: Iterable[np.ndarray], maps: Iterable[np.ndarray], aupro_limit: float = AUPRO_LIMIT
 ) -> dict[str, float | None]:
-    """Pixel-level figures over all test images of a category.
+    """Pixel-level figures over all test images of a category, one image in memory at a time.
 
     Args:
         masks: bool [H, W] per image, true where anomalous.
-        maps: float32 [H, W] per image.
+        maps: float32 [H, W] per image, the anomaly maps in the same order.
         aupro_limit: False-positive rate at which AUPRO stops.
 
     Returns:
-        ``pixel_auroc``, ``pixel_ap``, ``pixel_f1_max`` and ``aupro`` in 0..1; ``None`` where no
-        pixel is anomalous.
+        See :meth:`.PixelMetrics.compute`.
+
+    Raises:
+        ValueError: See :meth:`.PixelMetrics.update`, or there are more masks or more maps.
     """
-    figures = detection_figures(
-        np.concatenate([mask.ravel() for mask in masks]),
-        np.concatenate([pixels.ravel() for pixels in maps]),
-    )
-    return {
-        "pixel_auroc": figures.auroc,
-        "pixel_ap": figures.ap,
-        "pixel_f1_max": figures.f1_max,
-        "aupro": aupro(masks, maps, aupro_limit),
-    }
+    with PixelMetrics(aupro_limit) as metrics:
+        for mask, pixels in zip(masks, maps, strict=True):
+            metrics.update(mask, pixels)
+        return metrics.compute()
 
 
-NO_PIXEL_FIGURES: dict[str, float | None] = {
-    "pixel_auroc": None,
-    "pixel_ap": None,
-    "pixel_f1_max": None,
-    "aupro": None,
-}
+NO_PIXEL_FIGURES: dict[str, float | None] = dict.fromkeys(PIXEL_FIGURES)
 
 
 def ground_truth(
@@ -93,12 +85,11 @@ def ground_truths(
     masks: Iterable[Any],
     preprocessing: Preprocessing,
     threshold: float = 1.0,
-) -> list[np.ndarray]:
+) -> Iterator[np.ndarray]:
     """Anomalous pixels of several images, see :func:`ground_truth`; no path stands for no mask."""
-    return [
-        ground_truth(folder, mask if isinstance(mask, str) else None, preprocessing, threshold)
-        for mask in masks
-    ]
+    for mask in masks:
+        path = mask if isinstance(mask, str) else None
+        yield ground_truth(folder, path, preprocessing, threshold)
 
 
 def has_masks(image_scores: pd.DataFrame) -> bool:
@@ -107,10 +98,10 @@ def has_masks(image_scores: pd.DataFrame) -> bool:
     return len(masks) > 0 and bool(masks.notna().all())
 
 
-def anomaly_maps(patch_scores: np.ndarray, preprocessing: Preprocessing) -> list[np.ndarray]:
-    """The anomaly maps [H, W] of patch scores [B, grid height, grid width]."""
+def anomaly_maps(patch_scores: np.ndarray, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
+    """The anomaly maps [H, W] of patch scores [B, grid height, grid width], one by one."""
     grid = (patch_scores.shape[1], patch_scores.shape[2])
-    return [anomaly_map(scores, grid, preprocessing.input_size) for scores in patch_scores]
+    return (anomaly_map(scores, grid, preprocessing.input_size) for scores in patch_scores)
 
 
 def summarise(categories: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def feature_stream(
     precision: Precision = "auto",
     batch_size: int = 8,
     num_workers: int | Literal["auto"] = "auto",
+    compile: bool = False,
     seed: int = 0,
     layer_choices: Sequence[Sequence[int]] | None = None,
 ) -> FeatureStream:
@@ -46,6 +47,7 @@ def feature_stream(
         precision: Type of the computation, or ``auto``.
         batch_size: Images in a batch.
         num_workers: Decoding processes, or ``auto``.
+        compile: Whether to compile the model's blocks.
         seed: Seed of untrained weights.
         layer_choices: Several choices of blocks to average, all from one pass, in place of the
             backbone's own; see :meth:`.feature_store.FeatureStore.with_layers`.
@@ -59,7 +61,7 @@ def feature_stream(
     model = load_backbone(backbone, preprocessing.input_size, seed)
     weights_sha256 = weights_hash(model)
     layers = layer_choices or backbone.layers
-    encoder = Encoder(model, layers, backbone.attention_layer, device, precision)
+    encoder = Encoder(model, layers, backbone.attention_layer, device, precision, compile)
     header = StoreHeader(
         backbone={**asdict(backbone), "layers": list(backbone.layers)},
         weights_sha256=weights_sha256,

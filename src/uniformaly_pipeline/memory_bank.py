@@ -193,6 +193,8 @@ def choose_points(
     from uniformaly_pipeline.encoder import choose_device
 
     device = choose_device(device)
+    if device == "mps":  # it lacks double precision
+        device = "cpu"
     size = coreset.coreset_size(len(points), ratio)
     if parts > 1:
         chosen = coreset.two_round_coreset(
@@ -201,3 +203,19 @@ def choose_points(
         return chosen.indices, chosen.radius_bound
     starts = coreset.random_starts(len(points), num_starts, seed)
     return coreset.greedy_coreset(points, size, starts, device=device), None
+
+
+def choose_coreset(
+    features: np.ndarray,
+    ratio: float,
+    *,
+    projection_dim: int = coreset.PROJECTION_DIM,
+    num_starts: int = coreset.NUM_STARTS,
+    seed: int = 0,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Indices of a greedy k-center coreset of features [N, D] at hand: int64 [int(ratio * N)]."""
+    dim = features.shape[1]
+    if dim > projection_dim:
+        features = features @ coreset.random_projection(dim, projection_dim, seed).T
+    return choose_points(features, ratio, num_starts=num_starts, seed=seed, device=device)[0]

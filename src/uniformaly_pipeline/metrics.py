@@ -10,10 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import label as label_regions
 
-AUPRO_LIMIT = 0.3
-"""False-positive rate up to which per-region overlap is integrated."""
+from uniformaly_pipeline.pixel_metrics import AUPRO_LIMIT, PixelMetrics
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class DetectionFigures:
 
 
 def detection_figures(labels: np.ndarray, scores: np.ndarray) -> DetectionFigures:
-    """AUROC, AP and F1-max of images or pixels.
+    """AUROC, AP and F1-max of images or pixels; :mod:`.pixel_metrics` takes any number of pixels.
 
     Args:
         labels: bool or int [n], 1 anomalous.
@@ -110,47 +108,19 @@ def aupro(
 
     Args:
         masks: bool [H, W] per image, true where anomalous.
-        maps: float [H, W] per image, the anomaly maps in the same order.
+        maps: float32 [H, W] per image, the anomaly maps in the same order.
         limit: False-positive rate at which the integration stops, 0..1.
 
     Returns:
         The area divided by ``limit``; ``None`` without a defect region or a normal pixel.
+
+    Raises:
+        ValueError: See :meth:`.PixelMetrics.update`, or there are more masks or more maps.
     """
-    scores: list[np.ndarray] = []
-    overlap: list[np.ndarray] = []
-    num_regions = 0
-    for mask, anomaly_map in zip(masks, maps, strict=True):
-        regions, count = label_regions(mask, structure=np.ones((3, 3)))
-        num_regions += count
-        sizes = np.bincount(regions.ravel(), minlength=count + 1)
-        # A pixel adds its share of its region; a normal pixel adds to the false positives.
-        share = 1.0 / sizes.clip(min=1)
-        share[0] = 0.0
-        overlap.append(share[regions].ravel())
-        scores.append(np.asarray(anomaly_map).ravel())
-    if num_regions == 0:
-        return None
-    return _partial_area(np.concatenate(scores), np.concatenate(overlap), num_regions, limit)
-
-
-def _partial_area(
-    scores: np.ndarray, overlap: np.ndarray, num_regions: int, limit: float
-) -> float | None:
-    order = np.argsort(-scores, kind="stable")
-    scores, overlap = scores[order], overlap[order]
-    normal = overlap == 0.0
-    num_normal = int(normal.sum())
-    if num_normal == 0:
-        return None
-    # Equal scores share a threshold: keep the last point of each run.
-    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
-    fpr = np.append(0.0, np.cumsum(normal)[last] / num_normal)
-    pro = np.append(0.0, np.cumsum(overlap)[last] / num_regions)
-    inside = fpr <= limit
-    pro_at_limit = np.interp(limit, fpr, pro)
-    x = np.append(fpr[inside], limit)
-    y = np.append(pro[inside], pro_at_limit)
-    return float(np.trapezoid(y, x) / limit)
+    with PixelMetrics(limit) as metrics:
+        for mask, anomaly_map in zip(masks, maps, strict=True):
+            metrics.update(mask, anomaly_map)
+        return metrics.compute()["aupro"]
 
 
 def mean_and_std(figures: Iterable[float | None]) -> tuple[float | None, float | None]:

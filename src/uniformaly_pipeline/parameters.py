@@ -63,6 +63,7 @@ FeatureChoice = Literal["top_k", "max", "all"]
 
 
 class _Section(BaseModel):
+    # The text below a field is its description: tools/docs/parameters.py makes the page of them.
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
@@ -77,9 +78,13 @@ class PreprocessingParameters(_Section):
     """``datasets.<name>.preprocessing``, see :class:`.preprocessing.Preprocessing`."""
 
     resize: Pixels | None = 256
+    """Shorter side in pixels, or [height, width]; null keeps the size."""
     crop: Pixels | None = 224
+    """Centre crop in pixels, or [height, width]; null does not crop."""
     pad: Pixels | None = None
+    """Black padding up to this size in pixels, or [height, width]; null does not pad."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    """Filter that resizes images; masks are always resized bilinearly."""
 
     @model_validator(mode="after")
     def _fixes_a_size(self) -> PreprocessingParameters:
@@ -100,23 +105,37 @@ class SplitParameters(_Section):
     """``datasets.<name>.split``, see :class:`.layouts.interface.Split`."""
 
     seed: int = Field(default=0, ge=0)
+    """Seed of the draw."""
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the normal images that are held out for the test."""
     cap: PositiveInt | None = None
+    """Most images of a class to use; null: all."""
     min_images: int = Field(default=0, ge=0)
+    """Classes with fewer images are refused."""
 
 
 class DatasetParameters(_Section):
     """``datasets.<name>``: where a data set is, how it is laid out and prepared."""
 
     layout: str
+    """`folder` (MVTec AD's layout), `classes` (`one_class_train`, `one_class_test`), or a published
+    data set's."""
     root: str = Field(min_length=1)
+    """Path or URL of the data set, or of its published archive."""
     credentials: str | None = None
+    """A key of `conf/local/credentials.yml`, for a URL."""
     split: SplitParameters = SplitParameters()
+    """How images are split where the data set has no split of its own."""
     tree: str | None = None
+    """`ingestion` copies the split to this new folder, by split and class."""
     preprocessing: PreprocessingParameters = PreprocessingParameters()
+    """From image to the encoder's input."""
     coreset_ratio: Ratio = 0.1
+    """Share of the patches in a memory bank, where `memory_bank.coreset_ratio` is null."""
     multiclass_coreset_ratio: Ratio | None = None
+    """The same for `multiclass`; null: `coreset_ratio`."""
     splits: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
+    """`multiclass`: the normal classes of each memory bank, by the name of the split."""
 
     @field_validator("splits", mode="before")
     @classmethod
@@ -140,110 +159,161 @@ class BackboneParameters(_Section):
     """``backbones.<name>``, see :class:`.backbone.Backbone`."""
 
     model: str = Field(min_length=1)
+    """Name of a ViT in timm."""
     checkpoint: str | None = None
+    """Weights: a path or URL of a `.safetensors` or `.pth` file; null: timm's; `untrained`: random
+    ones."""
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    """Checksum of the checkpoint, 64 hexadecimal digits; null: not checked."""
     model_kwargs: dict[str, Any] = {}
+    """Arguments of `timm.create_model`."""
     layers: Layers
+    """Blocks whose outputs are averaged into patch features, counted from 0."""
     attention_layer: int = Field(ge=0)
+    """Block whose class-token attention Back Patch Masking reads, from 0."""
 
 
 class EncoderParameters(_Section):
     """``encoder``: how the model computes."""
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1` and so on, or `mps`."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Type of the computation; `auto`: float16 on a GPU, float32 on the CPU."""
     batch_size: PositiveInt = 8
+    """Images in a batch; changes speed only."""
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Decoding processes, 0 decodes in the main one; changes speed only."""
+    compile: bool = False
+    """Whether torch.compile translates the model first: pays from some thousand images on."""
 
 
 class FeaturesParameters(_Section):
     """``features``: what is stored of each image."""
 
     dtype: Literal["float16", "float32"] = "float16"
+    """Type of the features on disk."""
     keep: Literal["foreground", "all"] = "foreground"
+    """`all` keeps background patches too, to try other maskings without encoding again."""
 
 
 class BpmParameters(_Section):
     """``bpm``, see :class:`.masking.BackPatchMasking`."""
 
     mode: Masking = "binary"
+    """`binary` keeps foreground patches, `soft` multiplies features by the attention, `off` keeps
+    all patches."""
     kernel_size: KernelSize = 7
+    """Side of the box that smooths the attention, in patches, odd."""
     threshold: Threshold = 0.1
+    """Smoothed attention, 0 to 1, above which a patch is foreground."""
 
 
 class MemoryBankParameters(_Section):
     """``memory_bank``: the coreset; null ratios are the data set's."""
 
     coreset_ratio: Ratio | None = None
+    """Share of the patches kept; 1 keeps all; null: the data set's."""
     multiclass_coreset_ratio: Ratio | None = None
+    """The same for `multiclass`."""
     projection_dim: PositiveInt = 128
+    """Dimensions in which the coreset is chosen."""
     num_starts: PositiveInt = 10
+    """Random patches that the first distances are taken to."""
     coreset_parts: PositiveInt = 1
+    """Above 1 the coreset is chosen in two rounds from so many parts: for millions of patches."""
+    """More than 1 chooses the coreset in two rounds, for millions of patches."""
 
 
 class ScoringParameters(_Section):
     """``scoring``: nearest neighbours and top-k-ratio."""
 
     top_k_ratio: Ratio = 0.05
+    """Share of an image's patches whose scores are averaged, k."""
     num_neighbors: PositiveInt = 1
+    """A patch's score is the mean over this many neighbours."""
     search: str = Field(default="Flat", min_length=1)
+    """A faiss index: `Flat` is exact, `IVF64,Flat` or `HNSW32` approximate."""
 
 
 class EvaluationParameters(_Section):
     """``evaluation``: METHOD "Evaluation"."""
 
     mask_threshold: Ratio = 1.0
+    """Value of the resized mask from which on a pixel is anomalous: 1.0 is the paper's protocol,
+    0.5 follows the mask's outline."""
     aupro_limit: Ratio = 0.3
+    """False-positive rate up to which AUPRO integrates."""
 
 
 class ReportingParameters(_Section):
     """``reporting``: how much the report shows."""
 
     gallery_images: Annotated[int, Field(ge=0)] = 24
+    """Images shown per category."""
 
 
 class ClusteringParameters(_Section):
     """``clustering``: which patches stand for an image (section 5.4.1, Table 8)."""
 
     features: FeatureChoice = "top_k"
+    """Patches that stand for an image: the highest-scoring, the single highest, or all."""
     compared_ratios: Distinct[Ratio] = [0.05, 0.01]
+    """Top-k ratios in the report's comparison."""
 
 
 class LowshotParameters(_Section):
     """``lowshot``: numbers of normal images, each drawn several times (section 5.3, Fig. 6)."""
 
     shots: Annotated[Distinct[PositiveInt | Literal["all"]], Field(min_length=1)] = [1, 5, "all"]
+    """Numbers of normal images."""
     num_draws: PositiveInt = 3
+    """Times that each number is drawn."""
 
 
 class AblationParameters(_Section):
     """``ablation``: values to try, one parameter at a time (section 5.4)."""
 
     top_k_ratio: Distinct[Ratio] = []
+    """Values of `scoring.top_k_ratio`."""
     kernel_size: Distinct[KernelSize] = []
+    """Values of `bpm.kernel_size`."""
     threshold: Distinct[Threshold] = []
+    """Values of `bpm.threshold`."""
     mode: Distinct[Masking] = []
+    """Values of `bpm.mode`."""
     features: Distinct[FeatureChoice] = []
+    """Values of `clustering.features`."""
     coreset_ratio: Distinct[Ratio] = []
+    """Values of `memory_bank.coreset_ratio`."""
     layers: Distinct[Layers] = []
+    """Values of `backbones.<name>.layers`, in a parameter file."""
 
 
 class PredictParameters(_Section):
     """``predict``: new images, the memory bank to use and how often to raise a false alarm."""
 
     images: str | None = None
+    """Folder or URL of new images."""
     task: Literal["defect", "semantic", "multiclass"] = "defect"
+    """The pipeline that made the memory bank."""
     category: str | None = None
+    """The memory bank's category; null where there is only one."""
     false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of normal images that may be flagged."""
 
 
 class Parameters(_Section):
     """All parameters of a run."""
 
     dataset: str
+    """A key of `datasets`."""
     backbone: str
+    """A key of `backbones`."""
     seed: int = Field(ge=0)
+    """Fixes the coreset's projection and starts, draws, and random weights."""
     categories: str | list[str] = "all"
+    """`all`, one name, names joined by `+`, or a list in a file."""
     datasets: dict[str, DatasetParameters]
     backbones: dict[str, BackboneParameters]
     encoder: EncoderParameters

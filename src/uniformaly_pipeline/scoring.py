@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
@@ -11,8 +12,13 @@ from uniformaly_pipeline.array_bundle import ArrayBundle
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.matching import NearestNeighbors
+from uniformaly_pipeline.progress import track
+
+logger = logging.getLogger(__name__)
 
 IMAGES_AT_ONCE = 16
+RECALL_PATCHES = 1024
+"""Patches that the recall of an approximate search is measured on."""
 
 
 def score_patches(
@@ -38,16 +44,25 @@ def score_patches(
 
     Returns:
         Array ``patch_scores`` float32 [B, grid height, grid width]; metadata ``seconds``, the
-        time that loading and searching took. With ``keep_neighbors`` also ``neighbors`` int64 of
+        time that loading and searching took, and ``search_recall``, the share of the truly
+        nearest vectors that an approximate search finds for the first patches, 1 for an exact
+        one. With ``keep_neighbors`` also ``neighbors`` int64 of
         the same shape, the nearest vector of the memory bank, -1 for background.
     """
     start = time.perf_counter()
     neighbors = NearestNeighbors(memory_bank.astype(np.float32), search, num_neighbors)
     grids = [np.zeros((0, *store.grid), np.float32)]
     nearest = [np.zeros((0, *store.grid), np.int64)]
-    for first in range(0, len(content_hashes), IMAGES_AT_ONCE):
+    recall, measuring = 1.0, 0.0
+    blocks = range(0, len(content_hashes), IMAGES_AT_ONCE)
+    for first in track(blocks, len(content_hashes), "Scoring", "images", IMAGES_AT_ONCE):
         patches = store.load(content_hashes[first : first + IMAGES_AT_ONCE], masking)
         distances, indices = neighbors.query(patches.features)
+        if first == 0 and not neighbors.is_exact:
+            began = time.perf_counter()
+            recall = neighbors.recall(patches.features[:RECALL_PATCHES])
+            measuring = time.perf_counter() - began
+            logger.info("Search %s finds %.4f of the nearest vectors", search, recall)
         grids.append(patches.scatter(distances).reshape(-1, *store.grid))
         found = np.full(grids[-1].shape, -1, np.int64)
         found.reshape(len(found), -1)[patches.image, patches.patch] = indices[:, 0]
@@ -55,4 +70,5 @@ def score_patches(
     arrays = {"patch_scores": np.concatenate(grids)}
     if keep_neighbors:
         arrays["neighbors"] = np.concatenate(nearest)
-    return ArrayBundle(arrays, {"seconds": time.perf_counter() - start})
+    seconds = time.perf_counter() - start - measuring
+    return ArrayBundle(arrays, {"seconds": seconds, "search_recall": recall})

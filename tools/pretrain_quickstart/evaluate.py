@@ -105,7 +105,7 @@ def _image_auroc(patch_scores: np.ndarray, labels: Sequence[int]) -> float:
 def _pixel_auroc(
     patch_scores: np.ndarray, masks: Sequence[np.ndarray], preprocessing: Preprocessing
 ) -> float:
-    maps = np.stack(anomaly_maps(patch_scores, preprocessing))
+    maps = np.stack(list(anomaly_maps(patch_scores, preprocessing)))
     auroc = detection_figures(np.stack(masks), maps).auroc
     assert auroc is not None
     return auroc
