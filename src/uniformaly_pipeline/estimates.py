@@ -1,7 +1,8 @@
-"""What encoding a data set will take, before it is done."""
+"""What encoding a data set will take, said before it is done, and how far off that was."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,46 +12,58 @@ ATTENTION_BYTES = 5
 """Per patch: attention as float32 and the foreground flag."""
 
 
-@dataclass(frozen=True)
-class FeatureEstimate:
-    """Cost of the features of a data set.
-
-    Attributes:
-        disk_bytes: Most that they take; foreground patches alone take less.
-        seconds: Time to encode them.
-    """
-
-    disk_bytes: int
-    seconds: float
-
-
 def feature_bytes(
     num_images: int, num_patches: int, dim: int, dtype: Literal["float16", "float32"]
 ) -> int:
-    """Most that the features of so many images take on disk, in bytes, all patches kept."""
+    """Most that the features of so many images take on disk, in bytes, all patches kept.
+
+    >>> feature_bytes(1000, 784, 768, "float16")  # ViT-B/8 at 224 px: 1.2 GB
+    1208144000
+    """
     return num_images * num_patches * (dim * np.dtype(dtype).itemsize + ATTENTION_BYTES)
 
 
-def estimate_features(
-    num_images: int,
-    num_patches: int,
-    dim: int,
-    images_per_second: float,
-    dtype: Literal["float16", "float32"] = "float16",
-) -> FeatureEstimate:
-    """Disk and time that the features of a data set need.
+@dataclass(frozen=True)
+class EncodingCost:
+    """What encoding takes, measured or estimated.
 
-    Args:
-        num_images: Images, each encoded once.
-        num_patches: Patches of the grid: 784 for ViT-B/8 at 224 px, 196 for ViT-B/16.
-        dim: Length of a patch feature: 768 for a ViT-B.
-        images_per_second: What the machine encodes with this backbone.
-        dtype: Type in which features are stored.
-
-    >>> estimate = estimate_features(1000, 784, 768, images_per_second=2.0)
-    >>> round(estimate.disk_bytes / 1e9, 2), estimate.seconds
-    (1.21, 500.0)
+    Attributes:
+        seconds: Time.
+        memory_bytes: Most memory of the process, or of the GPU where one computes; ``None`` where
+            it cannot be told.
     """
-    return FeatureEstimate(
-        feature_bytes(num_images, num_patches, dim, dtype), num_images / images_per_second
-    )
+
+    seconds: float
+    memory_bytes: int | None
+
+    def __str__(self) -> str:
+        """For people: ``12.3 s and 1.25 GB of memory``."""
+        if self.memory_bytes is None:
+            return f"{self.seconds:.1f} s"
+        return f"{self.seconds:.1f} s and {self.memory_bytes / 1e9:.2f} GB of memory"
+
+    def compared_with(self, estimate: EncodingCost) -> str:
+        """How far off an estimate was.
+
+        >>> EncodingCost(11.0, 900).compared_with(EncodingCost(10.0, 1000))
+        '10% more time and 10% less memory than estimated'
+        """
+        parts = [_difference(self.seconds, estimate.seconds, "time")]
+        if self.memory_bytes and estimate.memory_bytes:
+            parts.append(_difference(self.memory_bytes, estimate.memory_bytes, "memory"))
+        return f"{' and '.join(parts)} than estimated"
+
+
+def _difference(measured: float, estimated: float, what: str) -> str:
+    percent = round(100 * (measured / estimated - 1))
+    return f"{abs(percent)}% {'less' if percent < 0 else 'more'} {what}"
+
+
+def peak_memory() -> int | None:
+    """Most memory this process has held so far, in bytes; ``None`` where the system tells not."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

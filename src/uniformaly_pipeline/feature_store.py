@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.estimates import feature_bytes
+from uniformaly_pipeline.estimates import EncodingCost, feature_bytes, peak_memory
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.progress import track
 
@@ -103,12 +103,16 @@ class FeatureStream:
         images: Relative path of each image by its content hash.
         encode: Encodes images given by path, in order, in batches.
         batch_size: Images in a batch.
+        estimate: What encoding so many images will take.
+        peak_memory: Most memory held so far where the model computes, in bytes.
     """
 
     header: StoreHeader
     images: Mapping[str, str]
     encode: Callable[[list[str]], Iterator[Encoded]]
     batch_size: int
+    estimate: Callable[[int], EncodingCost]
+    peak_memory: Callable[[], int | None] = peak_memory
 
 
 @dataclass(frozen=True)
@@ -322,6 +326,8 @@ def update_store(path: Path, stream: FeatureStream) -> None:
         return
     _check_disk(path, stream.header.estimate_bytes(len(wanted)))
     _prepare(path, stream.header, keep=is_ours)
+    estimate = stream.estimate(len(wanted))
+    logger.info("Features: encoding %d images will take about %s", len(wanted), estimate)
     start = time.monotonic()
     for batches in _in_shards(_encode(stream, list(wanted.values()))):
         number = int(index["shard"].max()) + 1 if len(index) else 0
@@ -330,9 +336,9 @@ def update_store(path: Path, stream: FeatureStream) -> None:
         index = pd.concat([index, entries], ignore_index=True) if len(index) else entries
         _write_index(path, index)
         stored.update(entries["content_hash"])
-    seconds = time.monotonic() - start
-    logger.info("Features: encoded %d images in %.1f s, %.1f images a second", len(wanted),
-                seconds, len(wanted) / seconds)  # fmt: skip
+    cost = EncodingCost(time.monotonic() - start, stream.peak_memory())
+    logger.info("Features: encoded %d images in %s, %.1f images a second; %s", len(wanted), cost,
+                len(wanted) / cost.seconds, cost.compared_with(estimate))  # fmt: skip
 
 
 def _is_of(path: Path, header: StoreHeader) -> bool:

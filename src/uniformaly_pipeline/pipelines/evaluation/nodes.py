@@ -47,7 +47,8 @@ def evaluate_category(
 
     Returns:
         Image and pixel figures in 0..1, the threshold, the bank's size in vectors and bytes, the
-        numbers of images, and images encoded and scored a second.
+        share of truly nearest vectors that the search finds, the numbers of images, and images
+        encoded and scored a second.
     """
     figures = image_figures(image_scores)
     pixels = NO_PIXEL_FIGURES
@@ -66,6 +67,7 @@ def evaluate_category(
         **pixels,
         "bank_size": len(bank),
         "bank_bytes": bank.nbytes,
+        "search_recall": patch_scores.metadata["search_recall"],
         "num_train": int((images["split"] == "train").sum()),
         "num_test": len(tested),
         "images_per_second": len(tested) / seconds,
