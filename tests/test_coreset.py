@@ -197,8 +197,8 @@ def test_two_rounds_cover_nearly_as_well_as_one() -> None:
 
 def test_one_part_is_two_greedy_rounds_over_all() -> None:
     points = scattered(0, 300, 4)
-    first = greedy_coreset(points, 60, random_starts(300, 10, 0))
-    second = greedy_coreset(points[first], 30, random_starts(60, 10, 0))
+    first = greedy_coreset(points, 30 * coreset.OVERSAMPLING, random_starts(300, 10, 0))
+    second = greedy_coreset(points[first], 30, random_starts(len(first), 10, 0))
     assert (two_round_coreset(points, 30, 1).indices == first[second]).all()
 
 

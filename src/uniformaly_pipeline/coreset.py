@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from uniformaly_pipeline.exact_search import ExactSearch
 from uniformaly_pipeline.progress import track
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 PROJECTION_DIM = 128
 NUM_STARTS = 10
-OVERSAMPLING = 2
+OVERSAMPLING = 4
 """How many times the wanted size the first of two rounds picks."""
 
 
@@ -269,12 +270,12 @@ class _LazyGreedy:
 
 def covering_radius(points: np.ndarray, kept: np.ndarray, block: int = 4096) -> float:
     """Largest Euclidean distance from a point [N, D] to its nearest kept one [K]; 0 if all kept."""
-    import torch
-
-    data = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32))
-    centers = data[torch.from_numpy(kept)]
-    nearest = [
-        torch.cdist(rows, centers, compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1).max()
-        for rows in data.split(block)
-    ]
-    return float(torch.stack(nearest).max())
+    center = points[kept].mean(axis=0)
+    search = ExactSearch(points[kept] - center)
+    largest = 0.0
+    for first in range(0, len(points), block):
+        rows = points[first : first + block]
+        nearest = points[kept[search.query(rows - center)[:, 0]]]
+        squares = np.square(rows.astype(np.float64) - nearest).sum(axis=1)
+        largest = max(largest, float(squares.max()))
+    return math.sqrt(largest)

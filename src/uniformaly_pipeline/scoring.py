@@ -45,15 +45,16 @@ def score_patches(
     Returns:
         Array ``patch_scores`` float32 [B, grid height, grid width]; metadata ``seconds``, the
         time that loading and searching took, and ``search_recall``, the share of the truly
-        nearest vectors that an approximate search finds for the first patches, 1 for an exact
-        one. With ``keep_neighbors`` also ``neighbors`` int64 of
+        nearest vectors that an approximate search finds for the first patches, ``None`` for an
+        exact one. With ``keep_neighbors`` also ``neighbors`` int64 of
         the same shape, the nearest vector of the memory bank, -1 for background.
     """
     start = time.perf_counter()
     neighbors = NearestNeighbors(memory_bank.astype(np.float32), search, num_neighbors)
     grids = [np.zeros((0, *store.grid), np.float32)]
     nearest = [np.zeros((0, *store.grid), np.int64)]
-    recall, measuring = 1.0, 0.0
+    recall: float | None = None
+    measuring = 0.0
     blocks = range(0, len(content_hashes), IMAGES_AT_ONCE)
     for first in track(blocks, len(content_hashes), "Scoring", "images", IMAGES_AT_ONCE):
         patches = store.load(content_hashes[first : first + IMAGES_AT_ONCE], masking)
