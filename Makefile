@@ -1,12 +1,14 @@
 # make run   set everything up and run the default pipeline on the demo data
 # make test  set everything up and run the tests
+# make viz, make mlflow, make compare  the lineage, the runs in a browser, the runs in the terminal
+# make docs  the documentation as a site; make bench: timings against the authors' schedule
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # cpu or gpu: which faiss to install
 FAISS ?= cpu
 
-.PHONY: run test test-fast lint format viz mlflow clean
+.PHONY: run test test-fast lint format viz mlflow compare docs docs-serve bench clean
 
 run: $(VENV)/.run
 	$(BIN)/kedro run
@@ -32,6 +34,20 @@ viz: $(VENV)/.run
 mlflow: $(VENV)/.run
 	$(BIN)/mlflow ui
 
+# make compare COMPARE="--differing --last 5"
+compare: $(VENV)/.run
+	$(BIN)/python -m uniformaly_pipeline.compare $(COMPARE)
+
+docs: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+docs-serve: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
+# make bench BENCH="--quick"
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks $(BENCH)
+
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: set PYTHON")'
 	$(PYTHON) -m venv $(VENV)
@@ -41,7 +57,7 @@ $(VENV)/.run: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[$(FAISS),test]"
+	$(BIN)/python -m pip install --quiet --editable ".[$(FAISS),test,docs]"
 	touch $(VENV)/.run $@
 
 clean:

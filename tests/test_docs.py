@@ -6,32 +6,117 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from tools.docs import parameters as reference
 from uniformaly_pipeline.dotted import flatten
+from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.layouts import LAYOUTS, Split
 from uniformaly_pipeline.run_parameters import current_run
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+FREE = ("splits", "model_kwargs")
+"""Mappings whose keys are the user's."""
+
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 
-def test_every_parameter_is_documented() -> None:
+def rows() -> list[reference.Row]:
+    return [row for section in reference.sections().values() for row in section]
+
+
+def test_the_page_of_parameters_is_up_to_date() -> None:
+    page = (DOCS / "parameters.md").read_text(encoding="utf-8")
+    assert page == reference.page(), "run: python -m tools.docs.parameters"
+
+
+def test_every_parameter_of_a_run_is_documented() -> None:
     """The table of parameters has each key of a run, and no other."""
-    table = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
-    documented = set(re.findall(r"^\| `([^`]+)`", table, re.MULTILINE))
     resolved = current_run().parameters.resolved()
-    settings = {key for key, _ in flatten(resolved) if not key.startswith("backbones.")}
-    dataset = resolved["dataset"]
-    expected = {key.replace(f"datasets.{dataset}.", "datasets.<name>.") for key in settings}
-    assert documented == expected | {"backbones.<name>.*"}
+    expected = set()
+    for section in ("datasets", "backbones"):
+        (entry,) = resolved.pop(section).values()
+        # The keys of a mapping such as model_kwargs are not the schema's.
+        plain = {key: None if key in FREE else value for key, value in entry.items()}
+        expected |= {f"{section}.<name>.{key}" for key, _ in flatten(plain)}
+    expected |= {key for key, _ in flatten(resolved)}
+    assert {row.key for row in rows()} == expected
 
 
-def test_every_backbone_is_documented() -> None:
-    table = (ROOT / "docs/backbones.md").read_text(encoding="utf-8")
+def test_every_key_of_the_configuration_is_described() -> None:
+    described = {row.key for row in rows()}
+    for key, _ in flatten(reference.base_parameters()):
+        general = re.sub(r"^(datasets|backbones)\.[^.]+", r"\1.<name>", key)
+        general = re.sub(rf"({'|'.join(FREE)})\..*", r"\1", general)
+        assert general in described, key
+
+
+def test_every_parameter_has_a_meaning_and_a_default() -> None:
+    for row in rows():
+        assert row.meaning.endswith("."), row.key
+        assert row.values, row.key
+        assert row.default != "needed" or "<name>" in row.key, row.key
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "default"),
+    [
+        ("bpm.mode", "`binary`, `soft` or `off`", "`binary`"),
+        ("bpm.threshold", "number ≥ 0 and < 1", "`0.1`"),
+        ("encoder.num_workers", "whole number ≥ 0 or `auto`", "`auto`"),
+        ("predict.images", "text or null", "`null`"),
+        # Of conf/base, which differs from the schema's.
+        (
+            "lowshot.shots",
+            "list: whole number ≥ 1 or `all`",
+            '`[1, 2, 5, 10, 25, 50, "all"]`',
+        ),
+        # Of the schema: entries of data sets differ.
+        ("datasets.<name>.preprocessing.crop", "whole number ≥ 1 or list of 2 or null", "`224`"),
+        ("backbones.<name>.layers", "list: whole number ≥ 0", "needed"),
+    ],
+)
+def test_values_and_defaults_are_those_of_the_schema(key: str, values: str, default: str) -> None:
+    (row,) = [row for row in rows() if row.key == key]
+    assert (row.values, row.default) == (values, default)
+
+
+def test_every_backbone_and_data_set_is_documented() -> None:
+    backbones = (DOCS / "backbones.md").read_text(encoding="utf-8")
     for name in current_run().parameters.backbones:
-        assert f"`{name}`" in table, name
+        assert f"`{name}`" in backbones, name
+    datasets = (DOCS / "parameters.md").read_text(encoding="utf-8")
+    for name in current_run().parameters.datasets:
+        assert f"| `{name}` |" in datasets, name
+
+
+def test_the_example_of_a_layout_works(tmp_path: Path) -> None:
+    """The module of the page "Add a data set", run on a miniature."""
+    page = (DOCS / "adding_a_dataset.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(\"\"\".*?)```", page, re.DOTALL)
+    layout: dict[str, object] = {}
+    exec(code, layout)
+    for name in ("train/ok/1.png", "test/ok/2.png", "test/cracked/3.png"):
+        path = tmp_path / "line1" / name
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(path)
+    (tmp_path / "notes").mkdir()
+    folder = ImageFolder(str(tmp_path))
+    classes = layout["classes"](folder)  # type: ignore[operator]
+    assert classes == ["line1"]
+    records = layout["read"](folder, classes, Split())  # type: ignore[operator]
+    assert {(record.image, record.split, record.label, record.defect) for record in records} == {
+        ("line1/train/ok/1.png", "train", 0, "good"),
+        ("line1/test/ok/2.png", "test", 0, "good"),
+        ("line1/test/cracked/3.png", "test", 1, "cracked"),
+    }
+    for name in ("HAS_DEFECTS", "EXPECTED", "classes", "read"):
+        assert name in layout
+        assert all(hasattr(shipped, name) for shipped in LAYOUTS.values())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert "://" in target or (page.parent / target).exists(), target

@@ -1,0 +1,47 @@
+"""What the histogram of the attention shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.patches import StepPatch
+
+from uniformaly_pipeline.attention_figures import NUM_BINS, attention_histogram
+from uniformaly_pipeline.figures import figure_png
+
+
+def test_each_group_has_its_shares_and_tells_what_lies_above_the_threshold() -> None:
+    groups = {
+        "objects": np.array([[0.0, 0.05], [0.5, 1.0]]),
+        "textures": np.array([0.1, 0.9, 0.95, 1.0]),
+    }
+    figure = attention_histogram(groups, threshold=0.1, title="demo")
+    (axes,) = figure.axes
+    bars = [patch for patch in axes.patches if isinstance(patch, StepPatch)]
+    for bar in bars:
+        shares, edges, _ = bar.get_data()
+        assert shares.sum() == pytest.approx(1)
+        assert len(shares) == NUM_BINS
+        assert (edges[0], edges[-1]) == (0, 1)
+    names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    # A value at the threshold is not above it, as in Back Patch Masking.
+    assert names == ["objects: 50% above the threshold", "textures: 75% above the threshold"]
+    assert axes.lines[0].get_xdata() == pytest.approx([0.1, 0.1])
+    assert figure_png(figure)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, float("nan")])
+def test_values_that_are_no_smoothed_attention_are_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="objects"):
+        attention_histogram({"objects": np.array([0.5, value])}, 0.1)
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_the_number_of_groups_is_limited(number: int) -> None:
+    with pytest.raises(ValueError, match="groups"):
+        attention_histogram({f"g{i}": np.ones(2) for i in range(number)}, 0.1)
+
+
+def test_an_empty_group_is_refused() -> None:
+    with pytest.raises(ValueError, match="objects"):
+        attention_histogram({"objects": np.zeros(0)}, 0.1)
