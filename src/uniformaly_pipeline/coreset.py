@@ -11,6 +11,7 @@ import numpy as np
 
 from uniformaly_pipeline.exact_search import ExactSearch
 from uniformaly_pipeline.progress import track
+from uniformaly_pipeline.threads import single_thread
 
 if TYPE_CHECKING:
     import torch
@@ -236,8 +237,6 @@ class _LazyGreedy:
 
     def _farthest(self) -> torch.Tensor:
         """The next picks, as far as the farthest few of the active points tell them."""
-        import torch
-
         bounds = self._bounds[self._active]
         chosen, limit = self._all[: len(bounds)], self._floor
         if len(bounds) > self.WORKING:
@@ -248,6 +247,15 @@ class _LazyGreedy:
                 chosen = bounds.argmax()[None]
         index, near = self._active[chosen], bounds[chosen]
         rows, norms = self._rows(index), self._norms[index]
+        with single_thread():
+            return index[self._pick(rows, norms, near, limit)]
+
+    def _pick(
+        self, rows: torch.Tensor, norms: torch.Tensor, near: torch.Tensor, limit: float
+    ) -> list[int]:
+        """Which of some rows [n, D] to pick while the farthest is farther than the limit."""
+        import torch
+
         picks: list[int] = []
         while len(picks) < self._size - self._num_picked:
             farthest = int(near.argmax())
@@ -257,7 +265,7 @@ class _LazyGreedy:
             squares = self._nearest(rows, norms, rows[[farthest]], norms[[farthest]])
             near = torch.minimum(near, squares)
             near[farthest] = -1.0
-        return index[picks]
+        return picks
 
     def _record(self, picks: torch.Tensor) -> list[int]:
         new = slice(self._num_picked, self._num_picked + len(picks))

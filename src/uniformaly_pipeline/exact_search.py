@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from uniformaly_pipeline.threads import single_thread
+
 if TYPE_CHECKING:
     import torch
 
@@ -147,8 +149,10 @@ class ExactSearch:
         """Compare queries with the leaves they want, bool [m, leaves]."""
         pairs = wanted.T.nonzero()
         leaves, counts = pairs[:, 0].unique_consecutive(return_counts=True)
-        for leaf, rows in zip(leaves.tolist(), pairs[:, 1].split(counts.tolist()), strict=True):
-            best.compare(rows, self._bank[leaf * LEAF : (leaf + 1) * LEAF], leaf * LEAF)
+        with single_thread():
+            for leaf, rows in zip(leaves.tolist(), pairs[:, 1].split(counts.tolist()), strict=True):
+                first = leaf * LEAF
+                best.compare(rows, self._bank[first : first + LEAF], first)
 
 
 class _Best:

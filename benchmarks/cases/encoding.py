@@ -1,0 +1,149 @@
+"""Images to patch features and attention, random weights and images."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.case import Agreement, Arrays, Case, Settings, Workload
+from benchmarks.machine import gemm_rate
+
+if TYPE_CHECKING:
+    import torch
+
+    from uniformaly_pipeline.encoder import Encoder
+
+LAYERS = (2, 3, 4, 5, 6, 7, 8, 9)
+ATTENTION_LAYER = 9
+SIDE = 224
+BATCH = 8
+OTHER_BATCHES = (1, 4, 16)
+GPU_BATCH = 128
+RTOL, HALF_RTOL = 1e-4, 2e-2
+"""Of the largest value; random weights magnify half precision's rounding."""
+
+
+def flops(patch: int, dim: int = 768, blocks: int = 10) -> float:
+    """Operations of the matrix products of an image's blocks: linear layers and attention."""
+    tokens = (SIDE // patch) ** 2 + 1
+    return blocks * (24.0 * tokens * dim**2 + 4.0 * tokens**2 * dim)
+
+
+def _model(patch: int) -> Any:
+    from uniformaly_pipeline.backbone import UNTRAINED, Backbone, load_backbone
+
+    return load_backbone(Backbone(f"vit_base_patch{patch}_224", UNTRAINED), (SIDE, SIDE))
+
+
+def _images(count: int, device: str = "cpu") -> torch.Tensor:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, 3, SIDE, SIDE, generator=generator).to(device)
+
+
+def _wait(device: str) -> None:
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _arrays(result: tuple[torch.Tensor, torch.Tensor]) -> Arrays:
+    """The first image's features and attention."""
+    features, attention = result
+    return {
+        "features": features[0].float().cpu().numpy(),
+        "attention": attention[0].float().cpu().numpy(),
+    }
+
+
+def _authors(settings: Settings, patch: int, device: str = "cpu") -> Workload:
+    import torch
+
+    from benchmarks.authors_schedule import AuthorsEncoder
+
+    encoder = AuthorsEncoder(_model(patch).to(device), LAYERS, ATTENTION_LAYER)
+    count = 16 if device == "cuda" else (8 if patch == 16 else 2) // (2 if settings.quick else 1)
+    images = _images(max(count, 1), device)
+
+    def run() -> tuple[torch.Tensor, torch.Tensor]:
+        # The released scripts train in half precision on a GPU.
+        with torch.autocast(device, torch.float16, enabled=device == "cuda"):
+            encoded = [(encoder.features(i[None]), encoder.attention(i[None])) for i in images]
+        _wait(device)
+        return encoded[0]
+
+    what = f"{len(images)} images one by one, two passes of 12 blocks, attention matrices kept"
+    return Workload(run, what, seconds=lambda seconds, _: seconds / len(images), arrays=_arrays)
+
+
+def _ours(settings: Settings, patch: int, device: str = "cpu") -> Workload:
+    from uniformaly_pipeline.encoder import Encoder
+
+    encoder = Encoder(_model(patch), LAYERS, ATTENTION_LAYER, device=device)
+    batch = GPU_BATCH if device == "cuda" else BATCH
+    images = _images(batch, device)
+
+    def run() -> tuple[torch.Tensor, torch.Tensor]:
+        encoded = encoder(images)
+        _wait(device)
+        return encoded.features, encoded.attention
+
+    def limit() -> float:
+        rate = gemm_rate("float16", "cuda", scale=8) if device == "cuda" else gemm_rate()
+        return batch * flops(patch) / rate
+
+    others = () if settings.quick or device == "cuda" else OTHER_BATCHES
+    return Workload(
+        run,
+        f"{batch} images at once, one pass of ten blocks, {encoder.dtype}",
+        seconds=lambda seconds, _: seconds / batch,
+        limit=limit,
+        arrays=_arrays,
+        details=lambda: {"batches": [_time_batch(encoder, patch, size) for size in others]},
+    )
+
+
+def _time_batch(encoder: Encoder, patch: int, size: int) -> dict[str, float]:
+    images = _images(size)
+    encoder(images)
+    start = time.perf_counter()
+    encoder(images)
+    seconds = (time.perf_counter() - start) / size
+    share = flops(patch) / gemm_rate() / seconds
+    return {"batch": size, "seconds_per_image": seconds, "share_of_limit": share}
+
+
+def _compare(_settings: Settings, authors: Arrays, ours: Arrays, rtol: float) -> Agreement:
+    """Largest difference relative to the largest value."""
+    errors = {
+        name: float(np.abs(authors[name] - ours[name]).max() / np.abs(authors[name]).max())
+        for name in ours
+    }
+    return Agreement(all(error < rtol for error in errors.values()), errors)
+
+
+def _case(name: str, patch: int, device: str = "cpu") -> Case:
+    on_gpu = device == "cuda"
+    return Case(
+        name=name,
+        authors=functools.partial(_authors, patch=patch, device=device),
+        ours=functools.partial(_ours, patch=patch, device=device),
+        compare=functools.partial(_compare, rtol=HALF_RTOL if on_gpu else RTOL),
+        unit="s/image",
+        limit="float16 GEMM" if on_gpu else "float32 GEMM",
+        needs="cuda" if on_gpu else "",
+        warmups=1,
+    )
+
+
+CASES = [
+    _case("encode_b8", 8),
+    _case("encode_b16", 16),
+    _case("encode_gpu_b8", 8, "cuda"),
+    _case("encode_gpu_b16", 16, "cuda"),
+]

@@ -1,0 +1,210 @@
+"""The benchmarks compare with a schedule that gives the same results, and report in full."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from benchmarks import authors_schedule as authors
+from benchmarks.__main__ import main
+from benchmarks.case import Case, Settings, Workload
+from benchmarks.cases import CASES, categories, coreset, search
+from benchmarks.cases.categories import CLASSES
+from benchmarks.cases.encoding import flops
+from benchmarks.cases.scaling import fit
+from benchmarks.inputs import draw_classes, draw_defects, maps_and_masks, patch_like
+from benchmarks.table import HEADER, table
+from benchmarks.worker import Worker
+from uniformaly_pipeline.backbone import Backbone, load_backbone
+from uniformaly_pipeline.coreset import greedy_coreset
+from uniformaly_pipeline.encoder import Encoder
+from uniformaly_pipeline.masking import BackPatchMasking
+
+LAYERS = tuple(range(2, 10))
+SMALL = 64  # pixels
+
+
+@pytest.fixture
+def tiny(tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> Backbone:
+    """A tiny ViT in place of the large ones of the categories."""
+    monkeypatch.setattr(categories, "_backbone", lambda _: tiny_backbone)
+    monkeypatch.setattr(categories, "DIM", 48)
+    monkeypatch.setattr(categories, "gemm_rate", lambda: 1e9)
+    return tiny_backbone
+
+
+def test_both_encode_alike(tiny_backbone: Backbone) -> None:
+    images = torch.randn(2, 3, SMALL, SMALL, generator=torch.Generator().manual_seed(0))
+    ours = Encoder(load_backbone(tiny_backbone, (SMALL, SMALL)), LAYERS, 9, "cpu")(images)
+    encoder = authors.AuthorsEncoder(load_backbone(tiny_backbone, (SMALL, SMALL)), LAYERS, 9)
+    torch.testing.assert_close(encoder.features(images), ours.features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(encoder.attention(images), ours.attention, rtol=1e-4, atol=1e-6)
+    # The released code is run at batch size 1, where the maximum is the image's own.
+    masks = torch.cat([authors.foreground(encoder.attention(image[None])) for image in images])
+    assert (masks == BackPatchMasking().foreground(ours.attention)).all()
+
+
+def test_both_pick_the_same_coreset() -> None:
+    points, starts = patch_like(1000, 16, seed=0), np.arange(10)
+    theirs = authors.coreset(torch.from_numpy(points), 100, starts)
+    assert (theirs == greedy_coreset(points, 100, starts)).all()
+
+
+def test_authors_auroc_is_scikit_learns() -> None:
+    maps, masks = maps_and_masks(6, side=56, grid=14)
+    assert masks.any()
+    assert authors.auroc(masks, maps) == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()))
+
+
+@pytest.mark.parametrize("name", ["defect_category_b16", "semantic_10"])
+def test_both_score_a_category_alike(name: str, tiny: Backbone, tmp_path: Path) -> None:
+    settings = Settings(quick=True, folder=tmp_path)
+    theirs = Worker(CASES[name], "authors", settings)
+    ours = Worker(CASES[name], "ours", settings)
+    assert theirs.run()["seconds"] > 0
+    assert ours.run()["seconds"] > 0
+    theirs.end()
+    answer = ours.end()
+    assert answer["agrees"]
+    assert answer["agreement"]["our_image_auroc"] == pytest.approx(
+        answer["agreement"]["authors_image_auroc"], abs=0.02
+    )
+
+
+def test_a_class_stands_for_ten() -> None:
+    stages = categories._Stages(once=1.0, train=2.0, encoding=0.0, test=3.0, aurocs=[])
+    test = categories._class_sizes(Settings(False, Path()))[1] * len(CLASSES)
+    whole = categories._whole(stages, Settings(False, Path()), measured_classes=1)
+    assert whole == pytest.approx(1.0 + 10 * (2.0 + 3.0 * 1000 / test))
+
+
+def test_another_coreset_is_noticed() -> None:
+    """A pick that is nearer than the authors' is a fault; one that is farther is not."""
+    settings, count = Settings(False, Path()), 500
+    points, starts = patch_like(count, coreset.DIM, 0), coreset._starts(count)
+    picks = greedy_coreset(points, 5, starts)
+    same = coreset._compare(settings, {"picks": picks[:3]}, {"picks": picks}, count)
+    assert same.agrees
+    assert same.details["compared"] == 3
+    other = picks.copy()
+    other[2] = int(starts[0])
+    theirs = coreset._compare(settings, {"picks": picks}, {"picks": other}, count)
+    assert not theirs.agrees
+    assert theirs.details["first_difference"] == 2
+    assert coreset._compare(settings, {"picks": other}, {"picks": picks}, count).agrees
+
+
+def test_another_neighbour_is_noticed() -> None:
+    settings = Settings(True, Path())
+    right = {"indices": search._workload(settings, 500, search._faiss_on_cpu, False).run()[:, 0]}
+    wrong = {"indices": right["indices"].copy()}
+    wrong["indices"][:3] = (right["indices"][:3] + 1) % 100
+    assert search._compare(settings, right, right, 500).agrees
+    assert search._compare(settings, wrong, right, 500).agrees
+    found = search._compare(settings, right, wrong, 500)
+    assert not found.agrees
+    assert found.details["ours_farther"] == 3
+
+
+def test_flops_are_those_of_the_products() -> None:
+    """A block of a ViT-B/16: four linear layers, and queries by keys and weights by values."""
+    tokens, dim = 197, 768
+    linear = tokens * (dim * 3 * dim + dim * dim + 2 * dim * 4 * dim)
+    attention = 2 * tokens * tokens * dim
+    assert flops(16, blocks=1) == 2.0 * (linear + attention)
+
+
+def test_fit_of_a_line() -> None:
+    found = fit([1, 2, 5], [3.0, 5.0, 11.0])
+    assert found["seconds_each"] == pytest.approx(2.0)
+    assert found["constant"] == pytest.approx(1.0)
+    assert found["r_squared"] == pytest.approx(1.0)
+
+
+def test_images_are_drawn_once(tmp_path: Path) -> None:
+    draw_defects(tmp_path / "defects", train=1, good=1, bad=1)
+    draw_classes(tmp_path / "classes", ["a", "b"], train=1, test=2)
+    before = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    assert "defects/plate/ground_truth/stain/000_mask.png" in before
+    assert len(before) == 4 + 6
+    draw_classes(tmp_path / "classes", ["a", "b"], train=9, test=9)
+    assert len(list(tmp_path.rglob("*.png"))) == len(before)
+
+
+def test_table_of_all_kinds_of_cases() -> None:
+    side = {"seconds": 0.5, "share_of_limit": 0.4, "peak_bytes": 2e9, "details": {}}
+    cases: dict[str, Any] = {
+        "both": {
+            "unit": "s/image", "limit": "memory", "note": "", "ratio": 6.0,
+            "authors": {**side, "seconds": 3.0},
+            "ours": {**side, "agrees": False, "agreement": {"off": 0.25}},
+        },
+        "alone": {
+            "unit": "s", "limit": "", "note": "warm",
+            "ours": {**side, "seconds": 1234.5, "share_of_limit": None, "child_peak_bytes": 1e9},
+        },
+        "missing": {"skipped": "no GPU"},
+    }  # fmt: skip
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table(cases).splitlines()
+        if line.startswith("|")
+    ]
+    assert rows[0] == list(HEADER)
+    assert rows[2] == [
+        "both (DIFFERENT RESULTS)", "3.00 s/image", "500.0 ms/image", "6.0x", "40%",
+        "2.00 GB / 2.00 GB",
+    ]  # fmt: skip
+    assert rows[3] == ["alone †", "-", "1,234 s", "-", "-", "- / 2.00 + 1.00 GB"]
+    assert rows[4] == ["missing", "no GPU", "", "", "", ""]
+
+
+def test_a_case_that_fails_is_told(tmp_path: Path) -> None:
+    case = Case("nothing", ours=lambda _: Workload(lambda: None, "nothing"))
+    with pytest.raises(ValueError, match="no side 'authors'"):
+        Worker(case, "authors", Settings(True, tmp_path))
+
+
+def test_unknown_case(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--cases", "encode_b8,nonsense"])
+    assert "no such case: nonsense" in capsys.readouterr().err
+
+
+def test_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole command with one small case, and one that this machine may lack."""
+    limits = {
+        "busy": False, "load_average": 0.0, "cores": 1, "cpu": "some", "memory_gb": 1.0,
+        "commit": "abc", "versions": {"torch": "2"}, "gemm_float32_gflops": 1.0,
+        "gemm_bfloat16_gflops": 1.0, "memory_read_gb_per_s": 1.0, "cuda": False,
+        "faiss_gpu": False,
+    }  # fmt: skip
+    monkeypatch.setattr("benchmarks.__main__.measure_limits", lambda: limits)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    file = tmp_path / "new" / "bench.json"
+    command = ["--quick", "--cases", "coreset_1e5,search_gpu_150k", "--json", str(file)]
+    assert main([*command, "--repeats", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "| coreset_1e5 " in printed
+    assert "no GPU" in printed
+    result = json.loads(file.read_text())
+    assert result["machine"] == limits
+    found = result["cases"]["coreset_1e5"]
+    assert found["ratio"] == pytest.approx(np.median(found["ratios"]))
+    for side in (found["authors"], found["ours"]):
+        assert len(side["samples"]) == 2
+        assert side["peak_bytes"] >= side["ready_bytes"] > 1e7
+    assert found["ours"]["agrees"]
+    assert found["ours"]["share_of_limit"] > 0
+    assert result["cases"]["search_gpu_150k"] == {"skipped": "no GPU"}
