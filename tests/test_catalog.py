@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from kedro.framework.project import configure_project, pipelines
 from kedro.framework.session import KedroSession
 from kedro.io import DataCatalog, MemoryDataset
+
+from uniformaly_pipeline.pipeline_registry import REFUSAL
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +43,37 @@ def test_every_dataset_has_a_layer(catalog: DataCatalog) -> None:
     for name in datasets():
         metadata = catalog.get(name).metadata  # type: ignore[union-attr]
         assert metadata["kedro-viz"]["layer"], name
+
+
+def test_layers_run_one_way(catalog: DataCatalog) -> None:
+    """Kedro-Viz draws no layers at all where one comes both before and after another."""
+
+    def layer(name: str) -> str:
+        metadata = catalog.get(name).metadata  # type: ignore[union-attr]
+        return str(metadata["kedro-viz"]["layer"])
+
+    for name, pipeline in pipelines.items():
+        follows: dict[str, set[str]] = {}
+        for node in pipeline.nodes:
+            before = {layer(n) for n in node.inputs if not n.startswith("param")}
+            for output in node.outputs:
+                follows.setdefault(layer(output), set()).update(before - {layer(output)})
+        assert list(TopologicalSorter(follows).static_order()), name
+
+
+def test_every_dataset_can_be_looked_at(catalog: DataCatalog) -> None:
+    """Kedro-Viz previews them; a page is opened in a browser instead."""
+    for name in datasets():
+        if not name.endswith("report"):
+            assert hasattr(catalog.get(name), "preview"), name
+
+
+def test_nodes_read_as_sentences() -> None:
+    """A verb and an object at least, in each box of the graph."""
+    for pipeline in pipelines.values():
+        for node in pipeline.nodes:
+            name = node.name.rpartition(".")[2]
+            assert len(name.split("_")) > 1 or name == REFUSAL, name
 
 
 def test_paths_follow_the_rule(catalog: DataCatalog) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ seeds = st.integers(0, 2**16)
 def small_leaves() -> Iterator[None]:
     """Many leaves and blocks even for few vectors."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"LEAF": 4, "QUERIES": 8, "VECTORS": 16, "SAMPLE": 50}.items():
+        small = {"LEAF": 4, "QUERIES": 8, "VECTORS": 16, "SAMPLE": 50, "PAIRS": 7}
+        for name, value in small.items():
             patch.setattr(exact_search, name, value)
         yield
 
@@ -85,14 +87,14 @@ def test_most_leaves_are_left_out_where_features_lie_near_few_axes(
     spread = np.geomspace(10, 0.01, 32)
     vectors = (rng.standard_normal((2100, 32)) * spread).astype(np.float32)
     compared = 0
-    original = exact_search._Best.compare
+    original = exact_search._Best.update
 
-    def counted(self: exact_search._Best, rows: object, vectors: object, first: int) -> None:
+    def counted(self: Any, rows: Any, first: Any, found: Any) -> None:
         nonlocal compared
-        compared += len(rows) * len(vectors.rows)  # type: ignore[arg-type, attr-defined]
-        original(self, rows, vectors, first)  # type: ignore[arg-type]
+        compared += found.numel()
+        original(self, rows, first, found)
 
-    monkeypatch.setattr(exact_search._Best, "compare", counted)
+    monkeypatch.setattr(exact_search._Best, "update", counted)
     bank, queries = vectors[:2000], vectors[2000:]
     assert (ExactSearch(bank).query(queries) == nearest(bank, queries, 1)).all()
     assert compared < 0.15 * bank.shape[0] * len(queries)

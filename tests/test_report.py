@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from uniformaly_pipeline.gallery import GalleryImage
+from uniformaly_pipeline.gallery import GalleryImage, encode_jpeg, wrongness
 from uniformaly_pipeline.report import (
+    MAX_BYTES,
     ReportSection,
     ReportTable,
     leaderboard_table,
@@ -128,7 +131,8 @@ def test_page_loads_nothing_from_outside() -> None:
     links = [a.get(key) or "" for _, a in page.elements for key in ("src", "href") if key in a]
     assert links
     assert all(link.startswith(("data:", "#")) for link in links)
-    assert not re.search(r"@import|url\(", render())
+    # "#hatch" is a part of the page itself.
+    assert not re.search(r"@import|url\((?!#)", render())
     (policy,) = page.of("meta", **{"http-equiv": "Content-Security-Policy"})
     assert "default-src 'none'" in (policy["content"] or "")
 
@@ -161,7 +165,7 @@ def test_every_category_is_in_leaderboard_gallery_and_figures() -> None:
 
 def test_headline_shows_mean_and_spread_and_dashes_for_what_is_undefined() -> None:
     metrics = METRICS | {"mean": METRICS["mean"] | {"aupro": None}}
-    text = " ".join(Page(render(metrics=metrics)).text.split())
+    text = words(render(metrics=metrics))
     assert "AUROC 0.912 ± 0.012" in text.replace("AUROC0", "AUROC 0")
     assert "AUPRO –" in text.replace("AUPRO–", "AUPRO –")
     assert "3.0 MiB" in text
@@ -210,9 +214,9 @@ def test_every_picture_has_an_alternative_text_and_every_field_a_label() -> None
     page = Page(html)
     assert all(picture.get("alt") for picture in page.of("img"))
     assert len(page.of("img")) == 2 * 3 + 3
-    assert len(page.of("select")) == 3
-    assert len(page.of("input", type="search")) == 1
-    assert html.count("<label>") == 3 + 1
+    assert len(page.of("select")) == 4
+    assert len(page.of("input", type="search")) == 2
+    assert html.count("<label>") == 4 + 2
     assert page.of("html")[0]["lang"] == "en"
 
 
@@ -459,20 +463,25 @@ def test_new_images_are_shown_highest_score_first() -> None:
     assert [card["data-verdict"] for card in cards] == ["flagged", "passed", "passed"]
 
 
+def decisions_offered(html: str) -> set[str]:
+    """What images can be filtered by besides their category, kind and views."""
+    options = re.findall(r'<option value="([^"]+)">', html)
+    return set(options) - {"image", "heat_map", "foreground"}
+
+
 def test_new_images_are_flagged_or_passed_but_never_right_or_wrong() -> None:
     html = unlabelled()
     page = Page(html)
     assert "▲ flagged" in page.text
     assert "✓ passed" in page.text
-    offered = {option.get("value") for option in page.of("option")} - {"", None}
-    assert offered == {"flagged", "passed"}
+    assert decisions_offered(html) == {"flagged", "passed"}
     for absent in ("missed", "false alarm", "right", "called", "by 0.5 sd", "outlined"):
         assert absent not in words(html).replace("From left to right", "")
 
 
 def test_the_decisions_offered_are_those_that_occur() -> None:
     html = unlabelled(galleries={"bottle": [image(label=None, decision=0)]})
-    assert {o.get("value") for o in Page(html).of("option")} - {"", None} == {"passed"}
+    assert decisions_offered(html) == {"passed"}
 
 
 def test_labelled_images_can_be_filtered_by_their_mistakes() -> None:
@@ -587,3 +596,202 @@ def test_views_of_any_number_and_shape_get_one_height() -> None:
     grid, *_ = [a["class"] for a in Page(html).of("div") if (a.get("class") or "")[:5] == "cards"]
     assert "broad" in (grid or "")
     assert 'class="cards"' in render()
+
+
+# --- decisions ------------------------------------------------------------------------------------
+
+SCORES = pd.DataFrame(
+    {
+        "image": list("abcdef"),
+        "label": [0, 0, 0, 1, 1, 1],
+        "score": np.array([1.0, 2.0, 12.5, 11.5, 12.0, 30.0], np.float32),
+    }
+)
+
+
+def deciding(**changes: Any) -> str:
+    """A report whose reader can try thresholds; cable has no threshold."""
+    normal = SCORES[SCORES["label"] == 0]
+    return render(**({"image_scores": {"bottle": SCORES, "cable": normal}} | changes))
+
+
+def test_decisions_are_counted_at_each_categorys_threshold() -> None:
+    html = deciding()
+    (row,) = table_of(html, "Decisions of each category at the current thresholds")[:1]
+    assert row == {
+        "Category": "bottle", "Threshold": "12", "TP": "2", "FP": "1", "TN": "2", "FN": "1",
+        "Precision": "0.667", "Recall": "0.667", "F1": "0.667", "Accuracy": "0.667",
+    }  # fmt: skip
+    assert "All test images are of one kind" in words(html)
+    page = Page(html)
+    assert len(page.of("details", **{"class": "decision"})) == 2
+    # A slider for the category that has a threshold, and one beside the filters.
+    assert len(page.of("input", type="range")) == 2
+
+
+def test_scores_are_embedded_sorted_and_without_needless_digits() -> None:
+    (embedded,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', deciding())
+    assert json.loads(embedded) == {
+        "bottle": {
+            "threshold": 12.0,
+            "spread": pytest.approx(SCORES["score"].std(ddof=0)),
+            "normal": [1.0, 2.0, 12.5],
+            "anomalous": [11.5, 12.0, 30.0],
+        }
+    }
+
+
+def test_charts_say_what_they_show() -> None:
+    page = Page(deciding())
+    labels = [chart["aria-label"] for chart in page.of("svg", role="img")]
+    assert labels == [
+        "Score histogram of bottle: 3 normal and 3 anomalous images",
+        "ROC curve of bottle, AUROC 0.990",
+        "Precision-recall curve of bottle, ",
+        "Score histogram of cable: 3 normal and 0 anomalous images",
+    ]
+
+
+def test_the_threshold_is_shown_once() -> None:
+    assert "Threshold" in leaderboard_of(render())["bottle"]
+    assert "Threshold" not in leaderboard_of(deciding())["bottle"]
+
+
+def test_hostile_categories_cannot_leave_the_embedded_scores() -> None:
+    metrics = {
+        "mean": {},
+        "std": {},
+        "categories": {f"</script>{HOSTILE}": {"image_auroc": 1.0, "threshold": 12.0}},
+    }
+    html = deciding(
+        metrics=metrics,
+        leaderboard=leaderboard_table(metrics),
+        image_scores={f"</script>{HOSTILE}": SCORES},
+    )
+    assert HOSTILE not in html
+    assert [script.get("type") for script in Page(html).of("script")] == ["application/json", None]
+    assert html.count("</script>") == 2
+
+
+def test_seed_and_versions_are_named() -> None:
+    text = words(render()).rpartition("Repeat this run")[2]
+    assert re.search(r"Seed ?0", text)
+    for name in ("Python", "torch", "kedro", "Machine"):
+        assert name in text
+
+
+def test_headings_are_in_order() -> None:
+    html = deciding(sections=[section()], facts={"a": "b"})
+    levels = [int(level) for level in re.findall(r"<h([1-6])\b", html)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+# --- size -----------------------------------------------------------------------------------------
+
+MVTEC_CATEGORIES, MVTEC_IMAGES = 15, 115
+
+
+def photo(seed: int) -> bytes:
+    """A view of a rough surface, which takes some 20 kB: more than most photographs."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    pixels = np.asarray(coarse.resize((256, 256), Image.Resampling.BICUBIC)) // 2
+    return encode_jpeg(pixels + rng.integers(0, 12, pixels.shape, dtype=np.uint8))
+
+
+def mvtec_sized() -> dict[str, Any]:
+    """15 categories with 1,725 test images, every one of which has its three views drawn."""
+    rng = np.random.default_rng(0)
+    views = [
+        dict(zip(("image", "heat_map", "foreground"), map(photo, range(n, n + 3)), strict=True))
+        for n in (0, 3)
+    ]
+    galleries, image_scores, categories = {}, {}, {}
+    for number in range(MVTEC_CATEGORIES):
+        category = f"category {number}"
+        labels = np.arange(MVTEC_IMAGES) % 4 > 0
+        scores = rng.normal(np.where(labels, 20.0, 17.0), 1.0).astype(np.float32)
+        defects = [f"defect {n % 5}" if label else "good" for n, label in enumerate(labels)]
+        table = pd.DataFrame({"label": labels.astype(int), "score": scores, "defect": defects})
+        table["image"] = [f"{category}/test/{kind}/{n}.png" for n, kind in enumerate(defects)]
+        distances = wrongness(scores, labels.astype(int), 18.0)
+        galleries[category] = [
+            image(
+                category,
+                image=row.image,
+                defect=row.defect,
+                label=row.label,
+                score=float(row.score),
+                decision=int(row.score >= 18.0),
+                wrongness=float(distance),
+                views=views[n % 2],
+            )
+            for n, (row, distance) in enumerate(zip(table.itertuples(), distances, strict=True))
+        ]
+        image_scores[category] = table
+        categories[category] = {"image_auroc": 0.9, "image_ap": 0.9, "threshold": 18.0}
+    metrics = {"mean": {"image_auroc": 0.9}, "std": {"image_auroc": 0.0}, "categories": categories}
+    return {
+        "metrics": metrics,
+        "leaderboard": leaderboard_table(metrics),
+        "galleries": galleries,
+        "image_scores": image_scores,
+        "figures": {
+            name: {"cluster_sheet": photo_png(600, number)}
+            for number, name in enumerate(categories)
+        },
+    }
+
+
+def photo_png(side: int, seed: int) -> bytes:
+    """A large PNG such as a contact sheet of photographs."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    small.resize((side, side), Image.Resampling.BICUBIC).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_report_of_mvtecs_size_stays_below_the_limit() -> None:
+    contents = mvtec_sized()
+    html = render(**contents)
+    size = len(html.encode())
+    assert 0.9 * MAX_BYTES < size <= MAX_BYTES == 15_000_000
+    images = [drawn for gallery in contents["galleries"].values() for drawn in gallery]
+    cards = Page(html).of("article")
+    left_out = len(images) - len(cards)
+    assert left_out > 0
+    assert f"{left_out:,} more were drawn but left out" in words(html)
+    assert f"Shown are {len(cards):,} of 1,725 test images" in words(html)
+    # Without pictures, all scores are there: 1,725 of them are small.
+    assert '"category 14"' in html
+
+
+def test_mistakes_are_never_left_out_for_images_that_are_right() -> None:
+    contents = mvtec_sized()
+    few = {
+        category: [drawn for drawn in gallery if drawn.verdict == "right"]
+        + [drawn for drawn in gallery if drawn.verdict != "right"][:3]
+        for category, gallery in contents["galleries"].items()
+    }
+    cards = Page(render(**(contents | {"galleries": few}))).of("article")
+    verdicts = [card["data-verdict"] for card in cards]
+    drawn = [drawn.verdict != "right" for gallery in few.values() for drawn in gallery]
+    assert sum(verdict != "right" for verdict in verdicts) == sum(drawn) > 2 * MVTEC_CATEGORIES
+    assert sum(verdict == "right" for verdict in verdicts) >= MVTEC_CATEGORIES
+    assert {card["data-category"] for card in cards} == set(few)
+
+
+def test_the_limit_can_be_too_small_for_any_image() -> None:
+    html = render(max_bytes=40_000)
+    assert not Page(html).of("article")
+    assert "no images" in words(html) or "left out" in words(html)
+
+
+def test_a_large_sheet_of_photographs_is_embedded_as_jpeg() -> None:
+    sheet = photo_png(600, 0)
+    (picture,) = Page(render(figures={"bottle": {"cluster_sheet": sheet}}, galleries={})).of("img")
+    assert (picture["src"] or "").startswith("data:image/jpeg;base64,")
+    assert len(picture["src"] or "") < len(sheet) / 2

@@ -22,28 +22,10 @@ SAMPLE = 8192
 """Vectors that the axes are computed from; any axes give valid bounds."""
 QUERIES, VECTORS = 1024, 2048
 """Size of a matrix product, so that its result stays in the processor's cache."""
+PAIRS = 1 << 15
+"""Queries with a leaf each that are compared before what was found is taken in."""
 WEAK = 0.1
 """Share of the leaves left to examine above which bounds in all dimensions pay."""
-
-
-class _Vectors:
-    """Vectors and what their distances need.
-
-    Attributes:
-        rows: float32 [n, D].
-        half_norms: float32 [n], half the squared length of each row.
-    """
-
-    def __init__(self, rows: torch.Tensor, half_norms: torch.Tensor | None = None) -> None:
-        self.rows = rows
-        self.half_norms = rows.square().sum(1) / 2 if half_norms is None else half_norms
-
-    def __getitem__(self, block: slice) -> _Vectors:
-        return _Vectors(self.rows[block], self.half_norms[block])
-
-    def half_distances(self, queries: torch.Tensor) -> torch.Tensor:
-        """Half the squared distances of queries [m, D] but for their own length: [m, n]."""
-        return self.half_norms.addmm(queries, self.rows.T, alpha=-1)
 
 
 class ExactSearch:
@@ -57,8 +39,10 @@ class ExactSearch:
     dimensions, which costs what comparing with every vector in float32 costs.
 
     Products are computed in float32 and compared with room for the largest rounding error they
-    may have; the few vectors that remain are compared in double precision. So the neighbours are
+    may have; what they cannot tell apart is compared in double precision. So the neighbours are
     those of exact arithmetic, however queries are batched.
+
+    All distances inside are half the squared ones, but for the query's own length.
     """
 
     def __init__(self, bank: np.ndarray) -> None:
@@ -68,15 +52,22 @@ class ExactSearch:
             bank: float32 [K, D], K at least 1, best with mean 0.
         """
         import torch
+        from torch.nn import functional as F
 
         vectors = torch.from_numpy(np.ascontiguousarray(bank, dtype=np.float32))
         self._axes = _principal_axes(vectors)
         self._order = _leaf_order(vectors @ self._axes.float())
-        self._bank = _Vectors(vectors[self._order])
-        low = torch.cat([self._project(rows) for rows in self._bank.rows.split(VECTORS)])
-        # With its half square as one more coordinate a product with (-query, 1) is a half distance.
-        self._low = torch.cat([low, low.square().sum(1, keepdim=True) / 2], dim=1)
-        self._longest = float(self._bank.half_norms.max())
+        self._bank = vectors[self._order]
+        half_norms = torch.cat([_half_norms(rows) for rows in self._bank.split(VECTORS)])
+        self._longest = float(half_norms.max())
+        # Leaves are whole: what fills up the last one is infinitely far.
+        missing = -len(vectors) % LEAF
+        self._bank = F.pad(self._bank, (0, 0, 0, missing))
+        self._half_norms = F.pad(half_norms, (0, missing), value=float("inf"))
+        low = torch.cat([self._project(rows) for rows in self._bank.split(VECTORS)])
+        # With its half square as one more coordinate a product with (-query, 1) is a distance.
+        low_norms = torch.where(self._half_norms.isinf(), self._half_norms, _half_norms(low))
+        self._low = torch.cat([low, low_norms[:, None]], dim=1)
 
     def query(self, queries: np.ndarray, num_neighbors: int = 1) -> np.ndarray:
         """Find the nearest vectors of the bank.
@@ -103,88 +94,96 @@ class ExactSearch:
         rest = (wide.square().sum(1) - along.square().sum(1)).clamp_min(0).sqrt()
         return torch.cat([along, rest[:, None]], dim=1).float()
 
-    def _query(self, rows: torch.Tensor, count: int) -> np.ndarray:
+    def _query(self, queries: torch.Tensor, count: int) -> np.ndarray:
         import torch
 
-        queries = _Vectors(rows)
-        low = torch.cat([-self._project(rows), torch.ones(len(rows), 1)], dim=1)
-        # The bounds' rounding is less than that of full distances, which have more terms.
-        best = _Best(queries, count, self._rounding(queries))
-        limits = self._leaf_minima(lambda block: low @ self._low[block].T)
+        low = torch.cat([-self._project(queries), torch.ones(len(queries), 1)], dim=1)
+        bounds = self._leaf_minima(lambda block: low @ self._low[block].T)
+        # A float32 product of D terms is off by at most D / 2^24 of the lengths' product, which is
+        # at most the sum of the half squares; some more for sums and coordinates.
+        unit = (queries.shape[1] + 32) * 2.0**-24
+        best = _Best(queries, count, (_half_norms(queries) + self._longest) * unit)
         # The most promising leaves first: what they hold rules out most of the others.
-        first = limits.topk(min(limits.shape[1], -(-count // LEAF)), largest=False).indices
-        done = torch.zeros_like(limits, dtype=torch.bool).scatter_(1, first, True)
+        first = bounds.topk(min(bounds.shape[1], -(-count // LEAF)), largest=False).indices
+        done = torch.zeros_like(bounds, dtype=torch.bool).scatter_(1, first, True)
         self._look_into(done, best)
-        left = limits <= best.limits()
+        left = bounds <= best.limits[:, None]
         if float(left.float().mean()) > WEAK:
-            limits = self._leaf_minima(lambda block: self._bank[block].half_distances(rows))
-            left = limits <= best.limits()
+            bounds = self._leaf_minima(lambda block: self._distances(queries, block))
+            left = bounds <= best.limits[:, None]
         self._look_into(left & ~done, best)
-        return best.exact(self._bank.rows, self._order)
+        return best.exact(self._bank, self._order)
 
-    def _rounding(self, queries: _Vectors) -> torch.Tensor:
-        """Bound on the rounding error of a half distance of each query: float32 [m].
+    def _distances(self, queries: torch.Tensor, block: slice) -> torch.Tensor:
+        return self._half_norms[block].addmm(queries, self._bank[block].T, alpha=-1)
 
-        A float32 product of D terms is wrong by at most about D / 2^24 of the product of the
-        lengths, which is at most the sum of the half squares. The factor 4 leaves room for the
-        rounding of the coordinates, of the half squares and of the sums.
-        """
-        unit = 4.0 * (queries.rows.shape[1] + 8) * 2.0**-24
-        return (queries.half_norms + self._longest) * unit
-
-    def _leaf_minima(self, half_distances: Callable[[slice], torch.Tensor]) -> torch.Tensor:
-        """The least half distance to any vector of each leaf: float32 [m, leaves]."""
+    def _leaf_minima(self, distances: Callable[[slice], torch.Tensor]) -> torch.Tensor:
+        """The least distance to any vector of each leaf: float32 [m, leaves]."""
         import torch
 
         parts = []
         for first in range(0, len(self._low), VECTORS):
-            halves = half_distances(slice(first, first + VECTORS))
-            whole = halves.shape[1] // LEAF * LEAF
-            parts.append(halves[:, :whole].unflatten(1, (-1, LEAF)).amin(dim=2))
-            if whole < halves.shape[1]:
-                parts.append(halves[:, whole:].amin(dim=1, keepdim=True))
+            block = distances(slice(first, first + VECTORS))
+            parts.append(block.unflatten(1, (-1, LEAF)).amin(dim=2))
         return torch.cat(parts, dim=1)
 
     def _look_into(self, wanted: torch.Tensor, best: _Best) -> None:
         """Compare queries with the leaves they want, bool [m, leaves]."""
-        pairs = wanted.T.nonzero()
-        leaves, counts = pairs[:, 0].unique_consecutive(return_counts=True)
-        with single_thread():
-            for leaf, rows in zip(leaves.tolist(), pairs[:, 1].split(counts.tolist()), strict=True):
-                first = leaf * LEAF
-                best.compare(rows, self._bank[first : first + LEAF], first)
+        import torch
+
+        for pairs in wanted.T.nonzero().split(PAIRS):
+            found = torch.empty(len(pairs), LEAF)
+            leaves, counts = pairs[:, 0].unique_consecutive(return_counts=True)
+            parts = zip(
+                leaves.tolist(), pairs[:, 1].split(counts.tolist()),
+                found.split(counts.tolist()), strict=True,
+            )  # fmt: skip
+            with single_thread():
+                for leaf, rows, out in parts:
+                    block = slice(leaf * LEAF, (leaf + 1) * LEAF)
+                    vectors, half_norms = self._bank[block], self._half_norms[block]
+                    torch.addmm(half_norms, best.queries[rows], vectors.T, alpha=-1, out=out)
+            best.update(pairs[:, 1], pairs[:, 0] * LEAF, found)
 
 
 class _Best:
-    """The vectors that may be among the nearest of m queries, from float32 comparisons."""
+    """The vectors that may be among the nearest of m queries, from float32 distances.
 
-    def __init__(self, queries: _Vectors, count: int, rounding: torch.Tensor) -> None:
-        self._queries = queries
-        self._rounding = rounding
-        self._nearest = queries.rows.new_full((len(queries.rows), count), float("inf"))
+    Attributes:
+        queries: float32 [m, D].
+        limits: float32 [m], distances above which a vector is of no interest.
+    """
+
+    def __init__(self, queries: torch.Tensor, count: int, rounding: torch.Tensor) -> None:
+        self.queries = queries
+        self._nearest = queries.new_full((len(queries), count), float("inf"))
+        self._room = 2 * rounding
+        self.limits = self._nearest[:, -1]
         self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
-    def limits(self) -> torch.Tensor:
-        """Half distances above which a vector is of no interest to a query: float32 [m, 1]."""
-        return (self._nearest[:, -1] + 2 * self._rounding)[:, None]
+    def update(self, rows: torch.Tensor, first: torch.Tensor, found: torch.Tensor) -> None:
+        """Take in distances [p, LEAF] of queries [p] to the vectors from place ``first`` [p] on."""
+        self._lower(rows, found)
+        self.limits = self._nearest[:, -1] + self._room
+        near = (found <= self.limits[rows][:, None]).nonzero()
+        pair, place = near[:, 0], near[:, 1]
+        self._found.append((rows[pair], first[pair] + place, found[pair, place]))
 
-    def compare(self, rows: torch.Tensor, vectors: _Vectors, first: int) -> None:
-        """Compare some queries [r] with vectors whose places begin at ``first``."""
+    def _lower(self, rows: torch.Tensor, found: torch.Tensor) -> None:
         import torch
 
-        halves = vectors.half_distances(self._queries.rows[rows])
-        known, count = self._nearest[rows], self._nearest.shape[1]
+        count = self._nearest.shape[1]
         if count == 1:
-            nearest = torch.minimum(known, halves.amin(dim=1, keepdim=True))
-        else:
-            together = torch.cat([known, halves], dim=1)
-            nearest = together.topk(count, dim=1, largest=False).values
-        self._nearest[rows] = nearest
-        near = (halves <= nearest[:, -1:] + 2 * self._rounding[rows, None]).nonzero()
-        self._found.append((rows[near[:, 0]], near[:, 1] + first, halves[near[:, 0], near[:, 1]]))
+            self._nearest[:, 0].scatter_reduce_(0, rows, found.amin(dim=1), "amin")
+            return
+        few = found.topk(min(count, LEAF), dim=1, largest=False).values
+        every = torch.cat([rows.repeat_interleave(few.shape[1]), _row_of(self._nearest)])
+        values = torch.cat([few.flatten(), self._nearest.flatten()])
+        order = np.lexsort((values.numpy(), every.numpy()))
+        self._nearest = values[_first_of_each(every.numpy()[order], order, self._nearest.shape)]
 
     def exact(self, vectors: torch.Tensor, order: torch.Tensor) -> np.ndarray:
-        """Told apart in double precision.
+        """Tell what is left apart in double precision.
 
         Args:
             vectors: float32 [K, D], by place.
@@ -195,16 +194,37 @@ class _Best:
         """
         import torch
 
-        row, place, half = (torch.cat(parts) for parts in zip(*self._found, strict=True))
-        kept = half <= self._nearest[row, -1] + 2 * self._rounding[row]
+        row, place, distance = (torch.cat(parts) for parts in zip(*self._found, strict=True))
+        kept = distance <= self.limits[row]
         row, place = row[kept], place[kept]
-        pairs = zip(row.split(QUERIES), place.split(QUERIES), strict=True)
-        squares = [(self._queries.rows[r].double() - vectors[p]).square().sum(1) for r, p in pairs]
+        squares = torch.zeros(len(row), dtype=torch.float64)
+        # A query with no more candidates than it needs has nothing to tell apart but their order.
+        open_ones = (row.bincount()[row] > 1).nonzero()[:, 0]
+        for some in open_ones.split(QUERIES):
+            differences = self.queries[row[some]].double() - vectors[place[some]]
+            squares[some] = differences.square().sum(dim=1)
         index, query = order[place].numpy(), row.numpy()
-        nearest_first = np.lexsort((index, torch.cat(squares).numpy(), query))
-        count = self._nearest.shape[1]
-        start = np.searchsorted(query[nearest_first], np.arange(len(self._nearest)))
-        return index[nearest_first[start[:, None] + np.arange(count)]]
+        nearest_first = np.lexsort((index, squares.numpy(), query))
+        return index[_first_of_each(query[nearest_first], nearest_first, self._nearest.shape)]
+
+
+def _half_norms(rows: torch.Tensor) -> torch.Tensor:
+    """Half the squared length of each row, rounded once: float32 [n]."""
+    return (rows.double().square().sum(1) / 2).float()
+
+
+def _row_of(table: torch.Tensor) -> torch.Tensor:
+    """The row of each element of a table, flattened."""
+    import torch
+
+    return torch.arange(len(table)).repeat_interleave(table.shape[1])
+
+
+def _first_of_each(rows: np.ndarray, order: np.ndarray, shape: torch.Size) -> np.ndarray:
+    """From elements sorted by row the first few of each row: int64 of ``shape``, through order."""
+    start = np.searchsorted(rows, np.arange(shape[0]))
+    few: np.ndarray = order[start[:, None] + np.arange(shape[1])]
+    return few
 
 
 def _principal_axes(vectors: torch.Tensor) -> torch.Tensor:

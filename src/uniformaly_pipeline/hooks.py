@@ -128,14 +128,12 @@ class TrackingHooks:
         if run_id is None:
             return
         run = current_run()
-        task = "+".join(_tasks(pipeline))
-        tags = {
-            tracking.NAME_TAG: run.title(task) if task else "part of a run",
-            "task": task,
-            "dataset": run.parameters.dataset,
-            "backbone": run.parameters.backbone,
-        }
-        tracking.log_parameters(run_id, current_run().parameters.resolved(), tags)
+        tags = _tags(run, pipeline)
+        name = tracking.run_name(tags) if tags["task"] else "part of a run"
+        tracking.log_parameters(
+            run_id, run.parameters.resolved(), {**tags, tracking.NAME_TAG: name}
+        )
+        tracking.save_views(run_id)
 
     @hook_impl(tryfirst=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -143,23 +141,57 @@ class TrackingHooks:
         run_id = _active_run_id()
         if run_id is None:
             return
-        for task in _tasks(pipeline):
-            outputs = pipeline.all_outputs()
-            metrics, report = catalog.load(f"{task}.metrics"), catalog.load(f"{task}.report")
-            if f"{task}.leaderboard" not in outputs:
-                tracking.log_prediction(run_id, metrics, report)
-                continue
-            leaderboard = catalog.load(f"{task}.leaderboard")
-            tracking.log_task(run_id, metrics, leaderboard, report)
-            parameters = current_run().parameters.resolved()
-            for key, category in zip(
-                _category_keys(pipeline, task), metrics["categories"], strict=True
-            ):
-                artifacts = _load_category(catalog, f"{task}.{key}", outputs)
-                tracking.log_category(run_id, category, artifacts, parameters)
-            if f"{task}.settings" in outputs:
-                settings = catalog.load(f"{task}.settings")
-                tracking.log_settings(run_id, settings, parameters)
+        run = current_run()
+        tags = _tags(run, pipeline) | _data_tags(pipeline, catalog)
+        tasks = list(_tasks(pipeline))
+        notes = "\n\n".join([f"`{run.command(task)}`" for task in tasks] + run.notes)
+        tracking.log_tags(run_id, {**tags, tracking.NOTE_TAG: notes})
+        for task in tasks:
+            _log_task(run_id, task, pipeline, catalog, run, tags)
+
+
+def _tags(run: CurrentRun, pipeline: Pipeline) -> dict[str, str]:
+    """What tells this run apart from others."""
+    commit = tracking.git_commit(run.project_path)
+    return tracking.run_tags("+".join(_tasks(pipeline)), run.parameters.resolved(), commit)
+
+
+def _data_tags(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
+    """Which pictures the run was about."""
+    made = pipeline.all_outputs() | pipeline.inputs()
+    name = next((name for name in ("predict.images", "manifest") if name in made), None)
+    return {} if name is None else {"data_hash": tracking.data_hash(catalog.load(name))}
+
+
+def _log_task(
+    run_id: str,
+    task: str,
+    pipeline: Pipeline,
+    catalog: CatalogProtocol,
+    run: CurrentRun,
+    tags: dict[str, str],
+) -> None:
+    """Log a finished task, its categories and its settings."""
+    outputs = pipeline.all_outputs()
+    metrics, report = catalog.load(f"{task}.metrics"), catalog.load(f"{task}.report")
+    if f"{task}.leaderboard" not in outputs:
+        tracking.log_prediction(run_id, metrics, report)
+        return
+    keys = _category_keys(pipeline, task)
+    tracking.log_task(
+        run_id,
+        metrics,
+        catalog.load(f"{task}.leaderboard"),
+        report,
+        _load_bank_figures(catalog, task, outputs, keys),
+    )
+    parameters = run.parameters.resolved()
+    for key, category in zip(keys, metrics["categories"], strict=True):
+        artifacts = _load_category(catalog, f"{task}.{key}", outputs)
+        tracking.log_category(run_id, category, artifacts, parameters, tags)
+    if f"{task}.settings" in outputs:
+        settings = catalog.load(f"{task}.settings")
+        tracking.log_settings(run_id, settings, parameters, tags)
 
 
 class ClosingHooks:
@@ -255,7 +287,7 @@ def _print_decisions(
     )
 
 
-_PICTURES = ("roc_figure", "score_histogram", "cluster_figure")
+_PICTURES = ("roc_figure", "score_histogram", "cluster_figure", "cluster_sheet", "bank_figure")
 
 
 def _load_category(
@@ -270,3 +302,16 @@ def _load_category(
         figures={name: load(name) for name in _PICTURES if f"{namespace}.{name}" in outputs},
         gallery=load("gallery"),
     )
+
+
+def _load_bank_figures(
+    catalog: CatalogProtocol, task: str, outputs: set[str], categories: list[str]
+) -> dict[str, bytes]:
+    """Pictures of the memory banks that categories share, by the bank's name."""
+    ends = (f"{task}.", ".bank_figure")
+    banks = [
+        name.removeprefix(ends[0]).removesuffix(ends[1])
+        for name in sorted(outputs)
+        if name.startswith(ends[0]) and name.endswith(ends[1])
+    ]
+    return {bank: catalog.load(bank.join(ends)) for bank in banks if bank not in categories}

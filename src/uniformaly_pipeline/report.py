@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image, UnidentifiedImageError
 
 from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.gallery import GalleryImage
+from uniformaly_pipeline.provenance import made_with
+from uniformaly_pipeline.report_decisions import (
+    COUNTS,
+    RATIOS,
+    Panel,
+    embedded_scores,
+    panel_of,
+    total_of,
+)
+from uniformaly_pipeline.report_gallery import GalleryChoice, choose_images, describe_choice
+from uniformaly_pipeline.report_pictures import data_url, picture_size, to_base64
+from uniformaly_pipeline.report_tables import (
+    general,
+    glossary,
+    headline,
+    leaderboard_table,
+    leaderboard_view,
+    metric_label,
+    table_view,
+)
 
-MISSING = "–"
-"""Shown for a figure that is undefined, such as pixel AUROC without masks."""
+__all__ = ["ReportSection", "ReportTable", "leaderboard_table", "metric_label", "render_report"]
 
-_SUMMARY_ROWS = ("mean", "std")
+MAX_BYTES = 15_000_000
+"""Size of a page at most: images that do not fit are left out, the least telling ones first."""
+
+_ROOM_BYTES = 20_000
+"""For what depends on the images chosen: the filters' options and a sentence on the choice."""
+
 _FIGURE_TITLES = {
     "roc_figure": "ROC curve",
     "score_histogram": "Score histogram",
@@ -36,63 +57,8 @@ _VIEW_TITLES = {
     "foreground": "BPM foreground",
     "nearest_normal": "Highest patch and its nearest normal one",
 }
-_COLUMN_TITLES = {
-    "category": "Category",
-    "p_value": "p-value",
-    "x": "x (px)",
-    "y": "y (px)",
-    "normal_image": "Nearest normal patch in",
-}
 _WIDE_PX = 700
 """A picture wider than this gets a row of its own."""
-
-Kind = Literal["figure", "difference", "rate", "count", "bytes", "plain"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric of ``metrics.json`` is named and written.
-
-    Attributes:
-        key: Name in ``metrics.json``.
-        group: Panel of the headline it belongs to; empty to keep it out of the headline.
-        name: Name within the panel.
-        label: Full name, for the leaderboard.
-        kind: ``figure`` (0..1), ``difference`` of two figures, ``rate`` (1/s), ``count``,
-            ``bytes`` or ``plain``.
-    """
-
-    key: str
-    group: str
-    name: str
-    label: str
-    kind: Kind = "figure"
-
-
-_KNOWN_METRICS = (
-    Metric("image_auroc", "Image level", "AUROC", "Image AUROC"),
-    Metric("image_ap", "Image level", "AP", "Image AP"),
-    Metric("image_f1_max", "Image level", "F1-max", "Image F1-max"),
-    Metric("pixel_auroc", "Pixel level", "AUROC", "Pixel AUROC"),
-    Metric("pixel_ap", "Pixel level", "AP", "Pixel AP"),
-    Metric("pixel_f1_max", "Pixel level", "F1-max", "Pixel F1-max"),
-    Metric("aupro", "Pixel level", "AUPRO", "AUPRO"),
-    Metric("nmi", "Clusters", "NMI", "NMI"),
-    Metric("ari", "Clusters", "ARI", "ARI"),
-    Metric("f1", "Clusters", "F1", "F1"),
-    Metric("num_clusters", "", "Clusters", "Clusters", "count"),
-    Metric("images_per_second", "Cost", "Images/s", "Images/s", "rate"),
-    Metric("bank_size", "Cost", "Bank size", "Bank size", "count"),
-    Metric("bank_bytes", "Cost", "Bank memory", "Bank memory", "bytes"),
-    Metric("num_train", "", "Train images", "Train images", "count"),
-    Metric("num_test", "", "Test images", "Test images", "count"),
-    # A mean of thresholds says nothing: squared distances differ in scale between categories.
-    Metric("threshold", "", "Threshold", "Threshold", "plain"),
-)
-
-
-_METRIC_BY_KEY = {metric.key: metric for metric in _KNOWN_METRICS}
-_KEY_ORDER = {metric.key: position for position, metric in enumerate(_KNOWN_METRICS)}
 
 
 @dataclass(frozen=True)
@@ -128,41 +94,6 @@ class ReportSection:
     figures: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def metric_label(key: str) -> str:
-    """The name of a metric within a sentence or a figure.
-
-    Example:
-        >>> metric_label("image_auroc"), metric_label("nmi")
-        ('image AUROC', 'NMI')
-    """
-    label = _metric(key).label
-    return label if label[1:2].isupper() or label[1:2].isdigit() else label[:1].lower() + label[1:]
-
-
-def leaderboard_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """Lay the metrics of a run out as a table.
-
-    Args:
-        metrics: As in ``metrics.json``: ``mean`` and ``std`` map a metric to a number or None,
-            ``categories`` maps a category to such a map.
-
-    Returns:
-        A row per category in the given order, then the rows ``mean`` and ``std``; column
-        ``category``, then a column per metric: the known ones first, in a fixed order, then any
-        others. Undefined figures are NaN. Lists and maps (curves) are left out.
-    """
-    per_category: Mapping[str, Mapping[str, Any]] = metrics["categories"]
-    rows = [{"category": name, **figures} for name, figures in per_category.items()]
-    rows += [{"category": name, **metrics.get(name, {})} for name in _SUMMARY_ROWS]
-    keys = _ordered_keys(rows)
-    table = pd.DataFrame(
-        [[row["category"], *(row.get(key) for key in keys)] for row in rows],
-        columns=["category", *keys],
-    )
-    texts = {key for key in keys if any(isinstance(row.get(key), str) for row in rows)}
-    return table.astype({key: float for key in keys if key not in texts})
-
-
 def render_report(
     *,
     title: str,
@@ -175,9 +106,11 @@ def render_report(
     figures: Mapping[str, Mapping[str, bytes]],
     parameters: Mapping[str, Any],
     command: str,
+    image_scores: Mapping[str, pd.DataFrame] = MappingProxyType({}),
     notes: Sequence[str] = (),
     sections: Sequence[ReportSection] = (),
     facts: Mapping[str, str] = MappingProxyType({}),
+    max_bytes: int = MAX_BYTES,
 ) -> str:
     """Render the report of a run.
 
@@ -188,25 +121,75 @@ def render_report(
         task: Pipeline that ran, such as ``defect``.
         dataset: Key of the data set.
         backbone: Key of the backbone.
-        metrics: As in ``metrics.json``, see :func:`leaderboard_table`; None where nobody knows
+        metrics: As in ``metrics.json``, see :func:`.leaderboard_table`; None where nobody knows
             what is right.
         leaderboard: The table to show; rows named ``mean`` and ``std`` at its end are its foot.
             Columns ``paper`` and ``difference`` belong to the metric before them,
             ``paper_<metric>`` and ``difference_<metric>`` to the metric they name; the paper's
             means are shown in the headline, too. None where there is nothing to compare.
         galleries: Images of each category; shown together, worst mistake first, or highest score
-            first where no image is labelled.
-        figures: PNG bytes of each category's figures by name (``roc_figure``,
-            ``score_histogram``, others).
+            first where no image is labelled. Which of them are left out if there is no room, see
+            :func:`.report_gallery.by_importance`.
+        figures: PNG bytes of each category's figures by name.
         parameters: The resolved parameters, nested.
         command: Command line that repeats the run.
+        image_scores: A row per test image of each category, columns ``label`` and ``score``: the
+            reader can then try other decision thresholds. Categories without are left out.
         notes: Warnings that a reader must see first.
         sections: The task's own sections, shown between the results and the images.
         facts: Further facts for the page's header, by name.
+        max_bytes: Size of the page at most, as far as leaving out images of the galleries helps.
 
     Returns:
         The page, to be written as UTF-8.
     """
+    per_category: Mapping[str, Mapping[str, Any]] = metrics["categories"] if metrics else {}
+    panels = {
+        category: panel_of(category, image_scores[category], of_category)
+        for category, of_category in per_category.items()
+        if category in image_scores
+    }
+    thresholds = {name: of_category.get("threshold") for name, of_category in per_category.items()}
+    shown = {category: pictures for category, pictures in figures.items() if pictures}
+    if panels and leaderboard is not None:
+        # The table of decisions shows it, beside what it does.
+        leaderboard = leaderboard.drop(columns="threshold", errors="ignore")
+    context = {
+        "title": title,
+        "facts": {"Task": task, "Data set": dataset, "Backbone": backbone, **facts},
+        "notes": notes,
+        "headline": headline(metrics, leaderboard) if metrics else {},
+        "num_categories": len(per_category),
+        "leaderboard": None if leaderboard is None else leaderboard_view(leaderboard),
+        "glossary": glossary(leaderboard),
+        "sections": [_section_view(section) for section in sections],
+        "panels": panels,
+        "total": total_of(panels),
+        "scores": embedded_scores(image_scores, panels),
+        "gallery_limit": parameters.get("reporting", {}).get("gallery_images"),
+        "figures": shown,
+        "parameters": _parameter_rows(parameters),
+        "made_with": made_with(parameters),
+        "command": command,
+    }
+    drawn = [image for gallery in galleries.values() for image in gallery]
+    most_views = max((len(image.views) for image in drawn), default=0)
+    template = _environment().get_template("report.html.j2")
+
+    def page(choice: GalleryChoice) -> str:
+        text = describe_choice(choice, _totals(panels), max_bytes)
+        return template.render(context, **_gallery_view(choice, most_views), choice=text)
+
+    without_images = len(page(GalleryChoice([], len(drawn))).encode())
+    choice = choose_images(
+        galleries, _card_maker(thresholds, most_views), max_bytes - without_images - _ROOM_BYTES
+    )
+    return page(choice)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    """The templates, with what they share."""
     environment = Environment(
         loader=PackageLoader("uniformaly_pipeline"),
         autoescape=True,
@@ -214,119 +197,57 @@ def render_report(
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"base64": _base64, "general": _general, "size": _picture_size}
+    environment.filters |= {"data_url": data_url, "general": general, "size": picture_size}
     style = environment.get_template("report.css.j2").render()
     script = environment.get_template("report.js.j2").render()
-    images = _in_order(image for gallery in galleries.values() for image in gallery)
-    per_category: Mapping[str, Mapping[str, Any]] = metrics["categories"] if metrics else {}
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        facts={"Task": task, "Data set": dataset, "Backbone": backbone, **facts},
-        notes=notes,
-        panels=_panels(metrics, leaderboard) if metrics else {},
-        num_categories=len(per_category),
-        leaderboard=None if leaderboard is None else _leaderboard_view(leaderboard),
-        glossary=_glossary(leaderboard),
-        sections=[_section_view(section) for section in sections],
-        is_labelled=any(image.label is not None for image in images),
-        verdicts={image.verdict for image in images},
-        views={view for image in images for view in image.views},
-        most_views=max((len(image.views) for image in images), default=0),
-        images=images,
-        thresholds={name: figures.get("threshold") for name, figures in per_category.items()},
-        view_titles=_VIEW_TITLES,
-        figures=figures,
-        figure_titles=_FIGURE_TITLES,
-        wide_px=_WIDE_PX,
-        parameters=[
-            (key, json.dumps(value, ensure_ascii=False, default=str))
-            for key, value in flatten(parameters)
-        ],
-        command=command,
+    environment.globals |= {
         # Rendered from our own templates, with no values in them: safe to embed as they are.
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_content_hash(style),
-        script_hash=_content_hash(script),
-    )
+        "style": Markup(style),
+        "script": Markup(script),
+        "style_hash": _content_hash(style),
+        "script_hash": _content_hash(script),
+        "count_names": COUNTS,
+        "ratio_names": RATIOS,
+        "view_titles": _VIEW_TITLES,
+        "figure_titles": _FIGURE_TITLES,
+        "wide_px": _WIDE_PX,
+    }
+    return environment
 
 
-def _in_order(images: Iterable[GalleryImage]) -> list[GalleryImage]:
-    """Worst mistakes first; of new images, which nobody has judged, the highest scores."""
-    images = list(images)
-    if any(image.label is not None for image in images):
-        return sorted(images, key=lambda image: (-image.wrongness, image.verdict == "right"))
-    return sorted(images, key=lambda image: -image.score)
+def _card_maker(
+    thresholds: Mapping[str, float | None], most_views: int
+) -> Callable[[GalleryImage], str]:
+    """What draws the piece of the page that shows an image."""
+    template = _environment().get_template("report_card.html.j2")
+
+    def draw(image: GalleryImage) -> str:
+        threshold = thresholds.get(image.category)
+        return template.render(image=image, threshold=threshold, most_views=most_views)
+
+    return draw
 
 
-def _ordered_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Metrics found in any row, known ones first; keys whose values are not scalar are left out."""
-    found = dict.fromkeys(
-        key
-        for row in rows
-        for key, value in row.items()
-        if key != "category" and not isinstance(value, Mapping | list | tuple)
-    )
-    return sorted(found, key=lambda key: _KEY_ORDER.get(key, len(_KEY_ORDER)))
+def _gallery_view(choice: GalleryChoice, most_views: int) -> dict[str, Any]:
+    """The images shown and what the reader can filter them by."""
+    images = choice.images
+    return {
+        "cards": [Markup(card) for _, card in choice.cards],
+        "images": images,
+        "is_labelled": any(image.label is not None for image in images),
+        "verdicts": {image.verdict for image in images},
+        "views": list(dict.fromkeys(view for image in images for view in image.views)),
+        "most_views": most_views,
+    }
 
 
-def _metric(key: str) -> Metric:
-    """The description of a metric; an unknown one is named after its key."""
-    prefix, _, of = key.partition("_")
-    if prefix in {"paper", "difference"}:
-        kind: Kind = "figure" if prefix == "paper" else "difference"
-        label = f"{_metric(of).label}, {prefix}" if of else prefix.capitalize()
-        return Metric(key, "", label, label, kind)
-    name = key[:1].upper() + key[1:].replace("_", " ")
-    return _METRIC_BY_KEY.get(key) or Metric(key, "Other", name, name, "plain")
-
-
-def _panels(
-    metrics: Mapping[str, Any], leaderboard: pd.DataFrame | None
-) -> dict[str, list[dict[str, Any]]]:
-    """The headline: for each group the name, mean and spread of its metrics, written out."""
-    paper = _paper_means(leaderboard)
-    mean, std = metrics.get("mean", {}), metrics.get("std", {})
-    several = len(metrics["categories"]) > 1
-    panels: dict[str, list[dict[str, Any]]] = {}
-    for key in _ordered_keys([mean]):
-        metric = _metric(key)
-        # Without masks there is no pixel figure at all: a panel of dashes says nothing.
-        if not metric.group or _undefined(metric.group, mean):
-            continue
-        spread = _format(std.get(key), metric.kind)
-        panel = panels.setdefault(metric.group, [])
-        panel.append(
-            {
-                # The first figure of a panel is set large; counts and costs are not.
-                "lead": not panel and metric.kind == "figure",
-                "name": metric.name,
-                "mean": _format(mean[key], metric.kind),
-                "std": spread if several and spread != MISSING else "",
-                "paper": _format(paper[key], "figure") if key in paper else "",
-            }
-        )
-    return panels
-
-
-def _undefined(group: str, mean: Mapping[str, Any]) -> bool:
-    """Whether none of a panel's metrics is defined."""
-    return all(pd.isna(value) for key, value in mean.items() if _metric(key).group == group)
-
-
-def _paper_means(leaderboard: pd.DataFrame | None) -> dict[str, float]:
-    """The paper's mean figures by metric, where the leaderboard has them."""
-    if leaderboard is None or "mean" not in set(leaderboard["category"]):
-        return {}
-    mean = leaderboard.set_index("category").loc["mean"]
-    columns = list(leaderboard.columns)
-    found = {}
-    for column in columns:
-        if column == "paper":  # stands right after the metric it is of
-            found[columns[columns.index(column) - 1]] = mean[column]
-        elif column.startswith("paper_"):
-            found[column.removeprefix("paper_")] = mean[column]
-    return {key: float(value) for key, value in found.items() if not pd.isna(value)}
+def _totals(panels: Mapping[str, Panel]) -> tuple[int, int] | None:
+    """Test images, and wrong ones among them; None where that is not known."""
+    if not panels:
+        return None
+    known = [panel.confusion for panel in panels.values() if panel.confusion is not None]
+    images = sum(panel.num_normal + panel.num_anomalous for panel in panels.values())
+    return images, sum(counts.fp + counts.fn for counts in known)
 
 
 def _section_view(section: ReportSection) -> dict[str, Any]:
@@ -334,123 +255,19 @@ def _section_view(section: ReportSection) -> dict[str, Any]:
     return {
         "title": section.title,
         "paragraphs": [text for text in section.text.split("\n\n") if text.strip()],
-        "tables": [(listed.caption, _table_view(listed.table)) for listed in section.tables],
+        "tables": [(listed.caption, table_view(listed.table)) for listed in section.tables],
         "figures": section.figures,
     }
 
 
-def _table_view(table: pd.DataFrame) -> dict[str, Any]:
-    """A table as texts with values to sort by: header, body and an empty foot."""
-    values = {str(key): table.iloc[:, i].tolist() for i, key in enumerate(table.columns)}
-    spreads = {f"{key}_std" for key in list(values)[1:]}
-    shown = [key for key in values if key not in spreads]
-    is_text = {key: any(isinstance(value, str) for value in values[key]) for key in shown}
-    body = [
-        [
-            {
-                "text": _format(values[key][row], _metric(key).kind),
-                "spread": _spread(values.get(f"{key}_std"), row, _metric(key).kind),
-                "value": _sort_value(values[key][row]),
-                "is_text": is_text[key],
-            }
-            for key in shown
-        ]
-        for row in range(len(table))
+def _parameter_rows(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each parameter by its dotted key, its value as JSON."""
+    return [
+        (key, json.dumps(value, ensure_ascii=False, default=str))
+        for key, value in flatten(parameters)
     ]
-    # A narrow heading breaks between words, not within "F1-max".
-    labels = [
-        _COLUMN_TITLES.get(key, _metric(key).label).replace("-", "\N{NON-BREAKING HYPHEN}")
-        for key in shown
-    ]
-    header = [
-        {"label": label, "is_text": is_text[key]} for key, label in zip(shown, labels, strict=True)
-    ]
-    return {"header": header, "body": body, "foot": []}
-
-
-def _spread(deviations: Sequence[Any] | None, row: int, kind: Kind) -> str:
-    """A deviation to show after its figure; nothing where there is none."""
-    text = MISSING if deviations is None else _format(deviations[row], kind)
-    return "" if text == MISSING else text
-
-
-def _leaderboard_view(leaderboard: pd.DataFrame) -> dict[str, Any]:
-    """The leaderboard as a view of a table; rows ``mean`` and ``std`` at its end are its foot."""
-    defined = leaderboard.columns[leaderboard.notna().any()]
-    ordered = ["category", *(column for column in defined if column != "category")]
-    view = _table_view(leaderboard[ordered])
-    if tuple(leaderboard["category"].iloc[-2:]) == _SUMMARY_ROWS:
-        view |= {"body": view["body"][:-2], "foot": view["body"][-2:]}
-    return view
-
-
-def _glossary(leaderboard: pd.DataFrame | None) -> set[str]:
-    """Terms that the glossary explains only where the leaderboard has them."""
-    columns = set() if leaderboard is None else set(map(str, leaderboard.columns))
-    terms = columns & {"nmi", "ari", "f1"}
-    return terms | ({"paper"} if any(name.startswith("paper") for name in columns) else set())
-
-
-def _format(value: Any, kind: Kind = "plain") -> str:
-    """Write a metric's value; None and NaN become a dash."""
-    if isinstance(value, str):
-        return value
-    if pd.isna(value):
-        return MISSING
-    number = float(value)
-    if not math.isfinite(number):
-        return str(number)
-    if kind == "figure":
-        return f"{number:.3f}"
-    if kind == "difference":
-        # A true minus sign, as wide as the plus; what rounds to nothing has no sign.
-        text = f"{number:+.3f}".replace("-", "\N{MINUS SIGN}")
-        return text[1:] if float(text[1:]) == 0 else text
-    if kind == "rate":
-        return f"{number:.1f}"
-    if kind == "count":
-        return f"{number:,.0f}"
-    if kind == "bytes":
-        return _bytes(number)
-    return _general(number)
-
-
-def _general(number: float) -> str:
-    """Write a number of unknown scale: whole numbers in full, others to four digits."""
-    if float(number).is_integer():
-        return f"{number:,.0f}"
-    return f"{number:.4g}" if 1e-3 <= abs(number) < 1e4 else f"{number:.3g}"
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} GiB"
-
-
-def _sort_value(value: Any) -> str:
-    """What a column is sorted by: words, a number as text, or nothing if it is undefined."""
-    if isinstance(value, str):
-        return value
-    return "" if pd.isna(value) else repr(float(value))
-
-
-def _picture_size(content: bytes) -> tuple[int, int]:
-    """Width and height of a picture [px], so that it has its place before it is decoded."""
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            return picture.size
-    except UnidentifiedImageError:
-        # A browser shows the alternative text in that place.
-        return 256, 256
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")
 
 
 def _content_hash(text: str) -> str:
     """Hash by which a content security policy admits an inline style or script."""
-    return f"sha256-{_base64(hashlib.sha256(text.encode()).digest())}"
+    return f"sha256-{to_base64(hashlib.sha256(text.encode()).digest())}"

@@ -65,12 +65,22 @@ def test_tracking(project: Any, small: Parameters, tracking_uri: str) -> None:
     project.run(seed=7, **small)
     experiment = client.get_experiment_by_name("uniformaly_pipeline")
     parents = client.search_runs(
-        [experiment.experiment_id], "params.seed = '7' and tags.task = 'defect'"
+        [experiment.experiment_id],
+        "params.seed = '7' and tags.task = 'defect' and tags.category IS NULL",
     )
     assert len(parents) == 1
     parent = parents[0]
     assert parent.info.status == "FINISHED"
-    assert parent.info.run_name == "defect on folder with custom"
+    assert parent.info.run_name == "defect folder custom bpm=binary seed=7"
+    told = {
+        "task": "defect", "dataset": "folder", "backbone": "custom", "bpm": "binary",
+        "top_k_ratio": "0.05", "coreset_ratio": "0.1", "seed": "7",
+    }  # fmt: skip
+    assert told.items() <= parent.data.tags.items()
+    assert len(parent.data.tags["data_hash"]) == 12
+    assert "kedro run --pipelines=defect" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.params["scoring.top_k_ratio"] == told["top_k_ratio"]
+    assert "mlflow.sharedViewState.runs" in client.get_experiment(experiment.experiment_id).tags
     assert parent.data.params["bpm.threshold"] == "0.1"
     assert parent.data.params["memory_bank.coreset_ratio"] == "0.1"
     assert parent.data.params["backbones.custom.model_kwargs.embed_dim"] == "24"
@@ -87,6 +97,11 @@ def test_tracking(project: Any, small: Parameters, tracking_uri: str) -> None:
         assert child.info.status == "FINISHED"
         assert child.data.metrics["bank_size"] == 25
         assert child.data.params["seed"] == "7"
+        assert told.items() <= child.data.tags.items()
+        assert child.data.tags["category"] == child.info.run_name
+        assert child.data.tags["data_hash"] == parent.data.tags["data_hash"]
+        artifacts = {file.path for file in client.list_artifacts(child.info.run_id)}
+        assert {"roc_figure.png", "score_histogram.png"} <= artifacts
         assert client.list_artifacts(child.info.run_id, "heat_maps")
 
 

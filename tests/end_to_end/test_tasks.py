@@ -251,6 +251,14 @@ def _check_children(tracking_uri: str) -> None:
     assert by_value["1"].info.run_name == "bpm.kernel_size = 1"
     assert 0 <= by_value["1"].data.metrics["image_auroc"] <= 1
     assert by_value["1"].data.params["scoring.top_k_ratio"] == "0.05"
+    assert by_value["1"].data.tags["top_k_ratio"] == "0.05"
+    of_mode = client.search_runs(
+        [experiment.experiment_id], "params.seed = '3' and tags.setting = 'bpm.mode'"
+    )
+    assert {run.data.tags["bpm"] for run in of_mode} == {"binary", "soft"}
+    parent_id = by_value["1"].data.tags["mlflow.parentRunId"]
+    curves = {file.path for file in client.list_artifacts(parent_id, "curves")}
+    assert "curves/bpm.kernel_size.png" in curves
 
 
 def test_layers_of_an_ablation_equal_a_run_with_those_layers(

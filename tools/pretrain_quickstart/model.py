@@ -147,16 +147,17 @@ class IrregularityHead(nn.Module):
     to the nearest sound patch measures.
     """
 
-    def __init__(self, width: int) -> None:
-        """Make the head for features of `width` numbers."""
+    def __init__(self, width: int, scale: float = 1.0) -> None:
+        """Make the head for features of `width` numbers; a smaller scale asks for more length."""
         super().__init__()
+        self.scale = scale
         self.direction = nn.Parameter(torch.randn(width) * width**-0.5)
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (..., D) to logits (...)."""
         normed = F.layer_norm(features, features.shape[-1:])
-        logits: Tensor = normed @ F.normalize(self.direction, dim=0) + self.bias
+        logits: Tensor = self.scale * (normed @ F.normalize(self.direction, dim=0)) + self.bias
         return logits
 
 

@@ -4,7 +4,8 @@
 
 Stop it at any time; the same command resumes from the last checkpoint. With `--minutes` the
 learning-rate schedule follows the clock, so it ends on time on any machine; `--steps` makes it
-follow the step count, which is what makes two runs alike.
+follow the step count, which is what makes two runs alike. `--continue-from FILE` gives finished
+weights another end of `--minutes`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
+from safetensors.torch import load, save
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -57,6 +58,9 @@ EARLY_SMALL_STEPS, SMALL_STEPS = 0.5, 0.2  # share of steps on images of the nat
 DENSE_FROM, DENSE_STEPS = 0.78, 0.5  # late on, half the steps see all patches at 224 px
 # The end is for local detail on textures, which naming sources has thinned out.
 LAST_FROM, LAST_RATE, LAST_EMA_DECAY = 0.887, 0.15, 0.995
+# Another end of finished weights: new heads learn first, then all at a low rate; irregularity has
+# to take a larger share of the features.
+HEADS_ALONE, AGAIN_RATE, AGAIN_SCALE = 0.12, 0.05, 0.4
 MUON_RATE, ADAM_RATE, WARM_UP, WEIGHT_DECAY = 0.01, 1.5e-3, 0.02, 0.05
 EMA_DECAY = 0.998
 SAVE_EVERY, LOG_EVERY = 180.0, 30.0  # seconds
@@ -71,7 +75,7 @@ class Run:
         backbone: The ViT in training.
         average: Its exponential moving average, which is what ships.
         heads: The training heads.
-        optimizers: Muon for the blocks' matrices, AdamW for the rest.
+        optimizers: Muon for the blocks' matrices, AdamW for the backbone's rest and for the heads.
         generator: Source of all randomness.
         step: Steps done.
         images: Images seen.
@@ -156,25 +160,56 @@ def make_run(seed: int, classes: int, device: torch.device) -> Run:
     rest = [p for p in backbone.parameters() if id(p) not in inside]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=WEIGHT_DECAY),
+        torch.optim.AdamW(rest, lr=ADAM_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)),
         torch.optim.AdamW(
-            [*rest, *heads.parameters()], lr=ADAM_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
+            heads.parameters(), lr=ADAM_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
         ),
     ]
     generator = torch.Generator(device).manual_seed(seed)
     return Run(backbone, copy.deepcopy(backbone), heads, optimizers, generator)
 
 
-def set_rates(optimizers: list[torch.optim.Optimizer], progress: float) -> None:
+def set_rates(
+    optimizers: list[torch.optim.Optimizer], progress: float, last_rate: float = LAST_RATE
+) -> None:
     """Linear warm-up, then cosine decay to nearly nothing, twice; progress runs from 0 to 1."""
     if progress < LAST_FROM:
         progress /= LAST_FROM
         scale = min(1.0, progress / WARM_UP + 0.01) * (0.5 + 0.5 * math.cos(math.pi * progress))
     else:
         through = min(1.0, (progress - LAST_FROM) / (1 - LAST_FROM))
-        scale = LAST_RATE * (0.5 + 0.5 * math.cos(math.pi * through))
-    for optimizer, rate in zip(optimizers, (MUON_RATE, ADAM_RATE), strict=True):
+        scale = last_rate * (0.5 + 0.5 * math.cos(math.pi * through))
+    for optimizer, rate in zip(optimizers, (MUON_RATE, ADAM_RATE, ADAM_RATE), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate * max(scale, 0.005)
+
+
+def another_end(optimizers: list[torch.optim.Optimizer], share: float) -> float:
+    """The progress at which finished weights are trained on; sets the rates while heads learn.
+
+    Finished weights come without their heads: these learn first, at the full rate, alone.
+
+    Args:
+        optimizers: Those of the run.
+        share: How much of the additional time is spent, 0..1.
+    """
+    if share >= HEADS_ALONE:
+        through = (share - HEADS_ALONE) / (1 - HEADS_ALONE)
+        progress = LAST_FROM + (1 - LAST_FROM) * through
+        set_rates(optimizers, progress, AGAIN_RATE)
+        return progress
+    for optimizer, rate in zip(optimizers, (0.0, 0.0, ADAM_RATE), strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    return LAST_FROM
+
+
+def load_weights(run: Run, path: Path) -> None:
+    """Start the backbone and its average from exported weights."""
+    weights = {name: tensor.float() for name, tensor in load(path.read_bytes()).items()}
+    run.backbone.load_state_dict(weights)
+    run.average.load_state_dict(weights)
+    run.heads.irregularity.scale = AGAIN_SCALE
 
 
 def scattered(batch: int, grid: int, kept: int, generator: torch.Generator) -> Tensor:
@@ -249,8 +284,7 @@ def views(
 
 
 def train_step(run: Run, composer: Composer, batch: int, progress: float) -> dict[str, float]:
-    """One optimiser step; gives the mean of each loss over the step's views."""
-    set_rates(run.optimizers, progress)
+    """One optimiser step at the rates set; gives the mean of each loss over the step's views."""
     for optimizer in run.optimizers:
         optimizer.zero_grad(set_to_none=True)
     device = run.generator.device
@@ -308,7 +342,12 @@ def train(
             if progress >= 1 or stop.given:
                 break
             governor.adjust()
-            losses = train_step(run, composer, arguments.batch, progress)
+            if arguments.continue_from:
+                position = another_end(run.optimizers, progress)
+            else:
+                position = progress
+                set_rates(run.optimizers, position)
+            losses = train_step(run, composer, arguments.batch, position)
             for name, loss in losses.items():
                 smooth[name] = 0.98 * smooth.get(name, loss) + 0.02 * loss
             now = time.monotonic()
@@ -337,6 +376,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="at most; 0 = torch's choice")
+    parser.add_argument("--continue-from", type=Path, help="exported weights to train on")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     keep_freed_memory()
@@ -352,6 +392,8 @@ def main() -> None:
     if checkpoint.exists():
         run.load(checkpoint)
         logger.info("resumed at step %d, %.1f minutes", run.step, run.seconds / 60)
+    elif arguments.continue_from:
+        load_weights(run, arguments.continue_from)
     if not train(run, composer, governor, arguments):
         logger.info("stopped at step %d; the same command resumes", run.step)
         return

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import ImagePreview
 
 from uniformaly_pipeline.datasets.errors import DatasetInputError
+from uniformaly_pipeline.datasets.previews import folder_preview
 from uniformaly_pipeline.download import fetch
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
@@ -56,6 +58,10 @@ class DownloadDataset(AbstractDataset[Provision, list[str]]):
             open_root(self._layout, ImageFolder(self._root))
         except InputError as error:
             raise DatasetInputError(str(error)) from error
+
+    def preview(self) -> ImagePreview:
+        """A contact sheet of images from all over the data set, for Kedro-Viz."""
+        return folder_preview(open_root(self._layout, ImageFolder(self._root)))
 
     def _exists(self) -> bool:
         return Path(self._root).is_dir()

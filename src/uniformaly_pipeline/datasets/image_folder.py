@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,13 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 
 from uniformaly_pipeline.datasets.errors import DatasetInputError
+from uniformaly_pipeline.datasets.previews import folder_preview
 from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.figures import contact_sheet
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.fabricated import DrawnImages
 from uniformaly_pipeline.progress import track
 from uniformaly_pipeline.roots import open_root
 
-PREVIEW_IMAGES = 24
 VERSION_NAME = ".version"
 
 
@@ -95,9 +92,4 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
 
     def preview(self) -> ImagePreview:
         """A contact sheet of images from all over the folder, for Kedro-Viz."""
-        folder = self.load()
-        paths = folder.sample(PREVIEW_IMAGES)
-        sheet = contact_sheet([folder.read_image(path) for path in paths], columns=6)
-        buffer = BytesIO()
-        sheet.save(buffer, "PNG")
-        return ImagePreview(base64.b64encode(buffer.getvalue()).decode())
+        return folder_preview(self.load())

@@ -8,9 +8,12 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
+from kedro_datasets.partitions import PartitionedDataset
 from PIL import Image
 
 from uniformaly_pipeline.datasets.files import RemoteFile
+from uniformaly_pipeline.datasets.previews import COLUMNS, PREVIEW_IMAGES, picture_preview
+from uniformaly_pipeline.figures import contact_sheet
 
 
 class PictureDataset(AbstractDataset[Image.Image, bytes]):
@@ -45,3 +48,30 @@ class PictureDataset(AbstractDataset[Image.Image, bytes]):
     def preview(self) -> ImagePreview:
         """The picture, for Kedro-Viz."""
         return ImagePreview(base64.b64encode(self.load()).decode("ascii"))
+
+
+class PictureFolderDataset(PartitionedDataset):
+    """A folder of PNG files, by name; shown in Kedro-Viz as a contact sheet."""
+
+    def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
+        """Describe the folder, which a save replaces.
+
+        Args:
+            path: Path or URL of the folder.
+            metadata: For Kedro-Viz and other plugins.
+        """
+        super().__init__(
+            path=path,
+            dataset=PictureDataset,
+            filename_suffix=".png",
+            overwrite=True,
+            metadata=metadata,
+        )
+
+    def preview(self) -> ImagePreview:
+        """Pictures from all over the folder."""
+        loaders = self.load()
+        names = sorted(loaders)
+        step = -(-len(names) // PREVIEW_IMAGES)
+        shown = {name: Image.open(BytesIO(loaders[name]())) for name in names[::step]}
+        return picture_preview(contact_sheet(list(shown.values()), COLUMNS, list(shown)))

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import ImagePreview
 
 from uniformaly_pipeline.datasets.errors import DatasetInputError
+from uniformaly_pipeline.datasets.previews import folder_preview
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.species60 import write_tree
@@ -41,6 +43,10 @@ class TreeDataset(AbstractDataset[TreePlan, ImageFolder]):
             write_tree(data.folder, data.records, self._path)
         except InputError as error:
             raise DatasetInputError(str(error)) from error
+
+    def preview(self) -> ImagePreview:
+        """A contact sheet of the copies, for Kedro-Viz."""
+        return folder_preview(self.load())
 
     def _exists(self) -> bool:
         return self._path.is_dir()

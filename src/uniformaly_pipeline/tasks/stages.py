@@ -23,7 +23,11 @@ from uniformaly_pipeline.pipelines.ingestion.pipeline import (
     create_class_selection,
     create_defect_selection,
 )
-from uniformaly_pipeline.pipelines.reporting.pipeline import create_bank_figure, create_report
+from uniformaly_pipeline.pipelines.reporting.pipeline import (
+    create_bank_figure,
+    create_overview,
+    create_report,
+)
 from uniformaly_pipeline.run_parameters import CurrentRun
 
 SHARED = ("raw_images", "manifest")
@@ -193,16 +197,18 @@ def create_results(run: CurrentRun, task: str, names: Iterable[str], **report: A
     """
     categories = category_keys(names)
     parameters = run.parameters
-    return create_summary(
-        task, categories, dataset=parameters.dataset, backbone=parameters.backbone
-    ) + create_report(
-        task,
-        categories,
-        title=run.title(task),
-        parameters=parameters.resolved(),
-        command=run.command(task),
-        notes=run.notes,
-        **report,
+    return (
+        create_summary(task, categories, dataset=parameters.dataset, backbone=parameters.backbone)
+        + create_overview(task, categories)
+        + create_report(
+            task,
+            categories,
+            title=run.title(task),
+            parameters=parameters.resolved(),
+            command=run.command(task),
+            notes=run.notes,
+            **report,
+        )
     )
 
 

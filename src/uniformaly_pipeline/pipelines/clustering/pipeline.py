@@ -10,6 +10,7 @@ from uniformaly_pipeline.pipelines.clustering.nodes import (
     compare_features,
     draw_clusters,
 )
+from uniformaly_pipeline.pipelines.reporting.interactive import draw_settings
 
 
 def create_pipeline(dataset: str, category: str) -> Pipeline:
@@ -70,8 +71,14 @@ def create_comparison(task: str, categories: dict[str, str]) -> Pipeline:
                 bind(compare_categories, categories=list(categories.values())),
                 inputs=list(tables),
                 outputs="settings",
-                name="compare_categories",
-            )
+                name="average_over_categories_by_setting",
+            ),
+            Node(
+                draw_settings,
+                inputs="settings",
+                outputs="settings_plot",
+                name="draw_curves_of_settings",
+            ),
         ],
         inputs=tables,
         namespace=task,

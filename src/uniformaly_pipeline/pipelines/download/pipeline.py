@@ -18,7 +18,7 @@ def create_pipeline(layout: str) -> Pipeline:
                 bind(choose_provision, layout=layout),
                 inputs=None,
                 outputs="downloaded",
-                name="download",
+                name="download_data_set",
             )
         ]
     )

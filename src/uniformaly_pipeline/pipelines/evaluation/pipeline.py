@@ -32,7 +32,7 @@ def create_pipeline(dataset: str, output: str = "metrics") -> Pipeline:
                     "params:evaluation",
                 ],
                 outputs=output,
-                name="evaluate_category",
+                name="compute_figures_of_merit",
             )
         ]
     )
@@ -54,13 +54,13 @@ def create_summary(task: str, categories: dict[str, str], dataset: str, backbone
                 bind(collect_metrics, categories=list(categories.values())),
                 inputs=list(figures),
                 outputs="metrics",
-                name="collect_metrics",
+                name="average_over_categories",
             ),
             Node(
                 bind(rank_categories, task=task, dataset=dataset, backbone=backbone),
                 inputs="metrics",
                 outputs="leaderboard",
-                name="rank_categories",
+                name="write_leaderboard",
             ),
         ],
         inputs=figures,

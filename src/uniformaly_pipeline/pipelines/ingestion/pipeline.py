@@ -94,4 +94,5 @@ def create_class_selection(normal: list[str]) -> Pipeline:
 
 
 def _selection(select: Callable[..., Any]) -> Pipeline:
-    return Pipeline([Node(select, inputs="manifest", outputs="images", name="select_images")])
+    name = "select_normal_and_test_images"
+    return Pipeline([Node(select, inputs="manifest", outputs="images", name=name)])

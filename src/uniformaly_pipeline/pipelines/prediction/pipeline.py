@@ -101,7 +101,7 @@ def create_pipeline(dataset: str, category: str, **report: Any) -> Pipeline:
                 summarise_prediction,
                 inputs=["scores", "calibration_scores", "memory_bank", "params:predict"],
                 outputs="metrics",
-                name="count_flagged",
+                name="count_flagged_images",
             ),
             Node(
                 bind(write_prediction_report, category=category, **report),

@@ -143,8 +143,8 @@ def write_report(
     Args:
         metrics: The task's metrics.
         leaderboard: The task's leaderboard.
-        artifacts: First the task's extras, then each category's gallery and pictures, one
-            category after another.
+        artifacts: First the task's extras, then each category's gallery, image scores and
+            pictures, one category after another.
         title: Heading of the page.
         task: Name of the task.
         categories: Names of the categories, in the order of ``artifacts``.
@@ -159,7 +159,7 @@ def write_report(
         The page.
     """
     extras, rest = artifacts[:num_extras], artifacts[num_extras:]
-    step = 1 + len(pictures)
+    step = 2 + len(pictures)
     of_category = {
         category: rest[number * step : (number + 1) * step]
         for number, category in enumerate(categories)
@@ -173,9 +173,10 @@ def write_report(
         leaderboard=leaderboard,
         galleries={category: parts[0] for category, parts in of_category.items()},
         figures={
-            category: dict(zip(pictures, parts[1:], strict=True))
+            category: dict(zip(pictures, parts[2:], strict=True))
             for category, parts in of_category.items()
         },
+        image_scores={category: parts[1] for category, parts in of_category.items()},
         parameters=parameters,
         command=command,
         notes=notes,

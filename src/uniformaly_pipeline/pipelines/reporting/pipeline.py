@@ -6,6 +6,7 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.pipelines.binding import bind
+from uniformaly_pipeline.pipelines.reporting.interactive import collect_plots, draw_plots
 from uniformaly_pipeline.pipelines.reporting.nodes import (
     draw_bank,
     draw_figures,
@@ -30,6 +31,12 @@ def create_pipeline(dataset: str, category: str) -> Pipeline:
                 name="draw_figures",
             ),
             Node(
+                bind(draw_plots, category=category),
+                inputs=["image_scores", "metrics"],
+                outputs=["roc_plot", "score_plot"],
+                name="draw_interactive_figures",
+            ),
+            Node(
                 bind(draw_gallery, category=category),
                 inputs=[
                     "raw_images",
@@ -46,6 +53,32 @@ def create_pipeline(dataset: str, category: str) -> Pipeline:
                 name="draw_gallery",
             ),
         ]
+    )
+
+
+def create_overview(task: str, categories: dict[str, str]) -> Pipeline:
+    """All categories' interactive figures to one of each kind.
+
+    Args:
+        task: Name of the task, which is the namespace of its datasets.
+        categories: Name of each category by its namespace.
+    """
+    plots = {
+        f"{key}_{name}": f"{task}.{key}.{name}"
+        for name in ("roc_plot", "score_plot")
+        for key in categories
+    }
+    return Pipeline(
+        [
+            Node(
+                bind(collect_plots, categories=list(categories.values())),
+                inputs=list(plots),
+                outputs=["roc_plots", "score_plots"],
+                name="collect_interactive_figures",
+            )
+        ],
+        inputs=plots,
+        namespace=task,
     )
 
 
@@ -84,7 +117,7 @@ def create_report(
         settings: Title, parameters, command, notes and what makes the sections of the extras, see
             :func:`.nodes.write_report`.
     """
-    names = ["gallery", "roc_figure", "score_histogram", *pictures]
+    names = ["gallery", "image_scores", *pictures]
     artifacts = {f"{key}_{name}": f"{task}.{key}.{name}" for key in categories for name in names}
     results = {
         name.replace(".", "_"): f"{task}.{name}" for name in ("metrics", "leaderboard", *extras)
@@ -93,7 +126,7 @@ def create_report(
         write_report,
         task=task,
         categories=list(categories.values()),
-        pictures=names[1:],
+        pictures=list(pictures),
         num_extras=len(extras),
         **settings,
     )

@@ -6,6 +6,7 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.pipelines.binding import bind
+from uniformaly_pipeline.pipelines.reporting.interactive import draw_settings
 from uniformaly_pipeline.pipelines.sweep.nodes import summarise_sweep
 
 
@@ -30,7 +31,7 @@ def create_pipeline(
                 bound,
                 inputs=["raw_images", "images", "features", "parameters"],
                 outputs="settings",
-                name="try_settings",
+                name="try_every_setting",
             )
         ]
     )
@@ -50,7 +51,20 @@ def create_settings(task: str, categories: dict[str, str]) -> Pipeline:
         spread_over_draws=task == "lowshot",
     )
     return Pipeline(
-        [Node(summarise, inputs=list(tables), outputs="settings", name="compare_settings")],
+        [
+            Node(
+                summarise,
+                inputs=list(tables),
+                outputs="settings",
+                name="average_over_categories_by_setting",
+            ),
+            Node(
+                draw_settings,
+                inputs="settings",
+                outputs="settings_plot",
+                name="draw_curves_of_settings",
+            ),
+        ],
         inputs=tables,
         namespace=task,
     )

@@ -1,0 +1,46 @@
+"""What a result was made with, so that it can be made again."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from uniformaly_pipeline import __version__
+
+_PACKAGES = (
+    "torch", "timm", "numpy", "scikit-learn", "faiss-cpu", "faiss-gpu", "kedro", "mlflow",
+)  # fmt: skip
+
+
+def made_with(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Seed, git commit and versions of what ran.
+
+    Args:
+        parameters: The resolved parameters.
+
+    Returns:
+        Text by name; what is unknown, such as the commit of an installed package, is left out.
+    """
+    # Tracking draws on the report's names of metrics.
+    from uniformaly_pipeline.tracking import git_commit
+
+    facts = {
+        "Seed": parameters.get("seed"),
+        "uniformaly-pipeline": __version__,
+        # Of the code that runs, wherever the command was given.
+        "Git commit": git_commit(Path(__file__).parent),
+        "Python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+        "Machine": f"{platform.system()} {platform.machine()}",
+    }
+    return {name: str(fact) for name, fact in facts.items() if fact is not None}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,151 @@
+"""What the report needs to let a reader try other decision thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from uniformaly_pipeline.decisions import Confusion, confusion
+from uniformaly_pipeline.report_tables import format_figure
+from uniformaly_pipeline.score_charts import (
+    Chart,
+    histogram_chart,
+    nice_step,
+    precision_recall_chart,
+    roc_chart,
+    score_range,
+)
+
+COUNTS = {
+    "tp": "anomalous images called anomalous: found",
+    "fp": "normal images called anomalous: false alarms",
+    "tn": "normal images called normal: passed",
+    "fn": "anomalous images called normal: missed",
+}
+RATIOS = {"precision": "Precision", "recall": "Recall", "f1": "F1", "accuracy": "Accuracy"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A category's scores and decisions.
+
+    Attributes:
+        category: Name of the category.
+        threshold: Score at and above which an image is called anomalous, from ``metrics.json``;
+            None where the test images are all of one kind.
+        step: What the slider and the field move by.
+        num_normal: Normal test images.
+        num_anomalous: Anomalous test images.
+        counts: Counts and ratios at the threshold, see :func:`texts_of`.
+        histogram: Distribution of the scores.
+        roc: ROC curve; None where a class is missing.
+        precision_recall: Precision-recall curve; None where a class is missing.
+        confusion: The counts at the threshold.
+        figures: Area under the curves, in words, by chart.
+    """
+
+    category: str
+    threshold: float | None
+    step: float
+    num_normal: int
+    num_anomalous: int
+    counts: dict[str, dict[str, str]]
+    histogram: Chart
+    roc: Chart | None
+    precision_recall: Chart | None
+    confusion: Confusion | None
+    figures: dict[str, str]
+
+
+def panel_of(category: str, image_scores: pd.DataFrame, figures: Mapping[str, Any]) -> Panel:
+    """Draw a category's scores and count its decisions.
+
+    Args:
+        category: Name of the category.
+        image_scores: A row per test image; columns ``label`` (0 normal, 1 anomalous) and
+            ``score``.
+        figures: The category's figures of merit, of which ``threshold`` decides.
+    """
+    labels, scores = _labels_and_scores(image_scores)
+    threshold = figures.get("threshold")
+    both = bool((labels == 1).any() and (labels == 0).any())
+    counts = None if threshold is None else confusion(labels, scores, threshold)
+    return Panel(
+        category=category,
+        threshold=threshold,
+        step=nice_step(*score_range(scores)),
+        num_normal=int((labels == 0).sum()),
+        num_anomalous=int((labels == 1).sum()),
+        counts={} if counts is None else texts_of(counts),
+        histogram=histogram_chart(labels, scores),
+        roc=roc_chart(labels, scores) if both else None,
+        precision_recall=precision_recall_chart(labels, scores) if both else None,
+        confusion=counts,
+        figures={
+            chart: f"{name} {format_figure(figures[key], 'figure')}"
+            for chart, name, key in (
+                ("roc", "AUROC", "image_auroc"),
+                ("precision_recall", "AP", "image_ap"),
+            )
+            if figures.get(key) is not None
+        },
+    )
+
+
+def texts_of(counts: Confusion) -> dict[str, dict[str, str]]:
+    """Counts and ratios as texts and as values to sort by, in the order in which they are shown."""
+    values: dict[str, float | int | None] = {
+        **asdict(counts),
+        **{name: getattr(counts, name) for name in RATIOS},
+    }
+    return {
+        name: {
+            "text": format_figure(value, "figure" if name in RATIOS else "count"),
+            "value": "" if value is None else repr(value),
+        }
+        for name, value in values.items()
+    }
+
+
+def total_of(panels: Mapping[str, Panel]) -> dict[str, dict[str, str]]:
+    """Counts of all categories together, as texts; empty where there are none."""
+    known = [panel.confusion for panel in panels.values() if panel.confusion is not None]
+    return texts_of(sum(known, Confusion(0, 0, 0, 0))) if known else {}
+
+
+def embedded_scores(
+    image_scores: Mapping[str, pd.DataFrame], panels: Mapping[str, Panel]
+) -> dict[str, Any]:
+    """All scores for the page's script: by category, in order, in single precision.
+
+    The script rounds thresholds to single precision, too, so that a score which is equal to the
+    threshold stays so.
+    """
+    return {
+        category: {
+            "threshold": panels[category].threshold,
+            # Spread of the scores, in which the gallery says how wrong an image is.
+            "spread": float(image_scores[category]["score"].to_numpy(np.float64).std()) or 1.0,
+            "normal": _sorted_scores(image_scores[category], 0),
+            "anomalous": _sorted_scores(image_scores[category], 1),
+        }
+        for category in panels
+        if panels[category].threshold is not None
+    }
+
+
+def _sorted_scores(image_scores: pd.DataFrame, label: int) -> list[float]:
+    """The scores of a class, lowest first, with no more digits than single precision has."""
+    labels, scores = _labels_and_scores(image_scores)
+    return [float(str(score)) for score in np.sort(scores[labels == label]).astype(np.float32)]
+
+
+def _labels_and_scores(image_scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return (
+        image_scores["label"].to_numpy(np.int64),
+        image_scores["score"].to_numpy(np.float64),
+    )

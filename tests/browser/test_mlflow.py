@@ -1,0 +1,199 @@
+"""Runs side by side in a live MLflow, in a browser."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from uniformaly_pipeline import tracking
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.slow
+
+START_S = 120
+MLFLOW_NOISE = [
+    # It asks who is logged in; a server without accounts answers 404.
+    "/mlflow/users/current",
+]
+RUNS = [
+    {"backbone": "quickstart", "bpm": "binary", "image_auroc": 0.9444},
+    {"backbone": "quickstart", "bpm": "off", "image_auroc": 0.9306},
+    {"backbone": "untrained", "bpm": "binary", "image_auroc": 0.9421},
+]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A live MLflow.
+
+    Attributes:
+        url: Its address.
+        experiment: The experiment's id.
+        runs: Ids of the runs, in the order of :data:`RUNS`.
+    """
+
+    url: str
+    experiment: str
+    runs: list[str]
+
+
+def parameters(run: dict[str, Any]) -> dict[str, Any]:
+    """Resolved parameters of a run, the few that matter here."""
+    return {
+        "dataset": "demo",
+        "backbone": run["backbone"],
+        "bpm": {"mode": run["bpm"], "kernel_size": 7},
+        "scoring": {"top_k_ratio": 0.05},
+        "memory_bank": {"coreset_ratio": 0.1},
+        "seed": 0,
+    }
+
+
+def track(client: Any, experiment: str, run: dict[str, Any]) -> str:
+    """A finished run with a category, as the hooks track it."""
+    run_id: str = client.create_run(experiment).info.run_id
+    tags = tracking.run_tags("defect", parameters(run), "0123456789ab")
+    name = {tracking.NAME_TAG: tracking.run_name(tags)}
+    tracking.log_parameters(run_id, parameters(run), {**tags, **name})
+    tracking.save_views(run_id)
+    figures = {"image_auroc": run["image_auroc"], "bank_size": 482}
+    metrics = {"mean": figures, "std": {"image_auroc": 0.01}, "categories": {"bolt": figures}}
+    page = "<!doctype html><title>Report</title><h1>The report</h1>"
+    tracking.log_task(run_id, metrics, pd.DataFrame([figures]), page, {})
+    artifacts = tracking.CategoryArtifacts(figures, pd.DataFrame({"score": [1.0]}), {}, [])
+    tracking.log_category(run_id, "bolt", artifacts, parameters(run), tags)
+    client.set_terminated(run_id)
+    return run_id
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        assert server.poll() is None, "mlflow ui ended"
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    pytest.fail(f"mlflow ui did not answer within {START_S} s")
+
+
+@pytest.fixture(scope="module")
+def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """MLflow over a few runs; without a browser nothing is started."""
+    import mlflow
+    from mlflow import MlflowClient
+
+    folder: Path = tmp_path_factory.mktemp("mlflow")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    client = MlflowClient()
+    experiment = client.create_experiment("uniformaly_pipeline", f"file://{folder}/artifacts")
+    runs = [track(client, experiment, run) for run in RUNS]
+    port = free_port()
+    options = [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", "--host=127.0.0.1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "ui", *options, f"--port={port}", "--workers=1"],
+        cwd=folder,
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}", process)
+        yield Server(f"http://127.0.0.1:{port}", experiment, runs)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def visit(page: Page, server: Server, complaints: Any) -> Callable[[str], Page]:
+    """Open a page of MLflow, without the assistant that covers a quarter of it."""
+    complaints.ignored += MLFLOW_NOISE
+    # Its first page takes long on a small machine.
+    page.set_default_timeout(90_000)
+    page.set_viewport_size({"width": 1680, "height": 700})
+    page.add_init_script(
+        "if (location.protocol === 'http:') {"
+        "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
+        "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false'); }"
+    )
+
+    def show(place: str) -> Page:
+        page.goto(f"{server.url}/#/{place}", wait_until="domcontentloaded")
+        return page
+
+    return show
+
+
+def cells(page: Page, column: str) -> list[str]:
+    """Content of a column of the table of runs."""
+    return page.locator(f".ag-center-cols-container [col-id='{column}']").all_inner_texts()
+
+
+def test_runs_list_side_by_side_with_our_columns(
+    visit: Any, server: Server, screenshot: Any
+) -> None:
+    page = visit(f"experiments/{server.experiment}/runs?viewStateShareKey=runs")
+    page.get_by_text("defect demo untrained").first.wait_for()
+    headers = page.locator(".ag-header-cell-text, .ag-header-cell").all_inner_texts()
+    shown = [text.strip() for text in headers]
+    for column in ("task", "dataset", "backbone", "bpm", "top_k_ratio", "coreset_ratio", "seed"):
+        assert column in shown
+    assert "image_auroc" in shown
+    # Newest first, the categories' runs left out.
+    assert cells(page, "tags.`bpm`") == ["binary", "off", "binary"]
+    assert cells(page, "tags.`backbone`") == ["untrained", "quickstart", "quickstart"]
+    assert [float(text) for text in cells(page, "metrics.`image_auroc`")] == [
+        0.9421, 0.9306, 0.9444,
+    ]  # fmt: skip
+    screenshot("mlflow_runs")
+
+
+def test_views_are_in_the_menu(visit: Any, server: Server, screenshot: Any) -> None:
+    page = visit(f"experiments/{server.experiment}/runs")
+    page.get_by_role("button", name="Views").click()
+    page.get_by_text("Compare categories and settings").click()
+    # The categories are below their run.
+    page.get_by_text("defect demo untrained").first.wait_for()
+    page.locator(".ag-header-cell").get_by_text("category", exact=True).wait_for()
+    screenshot("mlflow_categories")
+
+
+def test_compare_page_shows_what_differs(visit: Any, server: Server, screenshot: Any) -> None:
+    runs = ",".join(f"%22{run}%22" for run in server.runs)
+    page = visit(f"compare-runs?runs=[{runs}]&experiments=[%22{server.experiment}%22]")
+    page.get_by_text("Comparing 3 Runs").wait_for()
+    for text in ("bpm.mode", "off", "untrained", "image_auroc", "defect demo quickstart bpm=off"):
+        page.get_by_text(text).first.wait_for(state="attached")
+    screenshot("mlflow_compare")
+
+
+def test_report_opens_in_a_run(visit: Any, server: Server, screenshot: Any) -> None:
+    run = server.runs[0]
+    page = visit(f"experiments/{server.experiment}/runs/{run}/artifacts")
+    page.get_by_text("report.html").first.click()
+    page.frame_locator("iframe").get_by_text("The report").wait_for()
+    screenshot("mlflow_report")

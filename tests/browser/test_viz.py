@@ -1,0 +1,161 @@
+"""The static Kedro-Viz site of a small run, in a browser."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+KEDRO_VIZ_NOISE = [
+    # Kedro-Viz asks Google for its font; without a network it takes another.
+    "fonts.googleapis.com",
+    # It asks for the versions of packages, which a static site does not have.
+    "/api/metadata",
+    "metadata fetch error",
+]
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files and logs nothing."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the site; without a browser nothing is run."""
+    project = tmp_path_factory.mktemp("viz") / "project"
+    for folder in ("conf", "src"):
+        ignored = shutil.ignore_patterns("*.egg-info", "__pycache__")
+        shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", project)
+    (project / "data").mkdir()
+    settings = {**os.environ, "DO_NOT_TRACK": "1", "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
+    for command in (["run", "--env=test"], ["viz", "build", "--include-previews"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "kedro", *command],
+            cwd=project,
+            env=settings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    handler = functools.partial(QuietHandler, directory=str(project / "build"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def graph(page: Page, site: str, complaints: Any) -> Callable[..., Page]:
+    """Open a pipeline's graph, with a node selected or none."""
+    complaints.ignored += KEDRO_VIZ_NOISE
+
+    def show(pipeline: str = "__default__", selected: str = "") -> Page:
+        chosen = f"&sn={selected}" if selected else ""
+        page.goto(f"{site}/?pid={pipeline}{chosen}")
+        page.locator(".pipeline-node").first.wait_for()
+        hints = page.locator(".feature-hints__close")
+        if hints.count():
+            hints.first.click()
+        return page
+
+    return show
+
+
+def box(page: Page, name: str) -> Any:
+    return page.locator(f".pipeline-node--modularPipeline[data-id='{name}']")
+
+
+def node(page: Page, name: str) -> Any:
+    return page.locator(f".pipeline-node[data-node-fullname='{name}']")
+
+
+def test_boxes_expand(graph: Any, screenshot: Any) -> None:
+    """The task is a box, in it every category is one, in it are the stages, in layers."""
+    page = graph()
+    assert box(page, "defect.button").count() == 0
+    box(page, "defect").click()
+    box(page, "defect.button").wait_for()
+    assert box(page, "defect.denim").count() == 1
+    screenshot("viz_categories")
+    box(page, "defect.button").click()
+    node(page, "compute_figures_of_merit").wait_for()
+    layers = page.locator(".pipeline-layer-name").all_text_contents()
+    assert layers == [
+        "raw", "manifest", "features", "memory bank", "scores", "metrics", "report",
+    ]  # fmt: skip
+    screenshot("viz_category")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "shown"),
+    [
+        ("raw_images", "img"),
+        ("defect.button.gallery", "img"),
+        ("defect.button.patch_scores", "img"),
+        ("defect.button.roc_figure", "img"),
+        ("manifest", "text=content_hash"),
+        ("defect.leaderboard", "text=image_auroc"),
+        ("defect.metrics", "text=image_auroc"),
+        ("defect.button.memory_bank", "text=arrays"),
+        ("defect.button.roc_plot", ".js-plotly-plot .scatterlayer .trace"),
+        ("defect.button.score_plot", ".js-plotly-plot .bars .point"),
+        ("defect.roc_plots", ".js-plotly-plot .scatterlayer .trace"),
+        ("defect.score_plots", ".js-plotly-plot .bars .point"),
+    ],
+)
+def test_previews_show(graph: Any, screenshot: Any, dataset: str, shown: str) -> None:
+    page = graph(selected=dataset)
+    preview = page.locator(".pipeline-metadata").locator(shown).first
+    preview.wait_for()
+    if shown == "img":
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.pipeline-metadata img')]"
+            ".every(image => image.naturalWidth > 100)"
+        )
+    screenshot(f"viz_{dataset}")
+
+
+def test_menu_of_a_plot_works(graph: Any, screenshot: Any) -> None:
+    """Choosing another category changes the histogram."""
+    from playwright.sync_api import expect
+
+    page = graph(selected="defect.score_plots")
+    page.get_by_text("Expand preview").click()
+    # The small preview stays below the large one.
+    title = page.locator(".gtitle").last
+    expect(title).to_have_text("button: image scores")
+    page.locator(".updatemenu-header").last.click()
+    page.locator(".updatemenu-dropdown-button").get_by_text("denim").click()
+    expect(title).to_have_text("denim: image scores")
+    screenshot("viz_score_plots_expanded")
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    ["semantic", "multiclass", "clustering", "lowshot", "ablation", "ingestion", "download"],
+)
+def test_every_pipeline_has_a_graph(graph: Any, screenshot: Any, pipeline: str) -> None:
+    page = graph(pipeline)
+    if pipeline != "download":
+        box(page, pipeline).wait_for()
+    screenshot(f"viz_pipeline_{pipeline}")

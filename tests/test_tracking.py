@@ -1,0 +1,95 @@
+"""What tells runs apart."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from uniformaly_pipeline.tracking import data_hash, git_commit, run_name, run_tags
+
+PARAMETERS: dict[str, Any] = {
+    "dataset": "demo",
+    "backbone": "quickstart",
+    "bpm": {"mode": "binary", "threshold": 0.1},
+    "scoring": {"top_k_ratio": 0.05},
+    "memory_bank": {"coreset_ratio": 0.1, "multiclass_coreset_ratio": 0.02},
+    "seed": 3,
+}
+
+
+def test_tags_equal_the_parameters() -> None:
+    assert run_tags("defect", PARAMETERS, "abc") == {
+        "task": "defect",
+        "dataset": "demo",
+        "backbone": "quickstart",
+        "bpm": "binary",
+        "top_k_ratio": "0.05",
+        "coreset_ratio": "0.1",
+        "seed": "3",
+        "git_commit": "abc",
+    }
+    assert "git_commit" not in run_tags("defect", PARAMETERS)
+
+
+def test_coreset_ratio_is_that_of_the_tasks_banks() -> None:
+    assert run_tags("multiclass", PARAMETERS)["coreset_ratio"] == "0.02"
+
+
+def test_name() -> None:
+    name = run_name(run_tags("defect", PARAMETERS))
+    assert name == "defect demo quickstart bpm=binary seed=3"
+
+
+@pytest.fixture
+def manifest() -> pd.DataFrame:
+    """Two images."""
+    return pd.DataFrame(
+        {
+            "image": ["a.png", "b.png"],
+            "class": ["bolt", "bolt"],
+            "split": ["train", "test"],
+            "defect": ["good", "dent"],
+            "label": [0, 1],
+            "content_hash": ["1", "2"],
+            "mask_pixels": [-1, 7],
+            "fingerprint": ["x", "y"],
+        }
+    )
+
+
+def test_data_hash_follows_pictures_and_what_they_are_for(manifest: pd.DataFrame) -> None:
+    of_all = data_hash(manifest)
+    assert len(of_all) == 12
+    # Names, times and order change nothing.
+    moved = manifest.assign(image=["c", "d"], fingerprint="z").iloc[::-1]
+    assert data_hash(moved) == of_all
+    for column, value in (("content_hash", "3"), ("split", "test"), ("mask_pixels", 8)):
+        assert data_hash(manifest.assign(**{column: value})) != of_all
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_git_commit(tmp_path: Path) -> None:
+    assert git_commit(tmp_path) is None
+    assert git_commit(tmp_path / "nowhere") is None
+
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+
+    git("init", "--quiet")
+    file = tmp_path / "file"
+    file.write_text("1")
+    git("add", "file")
+    git("commit", "--quiet", "--message=one")
+    commit = git_commit(tmp_path)
+    assert commit is not None
+    assert len(commit) == 12
+    (tmp_path / "untracked").touch()
+    assert git_commit(tmp_path) == commit
+    file.write_text("2")
+    assert git_commit(tmp_path) == f"{commit}+changes"
