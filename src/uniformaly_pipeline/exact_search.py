@@ -12,15 +12,14 @@ from uniformaly_pipeline.threads import single_thread
 if TYPE_CHECKING:
     import torch
 
-LEAF = 64
+LEAF = 128
 """Vectors in a leaf; whole leaves are ruled out or examined."""
-EXPLAINED = 0.95
-"""Share of the variance that the principal axes explain which leaves are ruled out by."""
-MOST = 0.125
-"""Share of the dimensions that the axes are at most: more would cost more than they save."""
+AXES = 30
+"""Principal axes by which leaves are ruled out; any axes give valid bounds. With two more
+coordinates a power of two, which matrix products like."""
 SAMPLE = 8192
 """Vectors that the axes are computed from; any axes give valid bounds."""
-QUERIES, VECTORS = 1024, 2048
+QUERIES, VECTORS = 1024, 512
 """Size of a matrix product, so that its result stays in the processor's cache."""
 PAIRS = 1 << 15
 """Queries with a leaf each that are compared before what was found is taken in."""
@@ -33,10 +32,10 @@ class ExactSearch:
 
     Patch features lie close to few principal axes. The distance in these axes, with the length of
     the rest as one more coordinate, is a lower bound of the distance (Cauchy-Schwarz), and takes a
-    small matrix product. The bank is cut into leaves of neighbouring vectors. A query looks into
-    the leaf with the lowest bound, which gives a distance to beat, and then only into leaves whose
-    bounds are below it. Where too few leaves can be ruled out, the bounds are computed anew in all
-    dimensions, which costs what comparing with every vector in float32 costs.
+    small matrix product. The bank is cut into leaves of neighbouring vectors. A query takes the
+    distance of the most promising vectors, which is one to beat, and then looks only into leaves
+    whose bounds are below it. Where too few leaves can be ruled out, the bounds are computed anew
+    in all dimensions, which costs what comparing with every vector in float32 costs.
 
     Products are computed in float32 and compared with room for the largest rounding error they
     may have; what they cannot tell apart is compared in double precision. So the neighbours are
@@ -102,17 +101,33 @@ class ExactSearch:
         # A float32 product of D terms is off by at most D / 2^24 of the lengths' product, which is
         # at most the sum of the half squares; some more for sums and coordinates.
         unit = (queries.shape[1] + 32) * 2.0**-24
-        best = _Best(queries, count, (_half_norms(queries) + self._longest) * unit)
-        # The most promising leaves first: what they hold rules out most of the others.
-        first = bounds.topk(min(bounds.shape[1], -(-count // LEAF)), largest=False).indices
-        done = torch.zeros_like(bounds, dtype=torch.bool).scatter_(1, first, True)
-        self._look_into(done, best)
-        left = bounds <= best.limits[:, None]
-        if float(left.float().mean()) > WEAK:
+        rounding = (_half_norms(queries) + self._longest) * unit
+        best = _Best(queries, count, self._ceilings(queries, low, bounds, count), rounding)
+        wanted = bounds <= best.limits[:, None]
+        if float(wanted.float().mean()) > WEAK:
             bounds = self._leaf_minima(lambda block: self._distances(queries, block))
-            left = bounds <= best.limits[:, None]
-        self._look_into(left & ~done, best)
+            if bounds.shape[1] >= count:  # as many vectors, one of each leaf, are no farther
+                best.lower_limits(bounds.topk(count, largest=False).values[:, -1])
+            wanted = bounds <= best.limits[:, None]
+        self._look_into(wanted, best)
         return best.exact(self._bank, self._order)
+
+    def _ceilings(
+        self, queries: torch.Tensor, low: torch.Tensor, bounds: torch.Tensor, count: int
+    ) -> torch.Tensor:
+        """Distances that ``count`` vectors do not exceed: those of the most promising leaf.
+
+        Returns:
+            float32 [m], infinite where the leaf holds too few vectors.
+        """
+        import torch
+
+        leaves = bounds.topk(min(bounds.shape[1], -(-count // LEAF)), largest=False).indices
+        places = (leaves[:, :, None] * LEAF + torch.arange(LEAF)).flatten(1)
+        near = torch.bmm(self._low[places], low[:, :, None])[:, :, 0]
+        places = places.gather(1, near.topk(count, largest=False).indices)
+        products = torch.bmm(self._bank[places], queries[:, :, None])[:, :, 0]
+        return (self._half_norms[places] - products).amax(dim=1)
 
     def _distances(self, queries: torch.Tensor, block: slice) -> torch.Tensor:
         return self._half_norms[block].addmm(queries, self._bank[block].T, alpha=-1)
@@ -154,22 +169,28 @@ class _Best:
         limits: float32 [m], distances above which a vector is of no interest.
     """
 
-    def __init__(self, queries: torch.Tensor, count: int, rounding: torch.Tensor) -> None:
+    def __init__(
+        self, queries: torch.Tensor, count: int, ceilings: torch.Tensor, rounding: torch.Tensor
+    ) -> None:
         self.queries = queries
         self._nearest = queries.new_full((len(queries), count), float("inf"))
         self._room = 2 * rounding
-        self.limits = self._nearest[:, -1]
+        self.limits = ceilings + self._room
         self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def update(self, rows: torch.Tensor, first: torch.Tensor, found: torch.Tensor) -> None:
         """Take in distances [p, LEAF] of queries [p] to the vectors from place ``first`` [p] on."""
-        self._lower(rows, found)
-        self.limits = self._nearest[:, -1] + self._room
+        self._lower_nearest(rows, found)
+        self.lower_limits(self._nearest[:, -1])
         near = (found <= self.limits[rows][:, None]).nonzero()
         pair, place = near[:, 0], near[:, 1]
         self._found.append((rows[pair], first[pair] + place, found[pair, place]))
 
-    def _lower(self, rows: torch.Tensor, found: torch.Tensor) -> None:
+    def lower_limits(self, distances: torch.Tensor) -> None:
+        """Note that as many vectors as are wanted do not exceed these distances [m]."""
+        self.limits = self.limits.minimum(distances + self._room)
+
+    def _lower_nearest(self, rows: torch.Tensor, found: torch.Tensor) -> None:
         import torch
 
         count = self._nearest.shape[1]
@@ -228,14 +249,11 @@ def _first_of_each(rows: np.ndarray, order: np.ndarray, shape: torch.Size) -> np
 
 
 def _principal_axes(vectors: torch.Tensor) -> torch.Tensor:
-    """Axes [D, a] that explain most of the variance of vectors [K, D]: float64, orthonormal."""
+    """The axes [D, a] along which vectors [K, D] vary most: float64, orthonormal."""
     import torch
 
     sample = vectors[:: -(-len(vectors) // SAMPLE)].double()
-    variances, axes = torch.linalg.eigh(sample.T @ sample)
-    explained = variances.flip(0).clamp_min(0).cumsum(0)
-    enough = int((explained < EXPLAINED * explained[-1]).sum()) + 1
-    return axes.flip(1)[:, : max(1, min(enough, int(MOST * vectors.shape[1])))]
+    return torch.linalg.eigh(sample.T @ sample).eigenvectors.flip(1)[:, :AXES]
 
 
 def _leaf_order(rows: torch.Tensor) -> torch.Tensor:
