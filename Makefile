@@ -34,9 +34,9 @@ viz: $(VENV)/.run
 mlflow: $(VENV)/.run
 	$(BIN)/mlflow ui
 
-# make compare COMPARE="--differing --last 5"
+# make compare ARGS="--differing --last 5"
 compare: $(VENV)/.run
-	$(BIN)/python -m uniformaly_pipeline.compare $(COMPARE)
+	$(BIN)/python -m uniformaly_pipeline.compare $(ARGS)
 
 docs: $(VENV)/.test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -44,9 +44,9 @@ docs: $(VENV)/.test
 docs-serve: $(VENV)/.test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
-# make bench BENCH="--quick"
+# make bench ARGS="--quick"
 bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: set PYTHON")'

@@ -13,6 +13,7 @@ from uniformaly_pipeline.array_bundle import ArrayBundle
 from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.progress import track
 
 IMAGES_AT_ONCE = 16
 
@@ -70,7 +71,10 @@ def collect_candidates(
     if store.dim > projection_dim:
         projection = coreset.random_projection(store.dim, projection_dim, seed).T
     points, image, patch = [], [], []
-    for first in range(0, len(content_hashes), IMAGES_AT_ONCE):
+    blocks = range(0, len(content_hashes), IMAGES_AT_ONCE)
+    for first in track(
+        blocks, len(content_hashes), "Reading normal patches", "images", IMAGES_AT_ONCE
+    ):
         block = store.load(content_hashes[first : first + IMAGES_AT_ONCE], masking)
         points.append(block.features if projection is None else block.features @ projection)
         image.append(block.image.astype(np.int32) + first)

@@ -8,6 +8,7 @@ on them. The project's context publishes them here first; where there is no cont
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -185,8 +186,9 @@ class CurrentRun:
         for key in ("dataset", "backbone"):
             if key not in self.runtime_params:
                 changes.append(f"{key}={getattr(self.parameters, key)}")
-        env = f" --env={self.env}" if self.env else ""
-        return f"kedro run --pipelines={pipeline}{env} --params={','.join(changes)}"
+        words = ["kedro", "run", f"--pipelines={pipeline}"]
+        words += [f"--env={self.env}"] if self.env else []
+        return shlex.join([*words, f"--params={','.join(changes)}"])
 
 
 _current: CurrentRun | None = None

@@ -29,6 +29,7 @@ from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank import IMAGES_AT_ONCE, choose_points, collect_candidates
 from uniformaly_pipeline.metrics import auroc
 from uniformaly_pipeline.preprocessing import Preprocessing
+from uniformaly_pipeline.progress import track
 from uniformaly_pipeline.scoring import score_patches
 
 FIGURES = ("image_auroc", "pixel_auroc", "nmi", "ari", "f1")
@@ -174,17 +175,25 @@ def evaluate_settings(category: Category, settings: Sequence[Setting]) -> pd.Dat
         A row per setting, in the order given: ``parameter``, ``value``, ``draw``, ``bank_size``
         and :data:`FIGURES` in 0..1, undefined ones as NaN.
     """
-    rows: dict[int, dict[str, Any]] = {}
-    for group in _groups(settings):
-        for scored in _score(category, [settings[i] for i in group]):
-            for position, figures in _figures(category, scored):
-                rows[group[position]] = figures
+    rows: dict[int, dict[str, Any]] = dict(
+        track(_evaluated(category, settings), len(settings), "Trying settings", "settings")
+    )
     table = [
         {"parameter": s.parameter, "value": s.value, DRAWS: s.draw, **rows[i]}
         for i, s in enumerate(settings)
     ]
     columns = ["parameter", "value", DRAWS, "bank_size", *FIGURES]
     return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(FIGURES, float))
+
+
+def _evaluated(
+    category: Category, settings: Sequence[Setting]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Position and figures of each setting; those that share a memory bank follow each other."""
+    for group in _groups(settings):
+        for scored in _score(category, [settings[i] for i in group]):
+            for position, figures in _figures(category, scored):
+                yield group[position], figures
 
 
 def _groups(settings: Sequence[Setting]) -> Iterator[list[int]]:

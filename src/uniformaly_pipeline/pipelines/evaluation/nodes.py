@@ -20,6 +20,7 @@ from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.paper import with_paper
 from uniformaly_pipeline.preprocessing import Preprocessing
+from uniformaly_pipeline.progress import track
 from uniformaly_pipeline.report import leaderboard_table
 
 
@@ -58,6 +59,7 @@ def evaluate_category(
             raw_images, image_scores["mask"], preprocessing, evaluation["mask_threshold"]
         )
         maps = anomaly_maps(patch_scores.arrays["patch_scores"], preprocessing)
+        maps = track(maps, len(image_scores), "Comparing anomaly maps with masks", "images")
         pixels = pixel_figures(masks, maps, evaluation["aupro_limit"])
     bank = memory_bank.arrays["memory_bank"]
     tested = images.loc[images["split"] == "test", "content_hash"]
