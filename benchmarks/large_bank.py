@@ -22,7 +22,7 @@ import torch
 
 from uniformaly_pipeline.coreset import covering_radius
 from uniformaly_pipeline.encoder import Encoded
-from uniformaly_pipeline.estimates import EncodingCost, peak_memory
+from uniformaly_pipeline.estimates import peak_memory
 from uniformaly_pipeline.feature_store import (
     FeatureStore,
     FeatureStream,
@@ -55,13 +55,7 @@ def write_store(path: Path, num_patches: int) -> list[str]:
     """Write the store; gives the content hashes of its images."""
     images = [str(number) for number in range(-(-num_patches // (GRID[0] * GRID[1])))]
     header = StoreHeader({}, "0" * 64, {}, "float32", GRID, DIM, "float16", None)
-    stream = FeatureStream(
-        header,
-        {image: image for image in images},
-        made_up_features,
-        1,
-        lambda count: EncodingCost(0.05 * count, None),
-    )
+    stream = FeatureStream(header, {image: image for image in images}, made_up_features, 1)
     update_store(path, stream)
     return images
 

@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from uniformaly_pipeline.backbone import UNTRAINED, Backbone
-from uniformaly_pipeline.estimates import EncodingCost
 from uniformaly_pipeline.feature_store import (
     FeatureStore,
     FeatureStream,
@@ -176,9 +175,7 @@ class FakeEncoder:
         }
         entries = StoreHeader(grid=self.grid, dim=self.dim, dtype=dtype, **{**made, **header})
         hashes = {f"#{image}": image for image in images}
-        return FeatureStream(
-            entries, hashes, self, self.batch_size, lambda count: EncodingCost(0.01 * count, None)
-        )
+        return FeatureStream(entries, hashes, self, self.batch_size)
 
     def store(self, path: Path, images: Sequence[str], **stream: Any) -> FeatureStore:
         """A store of these images."""

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uniformaly_pipeline.backbone import Backbone, load_backbone
-from uniformaly_pipeline.encoder import Encoder
 from uniformaly_pipeline.estimates import EncodingCost, peak_memory
 from uniformaly_pipeline.feature_store import update_store
 
@@ -36,31 +34,28 @@ def test_peak_memory_grows_with_what_is_held() -> None:
     assert after >= held.nbytes
 
 
-def test_time_and_memory_grow_with_the_images() -> None:
-    backbone = Backbone(
-        "vit_tiny_patch16_224",
-        "untrained",
-        model_kwargs={"embed_dim": 24, "depth": 4, "num_heads": 2},
-        layers=(0, 1),
-        attention_layer=1,
-    )
-    encoder = Encoder(load_backbone(backbone, (64, 64)), [0, 1], 1)
-    one, many = encoder.estimate((64, 64), 1, 8), encoder.estimate((64, 64), 4000, 8)
-    assert 0 < one.seconds < many.seconds
-    assert one.memory_bytes is not None
-    assert many.memory_bytes is not None
-    assert many.memory_bytes > one.memory_bytes
-
-
-def test_estimate_and_error_are_logged_before_and_after(
+def test_estimate_and_error_are_logged_early_and_at_the_end(
     fake_encoder: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stream = fake_encoder.stream(["a", "b", "c"])
-    stream = replace(
-        stream, estimate=lambda count: EncodingCost(100.0 * count, 10), peak_memory=lambda: 20
-    )
+    """Memory grows from 1 GB in the second batch to 2 GB in the end."""
+    fake_encoder.batch_size = 1
+    peaks = iter([10**9, 2 * 10**9])
+    stream = replace(fake_encoder.stream(["a", "b", "c"]), peak_memory=lambda: next(peaks))
     with caplog.at_level(logging.INFO):
         update_store(tmp_path, stream)
-    text = caplog.text
-    assert "encoding 3 images will take about 300.0 s and 0.00 GB" in text
-    assert re.search(r"encoded 3 images .*; 100% less time and 100% more memory", text)
+    messages = [record.getMessage() for record in caplog.records]
+    before, after = (text for text in messages if "encoding" in text or "encoded" in text)
+    assert re.search(r"encoding 3 images will take about \d+\.\d s and 1\.00 GB", before)
+    assert "encoded 3 images in" in after
+    assert "and 2.00 GB of memory" in after
+    assert re.search(r"\d+% (more|less) time and 100% more memory than estimated", after)
+
+
+@pytest.mark.parametrize("num_images", [1, 2, 3, 5])
+def test_there_is_always_one_estimate(
+    fake_encoder: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, num_images: int
+) -> None:
+    fake_encoder.batch_size = 2
+    with caplog.at_level(logging.INFO):
+        update_store(tmp_path, fake_encoder.stream([str(i) for i in range(num_images)]))
+    assert caplog.text.count("will take about") == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader
 
-from uniformaly_pipeline.estimates import EncodingCost, peak_memory
+from uniformaly_pipeline.estimates import peak_memory
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.preprocessing import Preprocessing
 
@@ -154,33 +153,6 @@ class Encoder:
         block: nn.Module = self.model.blocks[self.attention_layer]  # type: ignore[index,assignment]
         attention: nn.Module = block.attn  # type: ignore[assignment]
         return attention
-
-    def estimate(
-        self, input_size: tuple[int, int], num_images: int, batch_size: int
-    ) -> EncodingCost:
-        """What encoding images will take, from one image and the sizes of a batch's arrays.
-
-        Args:
-            input_size: (height, width) of the input in pixels.
-            num_images: How many images.
-            batch_size: Images in a batch.
-        """
-        image = torch.zeros(1, 3, *input_size)
-        self(image).features.cpu()  # the first pass sets things up
-        start = time.perf_counter()
-        self(image).features.cpu()
-        seconds = time.perf_counter() - start
-        height, width = self.grid(input_size)
-        # A block holds its input, normed, queries, keys, values and twice the hidden layer of four
-        # times the width; the outputs that are averaged, their copies and the mean are held too.
-        arrays = 14 + 2 * len({*itertools.chain(*self.layer_choices)}) + len(self.layer_choices)
-        width_bytes = int(self.model.num_features) * 4  # type: ignore[arg-type]
-        working = min(batch_size, num_images) * height * width * width_bytes * arrays
-        if self.device.startswith("cuda"):
-            held: int | None = torch.cuda.memory_allocated(self.device)
-        else:
-            held = peak_memory()
-        return EncodingCost(seconds * num_images, None if held is None else held + working)
 
     def peak_memory(self) -> int | None:
         """Most memory held so far where the model computes, in bytes."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uniformaly_pipeline.threads import single_thread
+from uniformaly_pipeline.threads import side_by_side
 
 if TYPE_CHECKING:
     import torch
 
-LEAF = 128
+LEAF = 64
 """Vectors in a leaf; whole leaves are ruled out or examined."""
 AXES = 30
 """Principal axes by which leaves are ruled out; any axes give valid bounds. With two more
@@ -97,7 +97,14 @@ class ExactSearch:
         import torch
 
         low = torch.cat([-self._project(queries), torch.ones(len(queries), 1)], dim=1)
-        bounds = self._leaf_minima(lambda block: low @ self._low[block].T)
+
+        def low_distances(block: slice, out: torch.Tensor) -> None:
+            torch.mm(low, self._low[block].T, out=out)
+
+        def full_distances(block: slice, out: torch.Tensor) -> None:
+            self._distances(queries, block, out)
+
+        bounds = self._leaf_minima(len(queries), low_distances)
         # A float32 product of D terms is off by at most D / 2^24 of the lengths' product, which is
         # at most the sum of the half squares; some more for sums and coordinates.
         unit = (queries.shape[1] + 32) * 2.0**-24
@@ -105,7 +112,7 @@ class ExactSearch:
         best = _Best(queries, count, self._ceilings(queries, low, bounds, count), rounding)
         wanted = bounds <= best.limits[:, None]
         if float(wanted.float().mean()) > WEAK:
-            bounds = self._leaf_minima(lambda block: self._distances(queries, block))
+            bounds = self._leaf_minima(len(queries), full_distances)
             if bounds.shape[1] >= count:  # as many vectors, one of each leaf, are no farther
                 best.lower_limits(bounds.topk(count, largest=False).values[:, -1])
             wanted = bounds <= best.limits[:, None]
@@ -129,18 +136,39 @@ class ExactSearch:
         products = torch.bmm(self._bank[places], queries[:, :, None])[:, :, 0]
         return (self._half_norms[places] - products).amax(dim=1)
 
-    def _distances(self, queries: torch.Tensor, block: slice) -> torch.Tensor:
-        return self._half_norms[block].addmm(queries, self._bank[block].T, alpha=-1)
-
-    def _leaf_minima(self, distances: Callable[[slice], torch.Tensor]) -> torch.Tensor:
-        """The least distance to any vector of each leaf: float32 [m, leaves]."""
+    def _distances(self, queries: torch.Tensor, block: slice, out: torch.Tensor) -> None:
         import torch
 
-        parts = []
-        for first in range(0, len(self._low), VECTORS):
-            block = distances(slice(first, first + VECTORS))
-            parts.append(block.unflatten(1, (-1, LEAF)).amin(dim=2))
-        return torch.cat(parts, dim=1)
+        torch.addmm(self._half_norms[block], queries, self._bank[block].T, alpha=-1, out=out)
+
+    def _leaf_minima(
+        self, num_queries: int, distances: Callable[[slice, torch.Tensor], None]
+    ) -> torch.Tensor:
+        """The least distance to any vector of each leaf: float32 [m, leaves].
+
+        Args:
+            num_queries: How many queries there are, m.
+            distances: Writes their distances to a block of vectors [m, block].
+        """
+        import torch
+
+        size = len(self._low)
+        minima = torch.empty(num_queries, size // LEAF)
+
+        def make_step() -> Callable[[int], None]:
+            memory = torch.empty(num_queries * VECTORS)
+
+            def step(first: int) -> None:
+                last = min(first + VECTORS, size)
+                found = memory[: num_queries * (last - first)].view(num_queries, last - first)
+                distances(slice(first, last), found)
+                leaves = slice(first // LEAF, last // LEAF)
+                minima[:, leaves] = found.unflatten(1, (-1, LEAF)).amin(dim=2)
+
+            return step
+
+        side_by_side(make_step, range(0, size, VECTORS))
+        return minima
 
     def _look_into(self, wanted: torch.Tensor, best: _Best) -> None:
         """Compare queries with the leaves they want, bool [m, leaves]."""
@@ -149,15 +177,15 @@ class ExactSearch:
         for pairs in wanted.T.nonzero().split(PAIRS):
             found = torch.empty(len(pairs), LEAF)
             leaves, counts = pairs[:, 0].unique_consecutive(return_counts=True)
-            parts = zip(
-                leaves.tolist(), pairs[:, 1].split(counts.tolist()),
-                found.split(counts.tolist()), strict=True,
-            )  # fmt: skip
-            with single_thread():
-                for leaf, rows, out in parts:
-                    block = slice(leaf * LEAF, (leaf + 1) * LEAF)
-                    vectors, half_norms = self._bank[block], self._half_norms[block]
-                    torch.addmm(half_norms, best.queries[rows], vectors.T, alpha=-1, out=out)
+            sizes = counts.tolist()
+            parts = zip(leaves.tolist(), pairs[:, 1].split(sizes), found.split(sizes), strict=True)
+
+            def step(part: tuple[int, torch.Tensor, torch.Tensor]) -> None:
+                leaf, rows, out = part
+                block = slice(leaf * LEAF, (leaf + 1) * LEAF)
+                self._distances(best.queries[rows], block, out)
+
+            side_by_side(lambda: step, list(parts))
             best.update(pairs[:, 1], pairs[:, 0] * LEAF, found)
 
 

@@ -81,5 +81,4 @@ def feature_stream(
         batch_size=batch_size,
         num_workers=num_workers,
     )
-    estimate = functools.partial(encoder.estimate, preprocessing.input_size, batch_size=batch_size)
-    return FeatureStream(header, dict(images), encode, batch_size, estimate, encoder.peak_memory)
+    return FeatureStream(header, dict(images), encode, batch_size, encoder.peak_memory)

@@ -103,7 +103,6 @@ class FeatureStream:
         images: Relative path of each image by its content hash.
         encode: Encodes images given by path, in order, in batches.
         batch_size: Images in a batch.
-        estimate: What encoding so many images will take.
         peak_memory: Most memory held so far where the model computes, in bytes.
     """
 
@@ -111,7 +110,6 @@ class FeatureStream:
     images: Mapping[str, str]
     encode: Callable[[list[str]], Iterator[Encoded]]
     batch_size: int
-    estimate: Callable[[int], EncodingCost]
     peak_memory: Callable[[], int | None] = peak_memory
 
 
@@ -326,10 +324,9 @@ def update_store(path: Path, stream: FeatureStream) -> None:
         return
     _check_disk(path, stream.header.estimate_bytes(len(wanted)))
     _prepare(path, stream.header, keep=is_ours)
-    estimate = stream.estimate(len(wanted))
-    logger.info("Features: encoding %d images will take about %s", len(wanted), estimate)
     start = time.monotonic()
-    for batches in _in_shards(_encode(stream, list(wanted.values()))):
+    estimates: list[EncodingCost] = []
+    for batches in _in_shards(_encode(stream, list(wanted.values()), estimates.append)):
         number = int(index["shard"].max()) + 1 if len(index) else 0
         hashes = [next_hash for next_hash in wanted if next_hash not in stored]
         entries = _write_shard(path, number, batches, hashes)
@@ -337,8 +334,9 @@ def update_store(path: Path, stream: FeatureStream) -> None:
         _write_index(path, index)
         stored.update(entries["content_hash"])
     cost = EncodingCost(time.monotonic() - start, stream.peak_memory())
-    logger.info("Features: encoded %d images in %s, %.1f images a second; %s", len(wanted), cost,
-                len(wanted) / cost.seconds, cost.compared_with(estimate))  # fmt: skip
+    off = [cost.compared_with(estimate) for estimate in estimates]
+    logger.info("Features: encoded %d images in %s, %.1f images a second%s", len(wanted), cost,
+                len(wanted) / cost.seconds, "".join(f"; {text}" for text in off))  # fmt: skip
 
 
 def _is_of(path: Path, header: StoreHeader) -> bool:
@@ -374,15 +372,29 @@ def _check_disk(path: Path, needed: int) -> None:
         )
 
 
-def _encode(stream: FeatureStream, images: list[str]) -> Iterator[_Batch]:
+def _encode(
+    stream: FeatureStream, images: list[str], on_estimate: Callable[[EncodingCost], None]
+) -> Iterator[_Batch]:
+    """Encode batch by batch; the first two tell what all of them will take."""
     masking = BackPatchMasking(**stream.header.masking) if stream.header.masking else None
     batches = stream.encode(images)
-    last = time.monotonic()
+    start = last = time.monotonic()
+    done = nbytes = 0
     for encoded in track(batches, len(images), "Encoding", "images", stream.batch_size):
         batch = _to_batch(encoded, masking, stream.header.dtype)
         now = time.monotonic()
+        size = len(encoded.features)
+        # The first batch waits for all to be set up; the second one's rate is the others'.
+        if done == 0 < len(images) <= size or 0 < done <= stream.batch_size:
+            left = (len(images) - done - size) * (now - last) / size
+            held = min(SHARD_BYTES, batch.nbytes * len(images) // size) - nbytes
+            peak = stream.peak_memory()
+            memory = None if peak is None else peak + max(0, held)
+            estimate = EncodingCost(now - start + left, memory)
+            logger.info("Features: encoding %d images will take about %s", len(images), estimate)
+            on_estimate(estimate)
         yield replace(batch, seconds=now - last)
-        last = now
+        done, nbytes, last = done + size, nbytes + batch.nbytes, now
 
 
 def _to_batch(encoded: Encoded, masking: BackPatchMasking | None, dtype: str) -> _Batch:

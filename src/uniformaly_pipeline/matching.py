@@ -77,10 +77,8 @@ class NearestNeighbors:
         indices = self._find(queries, self.num_neighbors)
         # An approximate index may find fewer than asked for and pads with -1.
         indices = np.where(indices < 0, indices[:, :1], indices)
-        squares = np.stack(
-            [np.square(queries - self.bank[column]).sum(axis=1) for column in indices.T], axis=1
-        )
-        return squares.mean(axis=1, dtype=np.float32), indices
+        squares = [_squared_lengths(queries - self.bank[column]) for column in indices.T]
+        return np.stack(squares, axis=1).mean(axis=1, dtype=np.float32), indices
 
     def recall(self, features: np.ndarray) -> float:
         """Share of the truly nearest vectors, 0..1, that the search finds for features [M, D]."""
@@ -90,6 +88,10 @@ class NearestNeighbors:
         found = self._find(queries, self.num_neighbors)
         exact = ExactSearch(self.bank).query(queries, self.num_neighbors)
         return float((found[:, :, None] == exact[:, None, :]).any(axis=1).mean())
+
+
+def _squared_lengths(rows: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->i", rows, rows)
 
 
 def _faiss_index(bank: np.ndarray, search: str) -> Any:

@@ -1,9 +1,13 @@
-"""One thread for many small steps."""
+"""One thread for each of many small steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 @contextmanager
@@ -29,3 +33,30 @@ def single_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(make_step: Callable[[], Callable[[Item], None]], items: Sequence[Item]) -> None:
+    """Do many small steps, each with one thread, on as many threads as torch would use.
+
+    Unlike one step split over threads, no step waits for another.
+
+    Args:
+        make_step: Called once for each thread, gives what to do with an item: it may hold memory
+            to work in.
+        items: What the steps are done with; they do not depend on each other.
+    """
+    import torch
+
+    workers = max(1, min(torch.get_num_threads(), len(items)))
+
+    def work_on(part: Sequence[Item]) -> None:
+        with single_thread():
+            step = make_step()
+            for item in part:
+                step(item)
+
+    if workers == 1:
+        work_on(items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work_on, [items[first::workers] for first in range(workers)]))
