@@ -14,7 +14,7 @@ from benchmarks.machine import gemm_rate
 if TYPE_CHECKING:
     import torch
 
-    from uniformaly_pipeline.encoder import Encoder
+    from uniformaly_pipeline.encoder import Encoder, Precision
 
 LAYERS = (2, 3, 4, 5, 6, 7, 8, 9)
 ATTENTION_LAYER = 9
@@ -81,10 +81,12 @@ def _authors(settings: Settings, patch: int, device: str = "cpu") -> Workload:
     return Workload(run, what, seconds=lambda seconds, _: seconds / len(images), arrays=_arrays)
 
 
-def _ours(settings: Settings, patch: int, device: str = "cpu") -> Workload:
+def _ours(
+    settings: Settings, patch: int, device: str = "cpu", precision: Precision = "auto"
+) -> Workload:
     from uniformaly_pipeline.encoder import Encoder
 
-    encoder = Encoder(_model(patch), LAYERS, ATTENTION_LAYER, device=device)
+    encoder = Encoder(_model(patch), LAYERS, ATTENTION_LAYER, device, precision)
     batch = GPU_BATCH if device == "cuda" else BATCH
     images = _images(batch, device)
 
@@ -94,10 +96,13 @@ def _ours(settings: Settings, patch: int, device: str = "cpu") -> Workload:
         return encoded.features, encoded.attention
 
     def limit() -> float:
-        rate = gemm_rate("float16", "cuda", scale=8) if device == "cuda" else gemm_rate()
+        if device == "cuda":
+            rate = gemm_rate("float16", "cuda", scale=8)
+        else:
+            rate = gemm_rate("float32" if precision == "auto" else precision)
         return batch * flops(patch) / rate
 
-    others = () if settings.quick or device == "cuda" else OTHER_BATCHES
+    others = () if settings.quick or device == "cuda" or precision != "auto" else OTHER_BATCHES
     return Workload(
         run,
         f"{batch} images at once, one pass of ten blocks, {encoder.dtype}",
@@ -127,15 +132,17 @@ def _compare(_settings: Settings, authors: Arrays, ours: Arrays, rtol: float) ->
     return Agreement(all(error < rtol for error in errors.values()), errors)
 
 
-def _case(name: str, patch: int, device: str = "cpu") -> Case:
+def _case(name: str, patch: int, device: str = "cpu", precision: Precision = "auto") -> Case:
     on_gpu = device == "cuda"
+    is_half = on_gpu or precision != "auto"
+    ours_in = "float16" if on_gpu else "float32"
     return Case(
         name=name,
         authors=functools.partial(_authors, patch=patch, device=device),
-        ours=functools.partial(_ours, patch=patch, device=device),
-        compare=functools.partial(_compare, rtol=HALF_RTOL if on_gpu else RTOL),
+        ours=functools.partial(_ours, patch=patch, device=device, precision=precision),
+        compare=functools.partial(_compare, rtol=HALF_RTOL if is_half else RTOL),
         unit="s/image",
-        limit="float16 GEMM" if on_gpu else "float32 GEMM",
+        limit=f"{ours_in if precision == 'auto' else precision} GEMM",
         needs="cuda" if on_gpu else "",
         warmups=1,
     )
@@ -144,6 +151,8 @@ def _case(name: str, patch: int, device: str = "cpu") -> Case:
 CASES = [
     _case("encode_b8", 8),
     _case("encode_b16", 16),
+    _case("encode_b8_bfloat16", 8, precision="bfloat16"),
+    _case("encode_b16_bfloat16", 16, precision="bfloat16"),
     _case("encode_gpu_b8", 8, "cuda"),
     _case("encode_gpu_b16", 16, "cuda"),
 ]
