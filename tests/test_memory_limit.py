@@ -78,4 +78,5 @@ def test_categories_do_not_add_up(tmp_path: Path, categories: Any) -> None:
     # The limit bites: holding on to the features does not fit.
     greedy = run(tmp_path, categories, hoards=True)
     assert greedy.returncode != 0
-    assert "MemoryError" in greedy.stderr or "ArrayMemoryError" in greedy.stderr
+    # NumPy's words, or torch's.
+    assert "MemoryError" in greedy.stderr or "can't allocate memory" in greedy.stderr

@@ -105,7 +105,7 @@ def two_round_coreset(
 
     The first round picks ``OVERSAMPLING`` times what is asked for, each part its share; the second
     picks ``size`` of these. That takes about ``parts`` / ``OVERSAMPLING`` times less work than one
-    greedy coreset. Each round's greedy picks cover its points within twice the least radius that
+    greedy coreset would without leaving any out. Each round's greedy picks cover its points within twice the least radius that
     as many centers can reach there (Gonzalez, 1985), but for the start from a mean distance; the
     two radii add up (composable coresets, Malkomes et al., 2015).
 
