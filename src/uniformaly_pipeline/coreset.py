@@ -104,10 +104,10 @@ def two_round_coreset(
     """Pick from each part of the points, then from what was picked: for very many points.
 
     The first round picks ``OVERSAMPLING`` times what is asked for, each part its share; the second
-    picks ``size`` of these. That takes about ``parts`` / ``OVERSAMPLING`` times less work than one
-    greedy coreset would without leaving any out. Each round's greedy picks cover its points within twice the least radius that
-    as many centers can reach there (Gonzalez, 1985), but for the start from a mean distance; the
-    two radii add up (composable coresets, Malkomes et al., 2015).
+    picks ``size`` of these, so that only a part's points are held at a time. Each round's greedy
+    picks cover its points within twice the least radius that as many centers can reach there
+    (Gonzalez, 1985), but for the start from a mean distance; the two radii add up (composable
+    coresets, Malkomes et al., 2015).
 
     Args:
         points: float32 [N, D].

@@ -221,8 +221,7 @@ class MemoryBankParameters(_Section):
     num_starts: PositiveInt = 10
     """Random patches that the first distances are taken to."""
     coreset_parts: PositiveInt = 1
-    """Above 1 the coreset is chosen in two rounds, from so many parts: where a GPU holds no more."""
-    """More than 1 chooses the coreset in two rounds, for millions of patches."""
+    """Above 1 the coreset is chosen in two rounds from so many parts, where a GPU holds no more."""
 
 
 class ScoringParameters(_Section):
