@@ -243,7 +243,8 @@ class SummaryHooks:
                 catalog.load(f"{task}.leaderboard"),
                 [
                     ("report", os.path.relpath(report)),
-                    ("compare runs", "mlflow ui"),
+                    ("compare runs", "python -m uniformaly_pipeline.compare"),
+                    ("in a browser", "mlflow ui: the experiment's Views, Compare runs"),
                     ("see the lineage", "kedro viz run"),
                 ],
             )
