@@ -182,7 +182,7 @@ class _Unpacking:
         if isinstance(error, InputError):
             return error
         at = f" (at {_shown(self.name)})" if self.name is not None else ""
-        if isinstance(error, NotImplementedError):
+        if isinstance(error, NotImplementedError):  # zipfile's word for an unknown compression
             return InputError(
                 f"{self.archive} is compressed in a way that Python cannot read{at}: "
                 "unpack it with another program"

@@ -385,7 +385,8 @@ def _encode(
         now = time.monotonic()
         size = len(encoded.features)
         # The first batch waits for all to be set up; the second one's rate is the others'.
-        if done == 0 < len(images) <= size or 0 < done <= stream.batch_size:
+        is_only, is_second = len(images) <= size, 0 < done <= stream.batch_size
+        if is_only or is_second:
             left = (len(images) - done - size) * (now - last) / size
             held = min(SHARD_BYTES, batch.nbytes * len(images) // size) - nbytes
             peak = stream.peak_memory()
