@@ -90,8 +90,8 @@ def render(**changes: Any) -> str:
         "leaderboard": leaderboard_table(METRICS),
         "galleries": {"bottle": [image()], "cable": [image("cable", decision=1, wrongness=-2.0)]},
         "figures": {
-            "bottle": {"roc_figure": b"png"},
-            "cable": {"roc_figure": b"png", "score_map": b"png"},
+            "bottle": {"cluster_figure": b"png"},
+            "cable": {"cluster_figure": b"png", "score_map": b"png"},
         },
         "parameters": {"seed": 0, "bpm": {"mode": "binary", "kernel_size": 7}, "categories": []},
         "command": "kedro run --pipeline=defect --params=dataset=demo",
@@ -159,7 +159,7 @@ def test_every_category_is_in_leaderboard_gallery_and_figures() -> None:
     page = Page(render())
     for category in ("bottle", "cable"):
         assert page.of("article", **{"data-category": category})
-        assert page.of("img", alt=f"ROC curve of {category}")
+        assert page.of("img", alt=f"Map of the images by true kind and by cluster of {category}")
         assert page.text.count(category) >= 3
 
 

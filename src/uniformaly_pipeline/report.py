@@ -46,8 +46,6 @@ _ROOM_BYTES = 20_000
 """For what depends on the images chosen: the filters' options and a sentence on the choice."""
 
 _FIGURE_TITLES = {
-    "roc_figure": "ROC curve",
-    "score_histogram": "Score histogram",
     "cluster_figure": "Map of the images by true kind and by cluster",
     "cluster_sheet": "Contact sheet of each cluster",
 }
