@@ -135,22 +135,54 @@ class Composer:
             background=torch.where(is_plain, -1, surface_label),
         )
 
+    def compose_products(self, products: int, views: int, sound: int, side: int) -> Composed:
+        """Compose several views of each of some textures, as an inspection line sees a product.
+
+        Args:
+            products: Number of textures.
+            views: Views of each, next to each other in the batch.
+            sound: The first views of each are sound, the others damaged.
+            side: Side of the images in pixels.
+        """
+        batch = products * views
+        index = self._draw(self._texture_members, products).repeat_interleave(views)
+        zoom = self._uniform(products, low=0.5, high=0.9).repeat_interleave(views)
+        zoom = zoom * self._uniform(batch, low=0.94, high=1.06)
+        grid = self._grid(batch, side, zoom, angle=0.07, wobble=0.0, stretch=0.03, mirrored=False)
+        warped = self._warped_textures(index, grid)
+        # The views of a product as one tall image: they are recoloured alike, then lit apart.
+        tall = warped.unflatten(0, (products, views)).transpose(1, 2).flatten(2, 3)
+        tall = self._recolour(tall, 0.25).unflatten(2, (views, side)).transpose(1, 2)
+        images = self._recolour(tall.flatten(0, 1), 0.05)
+
+        alpha = torch.ones_like(images[:, :1])
+        change = torch.zeros_like(alpha)
+        damaged = torch.arange(batch, device=self.device) % views >= sound
+        another = torch.roll(images, views, dims=0)  # of another product
+        images, change = add_damage(images, alpha, another, damaged, self.generator, stains=0.4)
+        label = self.banks.texture_labels[index] + self.banks.object_families
+        nothing = torch.full_like(label, -1)
+        return Composed(self._camera(images, 0.06), alpha, change, label, nothing)
+
     def _surfaces(self, batch: int, side: int) -> tuple[Tensor, Tensor]:
         """Warped, recoloured textures (batch, 3, side, side) and their families."""
         index = self._draw(self._texture_members, batch)
-        corners = self._integers(TEXTURE_SIDE - _WINDOW + 1, batch, 2).tolist()
+        # A smaller image shows a smaller part: the grain keeps its size in pixels.
+        zoom = self._uniform(batch, low=0.5, high=1.0) * (side / 224) ** 0.5
+        grid = self._grid(batch, side, zoom, angle=0.3, wobble=0.05)
+        labels = self.banks.texture_labels[index] + self.banks.object_families
+        return self._recolour(self._warped_textures(index, grid), 0.25), labels
+
+    def _warped_textures(self, index: Tensor, grid: Tensor) -> Tensor:
+        """Random windows of textures (B,) sampled at a grid (B, S, S, 2)."""
+        corners = self._integers(TEXTURE_SIDE - _WINDOW + 1, len(index), 2).tolist()
         windows = torch.stack(
             [
                 self.banks.textures[i, :, top : top + _WINDOW, left : left + _WINDOW]
                 for i, (top, left) in zip(index.tolist(), corners, strict=True)
             ]
         )
-        # A smaller image shows a smaller part: the grain keeps its size in pixels.
-        zoom = self._uniform(batch, low=0.5, high=1.0) * (side / 224) ** 0.5
-        grid = self._grid(batch, side, zoom, angle=0.3, wobble=0.05)
-        warped = F.grid_sample(windows.float() / 255, grid, "bilinear", "reflection", False)
-        labels = self.banks.texture_labels[index] + self.banks.object_families
-        return self._recolour(warped, 0.25), labels
+        return F.grid_sample(windows.float() / 255, grid, "bilinear", "reflection", False)
 
     def _objects(self, batch: int, side: int) -> tuple[Tensor, Tensor]:
         """Warped, recoloured cut-outs RGBA (batch, 4, side, side) and their families."""
@@ -174,13 +206,15 @@ class Composer:
         angle: float,
         wobble: float,
         shift: bool = False,
+        stretch: float = 0.15,
+        mirrored: bool = True,
     ) -> Tensor:
         """Random flip, rotation, scale, shear and smooth wobble as a sampling grid (B, S, S, 2)."""
         turn = self._uniform(batch, low=-angle, high=angle)
-        stretch = self._uniform(batch, low=0.85, high=1.15)
-        flip = torch.where(self._uniform(batch) < 0.5, -1.0, 1.0)
+        longer = self._uniform(batch, low=1 - stretch, high=1 + stretch)
+        flip = torch.where(self._uniform(batch) < 0.5 * mirrored, -1.0, 1.0)
         cos, sin = turn.cos() * zoom, turn.sin() * zoom
-        rows = torch.stack([cos * flip * stretch, -sin * stretch, sin * flip, cos], dim=1)
+        rows = torch.stack([cos * flip * longer, -sin * longer, sin * flip, cos], dim=1)
         matrix = rows.view(batch, 2, 2)
         if shift:
             # Keeps most of the object in the frame; a large one may leave it on one side.
@@ -273,13 +307,13 @@ class Composer:
         strength = self._uniform(batch, 1, 1, 1, low=-0.4, high=0.6).clamp_min(0)
         return strength * soft
 
-    def _camera(self, images: Tensor) -> Tensor:
+    def _camera(self, images: Tensor, exposures: float = 0.15) -> Tensor:
         """Blur a share of the images a little, change the exposure, add sensor noise."""
         batch = images.shape[0]
         soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), "replicate"), 3, 1)
         amount = self._uniform(batch, 1, 1, 1, low=-1.0, high=0.8).clamp_min(0)
         images = images + amount * (soft - images)
-        exposure = 1 + self._uniform(batch, 1, 1, 1, low=-0.15, high=0.15)
+        exposure = 1 + self._uniform(batch, 1, 1, 1, low=-exposures, high=exposures)
         sigma = self._uniform(batch, 1, 1, 1, high=0.03)
         noise = torch.randn(images.shape, generator=self.generator, device=self.device)
         return (images * exposure + sigma * noise).clamp(0, 1)

@@ -20,6 +20,7 @@ def add_damage(
     foreign: Tensor,
     damaged: Tensor,
     generator: torch.Generator,
+    stains: float = 1 / 3,
 ) -> tuple[Tensor, Tensor]:
     """Damage the foreground of some images.
 
@@ -29,6 +30,7 @@ def add_damage(
         foreign: Textures that foreign patches are cut from, (B, 3, S, S).
         damaged: Which images to damage, (B,).
         generator: Source of randomness.
+        stains: Share of the damage that only changes the light and the tint.
 
     Returns:
         The images, and the mean absolute colour change, (B, 1, S, S).
@@ -39,7 +41,7 @@ def add_damage(
         return images, change
     sound = images[chosen]
     mask = _shapes(alpha[chosen], generator) * (alpha[chosen] > _EDGE_FREE)
-    broken = torch.lerp(sound, _contents(sound, foreign[chosen], generator), mask)
+    broken = torch.lerp(sound, _contents(sound, foreign[chosen], stains, generator), mask)
     result = images.clone()
     result[chosen] = broken
     change[chosen] = (broken - sound).abs().mean(1, keepdim=True)
@@ -85,20 +87,22 @@ def _shapes(alpha: Tensor, generator: torch.Generator) -> Tensor:
     return F.interpolate(soft, size=(side, side), mode="bilinear", align_corners=False)
 
 
-def _contents(sound: Tensor, foreign: Tensor, generator: torch.Generator) -> Tensor:
-    """What fills the damage: a colour, a change of light, a foreign texture or a blur."""
+def _contents(sound: Tensor, foreign: Tensor, stains: float, generator: torch.Generator) -> Tensor:
+    """What fills the damage: a change of light, a colour, a foreign texture or a blur."""
     batch = sound.shape[0]
     colour = _rand(generator, sound, batch, 3, 1, 1)
     gain = 0.35 + 1.1 * _rand(generator, sound, batch, 1, 1, 1)
-    tint = 0.3 * (_rand(generator, sound, batch, 3, 1, 1) - 0.5)
-    stained = (sound * gain + tint).clamp(0, 1)
+    gain = gain * (1 + 0.4 * (_rand(generator, sound, batch, 3, 1, 1) - 0.5))
+    lift = 0.15 * (_rand(generator, sound, batch, 3, 1, 1) - 0.5)
+    stained = (sound * gain + lift).clamp(0, 1)
     pool = sound.shape[-1] // 16
     blurred = F.interpolate(F.avg_pool2d(sound, pool), size=sound.shape[-2:], mode="bilinear")
     # Another image's content, moved: a foreign patch even where the surface is this image's own.
     moved = torch.roll(foreign, (1, 37, 53), dims=(0, 2, 3))
     grey = colour.mean(1, keepdim=True)
-    pick = torch.randint(6, (batch, 1, 1, 1), generator=generator, device=sound.device)
+    is_stain = _rand(generator, sound, batch, 1, 1, 1) < stains
+    pick = torch.randint(4, (batch, 1, 1, 1), generator=generator, device=sound.device)
     filled = torch.where(pick == 0, colour, grey)
-    filled = torch.where(pick >= 2, stained, filled)  # two of the six
-    filled = torch.where(pick == 4, moved, filled)
-    return torch.where(pick == 5, blurred, filled)
+    filled = torch.where(pick == 2, moved, filled)
+    filled = torch.where(pick == 3, blurred, filled)
+    return torch.where(is_stain, stained, filled)

@@ -20,6 +20,12 @@ WEIGHTS = {
 }
 LAST_WEIGHTS = WEIGHTS | {"irregularity": 4.0}
 """At the end of a run."""
+FINISH_WEIGHTS = {
+    "product": 1.0,  # damage scores higher than any sound view of the same texture
+    "attention": 0.7,
+    "kept": 10.0,  # images of objects keep their features: categories stay apart
+}
+"""Of `finish.py`."""
 
 _FRONT, _BEHIND = 0.7, 0.3  # patch coverage that counts as foreground, as background
 _CHANGED, _UNCHANGED = 0.025, 0.003  # mean colour change that counts as damaged, as sound
@@ -27,6 +33,8 @@ _DAMAGED_SHARE = 0.35  # of the loss; of the patches it is less than a hundredth
 _SMOOTHING = 7  # BPM's kernel on the 28x28 grid
 _SHARPNESS = 4  # exponent chosen on TRAINING cut-outs: BPM IoU .41 (alpha itself) -> .60
 _MIN_FOREGROUND = 0.02
+_SCORED = 39  # patches in an image score: the method's 5% of 784
+_MARGIN, _SOFTNESS = 0.3, 0.3  # of scores, in natural logarithms of squared distances
 _TEXTURE_WEIGHT = 2.0  # of full-frame textures in the attention loss: uneven, they lose patches
 
 
@@ -99,6 +107,82 @@ def irregularity_loss(logits: Tensor, change: Tensor) -> Tensor:
     missed = F.softplus(-logits)[damaged].sum() / damaged.sum().clamp_min(1)
     alarms = F.softplus(logits)[sound].sum() / sound.sum().clamp_min(1)
     return _DAMAGED_SHARE * missed + (1 - _DAMAGED_SHARE) * alarms
+
+
+def nearest_distances(features: Tensor, sound: int) -> Tensor:
+    """Squared distance of each patch to the nearest one in other, sound views of its product.
+
+    Every view is compared with one sound view less than there are, so that damaged views have no
+    larger choice than sound ones.
+
+    Args:
+        features: Patch features of P products in V views, (P, V, N, D).
+        sound: The first views of each product are sound.
+
+    Returns:
+        Distances, (P, V, N), differentiable in both ends.
+    """
+    products, views, patches, width = features.shape
+    bank = features[:, :sound].flatten(1, 2)
+    with torch.no_grad():
+        distances = torch.cdist(features.flatten(1, 2), bank)
+        distances = distances.view(products, views, patches, sound, patches)
+        for view in range(views):
+            distances[:, view, :, view % sound] = torch.inf
+        nearest = distances.flatten(3).argmin(-1).flatten(1)
+    rows = nearest[..., None].expand(-1, -1, width)
+    neighbours = bank.gather(1, rows).view_as(features)
+    return (features - neighbours).square().sum(-1)
+
+
+def product_loss(features: Tensor, change: Tensor, views: int, sound: int) -> Tensor:
+    """The method itself as a loss: damage must score higher than sound views of the product.
+
+    Image scores, the mean of the largest distances, are compared by pairs of a sound and a damaged
+    view, and each damaged patch with the scores of the sound views. All in logarithms: what counts
+    is the ratio.
+
+    Args:
+        features: Patch features of V views of each of P products, (P * V, N, D).
+        change: Mean colour change by damage of each patch, (P * V, N).
+        views: V.
+        sound: The first views of each product are sound.
+    """
+    distances = nearest_distances(features.unflatten(0, (-1, views)), sound).clamp_min(1e-6)
+    scores = distances.topk(min(_SCORED, distances.shape[-1]), dim=-1).values.mean(-1).log()
+    normal, anomalous = scores[:, :sound], scores[:, sound:]
+    damaged = change.unflatten(0, (-1, views))[:, sound:] > _CHANGED
+    # Black paint on black stone is no damage.
+    visible = damaged.sum(-1, keepdim=True).transpose(1, 2) > 1
+    pairs = _exceeds(anomalous[:, None, :], normal[:, :, None])
+    of_images = (pairs * visible).sum() / (visible.sum() * sound).clamp_min(1)
+    patches = _exceeds(distances[:, sound:].log(), normal.mean(1)[:, None, None])
+    of_patches = (patches * damaged).sum() / damaged.sum().clamp_min(1)
+    return of_images + of_patches
+
+
+def kept_loss(features: Tensor, before: Tensor, target: Target) -> Tensor:
+    """How far the features have moved, as a share of their variance.
+
+    Textures that fill the frame are left out: there the product loss has a free hand.
+
+    Args:
+        features: Patch features, (B, N, D).
+        before: Those of the weights that training started from, (B, N, D).
+        target: Of the same patches.
+    """
+    shows_object = target.coverage.amin(1, keepdim=True) < _BEHIND
+    rows = shows_object.squeeze(1)
+    if not bool(rows.any()):
+        return features.sum() * 0.0
+    wanted = before[rows].flatten(0, 1)
+    variance = (wanted - wanted.mean(0)).square().sum()
+    return (features[rows].flatten(0, 1) - wanted).square().sum() / variance
+
+
+def _exceeds(score: Tensor, reference: Tensor) -> Tensor:
+    """Logistic loss of a score that should exceed a reference by a margin."""
+    return F.softplus((reference + _MARGIN - score) / _SOFTNESS)
 
 
 def view_losses(encoded: Encoded, heads: Heads, target: Target) -> dict[str, Tensor]:

@@ -4,8 +4,7 @@
 
 Stop it at any time; the same command resumes from the last checkpoint. With `--minutes` the
 learning-rate schedule follows the clock, so it ends on time on any machine; `--steps` makes it
-follow the step count, which is what makes two runs alike. `--continue-from FILE` gives finished
-weights another end of `--minutes`.
+follow the step count, which is what makes two runs alike. `finish.py` comes after it.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load, save
+from safetensors.torch import save
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .banks import load_banks
+from .banks import Banks, load_banks
 from .compose import OBJECTS, TEXTURES, Composed, Composer
 from .fetch import DEFAULT_CACHE, SourceLibrary
 from .losses import LAST_WEIGHTS, WEIGHTS, Target, attention_target, view_losses
@@ -39,6 +38,7 @@ from .model import (
     MODEL_KWARGS,
     PATCH,
     TIMM_MODEL,
+    Encoded,
     Heads,
     build_backbone,
     encode,
@@ -58,13 +58,12 @@ EARLY_SMALL_STEPS, SMALL_STEPS = 0.5, 0.2  # share of steps on images of the nat
 DENSE_FROM, DENSE_STEPS = 0.78, 0.5  # late on, half the steps see all patches at 224 px
 # The end is for local detail on textures, which naming sources has thinned out.
 LAST_FROM, LAST_RATE, LAST_EMA_DECAY = 0.887, 0.15, 0.995
-# Another end of finished weights: new heads learn first, then all at a low rate; irregularity has
-# to take a larger share of the features.
-HEADS_ALONE, AGAIN_RATE, AGAIN_SCALE = 0.12, 0.05, 0.4
 MUON_RATE, ADAM_RATE, WARM_UP, WEIGHT_DECAY = 0.01, 1.5e-3, 0.02, 0.05
 EMA_DECAY = 0.998
 SAVE_EVERY, LOG_EVERY = 180.0, 30.0  # seconds
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+Step = Callable[[float], dict[str, float]]
 
 
 @dataclass
@@ -84,12 +83,20 @@ class Run:
 
     backbone: VisionTransformer
     average: VisionTransformer
-    heads: Heads
+    heads: nn.Module
     optimizers: list[torch.optim.Optimizer]
     generator: torch.Generator
     step: int = 0
     images: int = 0
     seconds: float = 0.0
+
+    def update_average(self, decay: float) -> None:
+        """Let the average follow the backbone; quicker at the start."""
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            theirs = self.backbone.parameters()
+            for ours, parameter in zip(self.average.parameters(), theirs, strict=True):
+                ours.lerp_(parameter, 1 - decay)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; an interrupted write leaves the old one in place."""
@@ -155,61 +162,40 @@ def make_run(seed: int, classes: int, device: torch.device) -> Run:
     silence_last_blocks(backbone)
     backbone.to(device)
     heads = Heads(MODEL_KWARGS["embed_dim"], classes).to(device)
-    matrices = [p for p in backbone.blocks.parameters() if p.ndim == 2]
-    inside = {id(p) for p in matrices}
-    rest = [p for p in backbone.parameters() if id(p) not in inside]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=WEIGHT_DECAY),
-        torch.optim.AdamW(rest, lr=ADAM_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)),
-        torch.optim.AdamW(
-            heads.parameters(), lr=ADAM_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
-        ),
-    ]
+    optimizers = [*backbone_optimizers(backbone), _adam(heads.parameters())]
     generator = torch.Generator(device).manual_seed(seed)
     return Run(backbone, copy.deepcopy(backbone), heads, optimizers, generator)
 
 
-def set_rates(
-    optimizers: list[torch.optim.Optimizer], progress: float, last_rate: float = LAST_RATE
-) -> None:
+def backbone_optimizers(backbone: VisionTransformer) -> list[torch.optim.Optimizer]:
+    """Muon for the blocks' matrices, AdamW for the rest."""
+    matrices = [p for p in backbone.blocks.parameters() if p.ndim == 2]
+    inside = {id(p) for p in matrices}
+    muon = torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=WEIGHT_DECAY)
+    return [muon, _adam(p for p in backbone.parameters() if id(p) not in inside)]
+
+
+def _adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=ADAM_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98))
+
+
+def set_rates(optimizers: list[torch.optim.Optimizer], progress: float) -> None:
     """Linear warm-up, then cosine decay to nearly nothing, twice; progress runs from 0 to 1."""
     if progress < LAST_FROM:
         progress /= LAST_FROM
         scale = min(1.0, progress / WARM_UP + 0.01) * (0.5 + 0.5 * math.cos(math.pi * progress))
     else:
         through = min(1.0, (progress - LAST_FROM) / (1 - LAST_FROM))
-        scale = last_rate * (0.5 + 0.5 * math.cos(math.pi * through))
-    for optimizer, rate in zip(optimizers, (MUON_RATE, ADAM_RATE, ADAM_RATE), strict=True):
+        scale = LAST_RATE * (0.5 + 0.5 * math.cos(math.pi * through))
+    scale_rates(optimizers, max(scale, 0.005))
+
+
+def scale_rates(optimizers: list[torch.optim.Optimizer], scale: float) -> None:
+    """Set all learning rates to a share of their largest."""
+    for optimizer in optimizers:
+        rate = MUON_RATE if isinstance(optimizer, torch.optim.Muon) else ADAM_RATE
         for group in optimizer.param_groups:
-            group["lr"] = rate * max(scale, 0.005)
-
-
-def another_end(optimizers: list[torch.optim.Optimizer], share: float) -> float:
-    """The progress at which finished weights are trained on; sets the rates while heads learn.
-
-    Finished weights come without their heads: these learn first, at the full rate, alone.
-
-    Args:
-        optimizers: Those of the run.
-        share: How much of the additional time is spent, 0..1.
-    """
-    if share >= HEADS_ALONE:
-        through = (share - HEADS_ALONE) / (1 - HEADS_ALONE)
-        progress = LAST_FROM + (1 - LAST_FROM) * through
-        set_rates(optimizers, progress, AGAIN_RATE)
-        return progress
-    for optimizer, rate in zip(optimizers, (0.0, 0.0, ADAM_RATE), strict=True):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-    return LAST_FROM
-
-
-def load_weights(run: Run, path: Path) -> None:
-    """Start the backbone and its average from exported weights."""
-    weights = {name: tensor.float() for name, tensor in load(path.read_bytes()).items()}
-    run.backbone.load_state_dict(weights)
-    run.average.load_state_dict(weights)
-    run.heads.irregularity.scale = AGAIN_SCALE
+            group["lr"] = scale * rate
 
 
 def scattered(batch: int, grid: int, kept: int, generator: torch.Generator) -> Tensor:
@@ -221,8 +207,13 @@ def scattered(batch: int, grid: int, kept: int, generator: torch.Generator) -> T
 def window(batch: int, grid: int, side: int, generator: torch.Generator) -> Tensor:
     """Positions of a random square window, (batch, side^2): a view that sees the detail."""
     device = generator.device
-    span = torch.arange(side, device=device)
     corner = torch.randint(grid - side + 1, (batch, 2), generator=generator, device=device)
+    return square(corner, grid, side)
+
+
+def square(corner: Tensor, grid: int, side: int) -> Tensor:
+    """Positions of squares in the grid from their corners (row, column), (batch, side^2)."""
+    span = torch.arange(side, device=corner.device)
     rows, columns = corner[:, :1] + span, corner[:, 1:] + span
     return (rows[:, :, None] * grid + columns[:, None, :]).flatten(1)
 
@@ -295,7 +286,7 @@ def train_step(run: Run, composer: Composer, batch: int, progress: float) -> dic
     for target, grid, positions in views(composer, batch, progress, run.generator):
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             encoded = encode(run.backbone, target.pixels, grid, positions)
-        losses = view_losses(_full_precision(encoded), run.heads, target)
+        losses = view_losses(full_precision(encoded), run.heads, target)
         torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()
         logged.append({name: loss.detach() for name, loss in losses.items()})
         run.images += target.pixels.shape[0]
@@ -303,15 +294,13 @@ def train_step(run: Run, composer: Composer, batch: int, progress: float) -> dic
     for optimizer in run.optimizers:
         optimizer.step()
     run.step += 1
-    decay = min(LAST_EMA_DECAY if is_last else EMA_DECAY, (1 + run.step) / (10 + run.step))
-    with torch.no_grad():
-        for ours, theirs in zip(run.average.parameters(), run.backbone.parameters(), strict=True):
-            ours.lerp_(theirs, 1 - decay)
+    run.update_average(LAST_EMA_DECAY if is_last else EMA_DECAY)
     return {name: float(sum(part[name] for part in logged)) / len(logged) for name in WEIGHTS}
 
 
-def _full_precision(encoded: Any) -> Any:
-    return type(encoded)(**{name: value.float() for name, value in vars(encoded).items()})
+def full_precision(encoded: Encoded) -> Encoded:
+    """The same in float32."""
+    return Encoded(**{name: value.float() for name, value in vars(encoded).items()})
 
 
 def export(run: Run, folder: Path, record: dict[str, Any]) -> None:
@@ -322,14 +311,26 @@ def export(run: Run, folder: Path, record: dict[str, Any]) -> None:
     card = {"model": TIMM_MODEL, "model_kwargs": MODEL_KWARGS, "training": record}
     text = json.dumps(card, indent=2)
     (folder / "quickstart.json").write_text(text + "\n", encoding="utf-8")
+    logger.info("wrote %s", folder / "quickstart.safetensors")
 
 
-def train(
-    run: Run, composer: Composer, governor: ThreadGovernor, arguments: argparse.Namespace
-) -> bool:
-    """Train until the budget is spent, saving checkpoints on the way; False if stopped early."""
+def train(run: Run, step: Step, governor: ThreadGovernor, arguments: argparse.Namespace) -> bool:
+    """Train until the budget is spent, saving checkpoints on the way.
+
+    Args:
+        run: What is trained; continued from its checkpoint if there is one.
+        step: Does one step at a progress, 0 to 1, and gives its losses by name.
+        governor: Asked before each step.
+        arguments: Those of `training_parser`.
+
+    Returns:
+        Whether the budget was spent; False if stopped early.
+    """
     stop = StopSignal()
     checkpoint = arguments.output / "checkpoint.pt"
+    if checkpoint.exists():
+        run.load(checkpoint)
+        logger.info("resumed at step %d, %.1f minutes", run.step, run.seconds / 60)
     started = time.monotonic() - run.seconds
     saved = logged = time.monotonic()
     smooth: dict[str, float] = {}
@@ -342,13 +343,7 @@ def train(
             if progress >= 1 or stop.given:
                 break
             governor.adjust()
-            if arguments.continue_from:
-                position = another_end(run.optimizers, progress)
-            else:
-                position = progress
-                set_rates(run.optimizers, position)
-            losses = train_step(run, composer, arguments.batch, position)
-            for name, loss in losses.items():
+            for name, loss in step(progress).items():
                 smooth[name] = 0.98 * smooth.get(name, loss) + 0.02 * loss
             now = time.monotonic()
             run.seconds = now - started
@@ -361,45 +356,52 @@ def train(
                 saved = now
                 run.save(checkpoint)
     run.save(checkpoint)
+    if stop.given:
+        logger.info("stopped at step %d; the same command resumes", run.step)
     return not stop.given
 
 
-def main() -> None:
-    """Fetch, train, export."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def training_parser(description: str, minutes: float) -> argparse.ArgumentParser:
+    """The options that every training here has."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--output", type=Path, required=True, help="folder for all results")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=float, default=75.0)
+    budget.add_argument("--minutes", type=float, default=minutes)
     budget.add_argument("--steps", type=int)
     parser.add_argument("--batch", type=int, default=24, help="composed images a step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="at most; 0 = torch's choice")
-    parser.add_argument("--continue-from", type=Path, help="exported weights to train on")
-    arguments = parser.parse_args()
+    return parser
+
+
+def prepare(arguments: argparse.Namespace) -> tuple[ThreadGovernor, Banks]:
+    """Set the process up and decode the training pictures."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     keep_freed_memory()
     governor = ThreadGovernor(arguments.threads or torch.get_num_threads())
     arguments.output.mkdir(parents=True, exist_ok=True)
-
-    device = torch.device(arguments.device)
     objects, textures = read_sources("training", "object"), read_sources("training", "texture")
-    banks = load_banks(SourceLibrary(arguments.cache), objects, textures, device)
+    library, device = SourceLibrary(arguments.cache), torch.device(arguments.device)
+    return governor, load_banks(library, objects, textures, device)
+
+
+def main() -> None:
+    """Fetch, train, export."""
+    arguments = training_parser(__doc__.splitlines()[0], minutes=75).parse_args()
+    governor, banks = prepare(arguments)
+    device = torch.device(arguments.device)
     run = make_run(arguments.seed, banks.object_families + banks.texture_families, device)
     composer = Composer(banks, run.generator)
-    checkpoint = arguments.output / "checkpoint.pt"
-    if checkpoint.exists():
-        run.load(checkpoint)
-        logger.info("resumed at step %d, %.1f minutes", run.step, run.seconds / 60)
-    elif arguments.continue_from:
-        load_weights(run, arguments.continue_from)
-    if not train(run, composer, governor, arguments):
-        logger.info("stopped at step %d; the same command resumes", run.step)
-        return
-    record = {"seed": arguments.seed, "batch": arguments.batch, "device": device.type}
-    export(run, arguments.output, record)
-    logger.info("wrote %s", arguments.output / "quickstart.safetensors")
+
+    def step(progress: float) -> dict[str, float]:
+        set_rates(run.optimizers, progress)
+        return train_step(run, composer, arguments.batch, progress)
+
+    if train(run, step, governor, arguments):
+        record = {"seed": arguments.seed, "batch": arguments.batch, "device": device.type}
+        export(run, arguments.output, record)
 
 
 if __name__ == "__main__":

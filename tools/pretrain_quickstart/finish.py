@@ -1,0 +1,182 @@
+"""Finish a trained quick-start backbone on the method's own score.
+
+    python -m tools.pretrain_quickstart.finish --weights build/quickstart/quickstart.safetensors \
+        --output build/finished --minutes 55
+
+Training names sources and gives local detail on textures away for it. Here damaged views of a
+texture must score higher than its sound views, by distances to the nearest patch as the method
+measures them, while the features and the attention of objects stay what they were. It needs no
+heads. Stop and resume it as `train.py`. The shipped weights are without it: README.md.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from .compose import Composer
+from .losses import FINISH_WEIGHTS, Target, attention_loss, kept_loss, product_loss
+from .model import MODEL_KWARGS, PATCH, build_backbone, encode
+from .train import (
+    SIDE,
+    Run,
+    backbone_optimizers,
+    export,
+    full_precision,
+    keep,
+    make_target,
+    prepare,
+    scale_rates,
+    scattered,
+    square,
+    train,
+    training_parser,
+    window,
+)
+
+PRODUCT_STEPS, VIEWS, SOUND_VIEWS = 0.7, 8, 4
+DENSE_STEPS = 0.25  # of the product steps, the share that sees all patches, of fewer products
+RATE, WARM_UP, EMA_DECAY = 0.3, 0.02, 0.995
+KEPT_SIDE = 12  # 144 of 784 patches a view
+GRID = SIDE // PATCH
+
+
+@dataclass(frozen=True)
+class View:
+    """What one forward pass sees.
+
+    Attributes:
+        target: What it should give.
+        positions: Positions of the kept patches, (B, N), or None for the whole grid.
+        is_of_products: Whether the images are `VIEWS` views of each product.
+    """
+
+    target: Target
+    positions: Tensor | None
+    is_of_products: bool
+
+
+def load_weights(path: Path) -> VisionTransformer:
+    """The backbone with exported weights."""
+    backbone = build_backbone(MODEL_KWARGS, 0)
+    backbone.load_state_dict({k: v.float() for k, v in load(path.read_bytes()).items()})
+    return backbone
+
+
+def make_run(weights: Path, seed: int, device: torch.device) -> Run:
+    """Trained weights, their average and fresh optimisers; no heads."""
+    backbone = load_weights(weights).to(device)
+    generator = torch.Generator(device).manual_seed(seed)
+    optimizers = backbone_optimizers(backbone)
+    return Run(backbone, copy.deepcopy(backbone), nn.Identity(), optimizers, generator)
+
+
+def window_around(change: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Positions of square windows that hold a damaged patch, where there is one.
+
+    Args:
+        change: Colour change by damage of the whole grid's patches, (B, GRID^2).
+        side: Side of the windows.
+        generator: Source of randomness.
+
+    Returns:
+        Positions, (B, side^2).
+    """
+    spot = torch.multinomial(change + 1e-6, 1, generator=generator)
+    before = torch.randint(side, (len(change), 2), generator=generator, device=change.device)
+    corner = (torch.cat([spot // GRID, spot % GRID], 1) - before).clamp(0, GRID - side)
+    return square(corner, GRID, side)
+
+
+def views(composer: Composer, batch: int, generator: torch.Generator) -> Iterator[View]:
+    """The views of one step: of products, or of all kinds of images."""
+    kind = float(torch.rand((), generator=generator, device=generator.device))
+    if kind < PRODUCT_STEPS:
+        dense = kind < PRODUCT_STEPS * DENSE_STEPS
+        products = max(1, batch // VIEWS // (3 if dense else 1))
+        target = make_target(composer.compose_products(products, VIEWS, SOUND_VIEWS, SIDE))
+        if dense:
+            yield View(target, None, is_of_products=True)
+        else:
+            positions = window_around(target.change, KEPT_SIDE, generator)
+            yield View(keep(target, positions), positions, is_of_products=True)
+        return
+    target = make_target(composer.compose(batch, SIDE))
+    for positions in (
+        scattered(batch, GRID, KEPT_SIDE**2, generator),
+        window(batch, GRID, KEPT_SIDE, generator),
+    ):
+        yield View(keep(target, positions), positions, is_of_products=False)
+
+
+def finish_step(
+    run: Run, before: VisionTransformer, composer: Composer, batch: int, progress: float
+) -> dict[str, float]:
+    """One optimiser step; gives the mean of each loss over the step's views."""
+    cosine = 0.5 + 0.5 * math.cos(math.pi * progress)
+    scale_rates(run.optimizers, RATE * max(0.005, min(1.0, progress / WARM_UP) * cosine))
+    for optimizer in run.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    device = run.generator.device
+    logged: dict[str, list[float]] = {}
+    for view in views(composer, batch, run.generator):
+        target, positions = view.target, view.positions
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            encoded = encode(run.backbone, target.pixels, GRID, positions)
+        encoded = full_precision(encoded)
+        if view.is_of_products:
+            losses = {
+                "attention": attention_loss(encoded.log_attention, target.attention),
+                "product": product_loss(encoded.features, target.change, VIEWS, SOUND_VIEWS),
+            }
+        else:
+            with torch.no_grad():
+                wanted = encode(before, target.pixels, GRID, positions)
+            losses = {
+                # Its own attention, not the mask: it must go on leaving clutter out.
+                "attention": attention_loss(encoded.log_attention, wanted.log_attention.exp()),
+                "kept": kept_loss(encoded.features, wanted.features, target),
+            }
+        torch.stack([FINISH_WEIGHTS[name] * loss for name, loss in losses.items()]).sum().backward()
+        for name, loss in losses.items():
+            logged.setdefault(name, []).append(float(loss.detach()))
+        run.images += target.pixels.shape[0]
+    nn.utils.clip_grad_norm_(run.backbone.parameters(), 3.0)
+    for optimizer in run.optimizers:
+        optimizer.step()
+    run.step += 1
+    run.update_average(EMA_DECAY)
+    return {name: sum(values) / len(values) for name, values in logged.items()}
+
+
+def main() -> None:
+    """Fetch, train on, export."""
+    parser = training_parser(__doc__.splitlines()[0], minutes=55)
+    parser.add_argument("--weights", type=Path, required=True, help="what train.py wrote")
+    arguments = parser.parse_args()
+    governor, banks = prepare(arguments)
+    device = torch.device(arguments.device)
+    run = make_run(arguments.weights, arguments.seed, device)
+    before = load_weights(arguments.weights).to(device)
+    composer = Composer(banks, run.generator)
+
+    def step(progress: float) -> dict[str, float]:
+        return finish_step(run, before, composer, arguments.batch, progress)
+
+    if train(run, step, governor, arguments):
+        card = json.loads(arguments.weights.with_suffix(".json").read_text(encoding="utf-8"))
+        record = {"seed": arguments.seed, "batch": arguments.batch, "device": device.type}
+        export(run, arguments.output, record | {"before": card["training"]})
+
+
+if __name__ == "__main__":
+    main()
