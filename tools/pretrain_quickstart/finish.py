@@ -5,8 +5,8 @@
 
 Training names sources and gives local detail on textures away for it. Here damaged views of a
 texture must score higher than its sound views, by distances to the nearest patch as the method
-measures them, while the features and the attention of objects stay what they were. It needs no
-heads. Stop and resume it as `train.py`. The shipped weights are without it: README.md.
+measures them, while the features of objects stay what they were. It needs no heads. Stop and
+resume it as `train.py`. The shipped weights are without it: README.md.
 """
 
 from __future__ import annotations
@@ -133,19 +133,13 @@ def finish_step(
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             encoded = encode(run.backbone, target.pixels, GRID, positions)
         encoded = full_precision(encoded)
+        losses = {"attention": attention_loss(encoded.log_attention, target.attention)}
         if view.is_of_products:
-            losses = {
-                "attention": attention_loss(encoded.log_attention, target.attention),
-                "product": product_loss(encoded.features, target.change, VIEWS, SOUND_VIEWS),
-            }
+            losses["product"] = product_loss(encoded.features, target.change, VIEWS, SOUND_VIEWS)
         else:
             with torch.no_grad():
-                wanted = encode(before, target.pixels, GRID, positions)
-            losses = {
-                # Its own attention, not the mask: it must go on leaving clutter out.
-                "attention": attention_loss(encoded.log_attention, wanted.log_attention.exp()),
-                "kept": kept_loss(encoded.features, wanted.features, target),
-            }
+                wanted = encode(before, target.pixels, GRID, positions).features
+            losses["kept"] = kept_loss(encoded.features, wanted, target)
         torch.stack([FINISH_WEIGHTS[name] * loss for name, loss in losses.items()]).sum().backward()
         for name, loss in losses.items():
             logged.setdefault(name, []).append(float(loss.detach()))
