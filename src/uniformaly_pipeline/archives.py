@@ -120,8 +120,7 @@ def unpack(archive: Path, target: Path, *, max_bytes: int | None = None) -> None
         for folder in new_parents:
             with suppress(OSError):
                 folder.rmdir()
-        # NotImplementedError is how zipfile says that it does not know a member's compression.
-        if isinstance(error, (InputError, *DAMAGE, NotImplementedError, OSError)):
+        if isinstance(error, (InputError, *DAMAGE, OSError)):
             raise unpacking.explained(error) from error
         raise
 
@@ -170,7 +169,14 @@ class _Unpacking:
         magic = next((known for known in _DECOMPRESSORS if start.startswith(known)), None)
         named_zip = self.archive.name.lower().endswith(".zip")
         if start.startswith(_ZIP_MAGIC) or (named_zip and magic is None):
-            self._unpack_zip()
+            try:
+                self._unpack_zip()
+            # zipfile says so that an archive needs a newer version or method of zip than it knows.
+            except NotImplementedError as error:
+                raise InputError(
+                    f"{self.archive} is compressed in a way that Python cannot read"
+                    f"{self._place()}: unpack it with another program"
+                ) from error
         else:
             self._unpack_tar(magic)
         self.name = None
@@ -181,12 +187,7 @@ class _Unpacking:
         """The one line for the user."""
         if isinstance(error, InputError):
             return error
-        at = f" (at {_shown(self.name)})" if self.name is not None else ""
-        if isinstance(error, NotImplementedError):  # zipfile's word for an unknown compression
-            return InputError(
-                f"{self.archive} is compressed in a way that Python cannot read{at}: "
-                "unpack it with another program"
-            )
+        at = self._place()
         # gzip and bz2 raise OSError without a number for damaged data.
         if isinstance(error, OSError) and error.errno is not None:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -206,6 +207,9 @@ class _Unpacking:
             f"{self.archive} is no tar or zip archive, is damaged or cut short: "
             "download or copy it again"
         )
+
+    def _place(self) -> str:
+        return f" (at {_shown(self.name)})" if self.name is not None else ""
 
     # --- the two kinds of archives ----------------------------------------------------------------
 

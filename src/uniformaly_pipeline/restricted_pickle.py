@@ -36,6 +36,18 @@ _OPCODES = frozenset(
 EXT4 take objects from a cache that find_class never sees, PERSID and BINPERSID ask the program
 for objects; sets, byte arrays and out-of-band buffers are no part of plain arrays."""
 
+_DAMAGE = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What the readers of the standard library raise for bytes that make no sense."""
+
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 """Booleans, integers and floats. Objects, records, text and times are none of our data."""
 
@@ -75,9 +87,7 @@ def load_arrays(file: IO[bytes], name: str | None = None) -> Any:
             f"{shown} holds {error}: only arrays and plain containers are read, fetch the file "
             "again from its publisher"
         ) from error
-    # A damaged pickle may raise nearly anything, as the pickle module's documentation says;
-    # none of it is swallowed: the user is told, with the cause attached.
-    except Exception as error:
+    except _DAMAGE as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise InputError(f"{shown} is not a readable pickle ({reason}): fetch it again") from error
 
