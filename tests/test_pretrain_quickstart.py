@@ -22,6 +22,7 @@ from tools.pretrain_quickstart.losses import (
 )
 from tools.pretrain_quickstart.sources import read_sources
 from tools.pretrain_quickstart.threads import ThreadGovernor
+from uniformaly_pipeline.encoder import Encoder
 
 OBJECTS, TEXTURES = 2, 5
 
@@ -136,25 +137,25 @@ def test_windows_hold_the_damage() -> None:
     assert bool((columns.amax(1) - columns.amin(1) == side - 1).all())
 
 
-@pytest.mark.parametrize("kept", [None, 9])
-def test_training_sees_the_features_of_the_method(kept: int | None) -> None:
-    """Some patches of a grid alone give other features, all of them the encoder's own."""
-    from uniformaly_pipeline.encoder import Encoder
-
+def test_training_sees_the_features_of_the_method() -> None:
+    """In any order of the patches: each keeps the position it has in the grid."""
     backbone = train.build_backbone(train.MODEL_KWARGS, 0).eval()
     images = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(5))
-    pixels, positions = train.patchify(images), None
-    if kept:
-        positions = train.scattered(2, 14, kept, torch.Generator().manual_seed(6))
-        pixels = pixels.gather(1, positions[..., None].expand(-1, -1, pixels.shape[-1]))
+    positions = train.scattered(2, 14, 196, torch.Generator().manual_seed(6))
+    pixels = train.patchify(images)
+    shuffled = pixels.gather(1, positions[..., None].expand_as(pixels))
     with torch.no_grad():
-        seen = train.encode(backbone, pixels, 14, positions)
-    assert seen.features.shape == (2, kept or 196, 128)
-    assert seen.log_attention.exp().sum(1).tolist() == pytest.approx([1, 1])
-    if kept is None:
-        wanted = Encoder(backbone, tuple(range(2, 10)), 9, "cpu", "float32")(images)
-        features = torch.as_tensor(wanted.features).reshape(seen.features.shape)
-        torch.testing.assert_close(seen.features, features, rtol=1e-4, atol=1e-5)
+        whole = train.encode(backbone, pixels, 14, None)
+        seen = train.encode(backbone, shuffled, 14, positions)
+
+    wanted = Encoder(backbone, tuple(range(2, 10)), 9, "cpu", "float32")(images)
+    features = torch.as_tensor(wanted.features).reshape(2, 196, 128)
+    attention = torch.as_tensor(wanted.attention).reshape(2, 196)
+    attention = attention / attention.sum(1, keepdim=True)
+    torch.testing.assert_close(whole.features, features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(whole.log_attention.exp(), attention, rtol=1e-3, atol=1e-6)
+    rows = positions[..., None].expand_as(features)
+    torch.testing.assert_close(seen.features, features.gather(1, rows), rtol=1e-4, atol=1e-5)
 
 
 class Interrupted:
@@ -203,7 +204,7 @@ def test_a_stopped_run_resumes_where_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     steps = 5
-    # Few patches and every kind of step: whole grids take their time.
+    # Few patches: whole grids take their time.
     monkeypatch.setattr(finish, "KEPT_SIDE", 4)
     monkeypatch.setattr(finish, "DENSE_STEPS", 0.0)
     monkeypatch.setattr(train, "DENSE_FROM", 1.0)
@@ -226,6 +227,21 @@ def test_a_stopped_run_resumes_where_it_was(
     assert resumed.images == whole.images > 0
     for name, tensor in whole.average.state_dict().items():
         torch.testing.assert_close(resumed.average.state_dict()[name], tensor, msg=name)
+
+
+@pytest.mark.parametrize(("share", "losses"), [(1.0, "product"), (0.0, "kept")])
+def test_finishing_steps_train_the_weights(
+    share: float, losses: str, banks: Banks, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finish, "KEPT_SIDE", 4)
+    monkeypatch.setattr(finish, "DENSE_STEPS", 0.0)
+    monkeypatch.setattr(finish, "PRODUCT_STEPS", share)
+    run, step = finishing(banks, weights)
+    before = {name: tensor.clone() for name, tensor in run.backbone.state_dict().items()}
+    assert set(step(0.5)) == {"attention", losses}
+    moved = {n for n, t in run.backbone.state_dict().items() if not torch.equal(t, before[n])}
+    assert {"pos_embed", "blocks.0.attn.qkv.weight", "blocks.9.attn.qkv.weight"} <= moved
+    assert run.images > 0
 
 
 def test_weights_are_exported_in_half_precision_and_taken_up_again(weights: Path) -> None:

@@ -143,6 +143,9 @@ class Composer:
             views: Views of each, next to each other in the batch.
             sound: The first views of each are sound, the others damaged.
             side: Side of the images in pixels.
+
+        Returns:
+            A batch of `products * views` images, each all foreground.
         """
         batch = products * views
         index = self._draw(self._texture_members, products).repeat_interleave(views)

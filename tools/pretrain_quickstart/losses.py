@@ -117,7 +117,7 @@ def nearest_distances(features: Tensor, sound: int) -> Tensor:
 
     Args:
         features: Patch features of P products in V views, (P, V, N, D).
-        sound: The first views of each product are sound.
+        sound: The first views of each product are sound, two at least.
 
     Returns:
         Distances, (P, V, N), differentiable in both ends.
@@ -164,15 +164,14 @@ def product_loss(features: Tensor, change: Tensor, views: int, sound: int) -> Te
 def kept_loss(features: Tensor, before: Tensor, target: Target) -> Tensor:
     """How far the features have moved, as a share of their variance.
 
-    Textures that fill the frame are left out: there the product loss has a free hand.
+    Views that the foreground fills are left out: on textures the product loss has a free hand.
 
     Args:
         features: Patch features, (B, N, D).
         before: Those of the weights that training started from, (B, N, D).
         target: Of the same patches.
     """
-    shows_object = target.coverage.amin(1, keepdim=True) < _BEHIND
-    rows = shows_object.squeeze(1)
+    rows = target.coverage.amin(1) < _BEHIND
     if not bool(rows.any()):
         return features.sum() * 0.0
     wanted = before[rows].flatten(0, 1)

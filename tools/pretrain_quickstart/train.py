@@ -90,9 +90,14 @@ class Run:
     images: int = 0
     seconds: float = 0.0
 
-    def update_average(self, decay: float) -> None:
-        """Let the average follow the backbone; quicker at the start."""
-        decay = min(decay, (1 + self.step) / (10 + self.step))
+    def update(self, ema_decay: float) -> None:
+        """One optimiser step on the gradients at hand; the average follows, quicker at first."""
+        nn.utils.clip_grad_norm_([*self.backbone.parameters(), *self.heads.parameters()], 3.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        decay = min(ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             theirs = self.backbone.parameters()
             for ours, parameter in zip(self.average.parameters(), theirs, strict=True):
@@ -276,8 +281,6 @@ def views(
 
 def train_step(run: Run, composer: Composer, batch: int, progress: float) -> dict[str, float]:
     """One optimiser step at the rates set; gives the mean of each loss over the step's views."""
-    for optimizer in run.optimizers:
-        optimizer.zero_grad(set_to_none=True)
     device = run.generator.device
     is_last = progress >= LAST_FROM
     composer.mixture = TEXTURES if is_last else OBJECTS
@@ -290,11 +293,7 @@ def train_step(run: Run, composer: Composer, batch: int, progress: float) -> dic
         torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()
         logged.append({name: loss.detach() for name, loss in losses.items()})
         run.images += target.pixels.shape[0]
-    nn.utils.clip_grad_norm_([*run.backbone.parameters(), *run.heads.parameters()], 3.0)
-    for optimizer in run.optimizers:
-        optimizer.step()
-    run.step += 1
-    run.update_average(LAST_EMA_DECAY if is_last else EMA_DECAY)
+    run.update(LAST_EMA_DECAY if is_last else EMA_DECAY)
     return {name: float(sum(part[name] for part in logged)) / len(logged) for name in WEIGHTS}
 
 
