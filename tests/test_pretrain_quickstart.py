@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 sys.path.append(str(Path(__file__).parents[1]))
 
 from tools.pretrain_quickstart import finish, train
 from tools.pretrain_quickstart.banks import OBJECT_SIDE, TEXTURE_SIDE, Banks
-from tools.pretrain_quickstart.compose import Composer
+from tools.pretrain_quickstart.compose import Composer, Mixture
 from tools.pretrain_quickstart.losses import (
     Target,
     kept_loss,
@@ -66,6 +67,22 @@ def test_views_of_a_product_are_alike_and_the_last_ones_damaged(banks: Banks) ->
     within = colour[:, :2].diff(dim=1).abs().mean()
     between = (colour[:, None, 0] - colour[None, :, 0]).abs().mean()
     assert float(within) < 0.7 * float(between)
+
+
+def test_litter_lies_behind_what_is_in_front(banks: Banks) -> None:
+    def speckled(litter: float) -> tuple[float, float]:
+        """Shares of the pixels behind and in front that differ much from those around them."""
+        mixture = Mixture(objects=0, blobs=1, panelled=0, damage=(0, 0), litter=litter)
+        composed = Composer(banks, torch.Generator().manual_seed(0), mixture).compose(12, 224)
+        around = F.avg_pool2d(F.pad(composed.images, (4, 4, 4, 4), "replicate"), 9, 1)
+        differs = ((composed.images - around).abs().amax(1) > 0.3).float()
+        inside = F.avg_pool2d(composed.alpha, 11, 1, 5, count_include_pad=False)[:, 0]
+        return float(differs[inside == 0].mean()), float(differs[inside == 1].mean())
+
+    assert speckled(litter=0) == (0, 0)
+    behind, front = speckled(litter=1)
+    assert behind > 0.001
+    assert front == 0
 
 
 def test_distances_leave_out_the_own_view() -> None:
@@ -184,7 +201,7 @@ def pre_training(banks: Banks) -> tuple[train.Run, train.Step]:
 def finishing(banks: Banks, weights: Path) -> tuple[train.Run, train.Step]:
     run = finish.make_run(weights, 0, torch.device("cpu"))
     before = finish.load_weights(weights)
-    composer = Composer(banks, run.generator)
+    composer = Composer(banks, run.generator, finish.KEPT_IMAGES)
     return run, lambda progress: finish.finish_step(run, before, composer, 2, progress)
 
 
@@ -206,7 +223,8 @@ def test_a_stopped_run_resumes_where_it_was(
     steps = 5
     # Few patches: whole grids take their time.
     monkeypatch.setattr(finish, "KEPT_SIDE", 4)
-    monkeypatch.setattr(finish, "DENSE_STEPS", 0.0)
+    monkeypatch.setattr(finish, "DENSE_PRODUCT_STEPS", 0.0)
+    monkeypatch.setattr(finish, "DENSE_OBJECT_STEPS", 0.0)
     monkeypatch.setattr(train, "DENSE_FROM", 1.0)
 
     def part(folder: Path, stop_after: int) -> tuple[train.Run, bool]:
@@ -229,18 +247,24 @@ def test_a_stopped_run_resumes_where_it_was(
         torch.testing.assert_close(resumed.average.state_dict()[name], tensor, msg=name)
 
 
-@pytest.mark.parametrize(("share", "losses"), [(1.0, "product"), (0.0, "kept")])
+@pytest.mark.parametrize("dense", [0.0, 1.0])
+@pytest.mark.parametrize("losses", [{"product"}, {"kept", "attention"}])
 def test_finishing_steps_train_the_weights(
-    share: float, losses: str, banks: Banks, weights: Path, monkeypatch: pytest.MonkeyPatch
+    dense: float,
+    losses: set[str],
+    banks: Banks,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(finish, "KEPT_SIDE", 4)
-    monkeypatch.setattr(finish, "DENSE_STEPS", 0.0)
-    monkeypatch.setattr(finish, "PRODUCT_STEPS", share)
+    monkeypatch.setattr(finish, "DENSE_PRODUCT_STEPS", dense)
+    monkeypatch.setattr(finish, "DENSE_OBJECT_STEPS", dense)
+    monkeypatch.setattr(finish, "PRODUCT_STEPS", float("product" in losses))
     run, step = finishing(banks, weights)
     before = {name: tensor.clone() for name, tensor in run.backbone.state_dict().items()}
-    assert set(step(0.5)) == {"attention", losses}
+    assert set(step(0.5)) == losses
     moved = {n for n, t in run.backbone.state_dict().items() if not torch.equal(t, before[n])}
-    assert {"pos_embed", "blocks.0.attn.qkv.weight", "blocks.9.attn.qkv.weight"} <= moved
+    assert {"pos_embed", "blocks.0.attn.qkv.weight", "blocks.9.mlp.fc2.weight"} <= moved
     assert run.images > 0
 
 

@@ -5,6 +5,7 @@ Every function works on whole batches on the banks' device. Colours run from 0 t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -49,12 +50,14 @@ class Mixture:
         blobs: Share of textured blobs on a background.
         panelled: Of the full-frame textures, share built of two materials, as walls are.
         damage: Share of the images with a first and with a second damage.
+        litter: Of the backgrounds, share with small things lying about on them.
     """
 
     objects: float
     blobs: float
     panelled: float
     damage: tuple[float, float]
+    litter: float = 0.0
 
 
 OBJECTS = Mixture(objects=0.48, blobs=0.2, panelled=0.35, damage=(0.6, 0.4))
@@ -68,12 +71,14 @@ class Composer:
     generator, so a resumed run continues the very sequence.
     """
 
-    def __init__(self, banks: Banks, generator: torch.Generator) -> None:
-        """Draw from `banks` with `generator`, which lives on the banks' device."""
+    def __init__(
+        self, banks: Banks, generator: torch.Generator, mixture: Mixture = OBJECTS
+    ) -> None:
+        """Draw a mixture from `banks` with `generator`, which lives on the banks' device."""
         self.banks = banks
         self.generator = generator
         self.device = banks.objects.device
-        self.mixture = OBJECTS
+        self.mixture = mixture
         self.classes = banks.object_families + banks.texture_families
         # A family is drawn first, then its member: near duplicates would crowd out the rest.
         self._object_members = _members(banks.object_labels, banks.object_families)
@@ -120,6 +125,9 @@ class Composer:
         front = torch.where(uneven, (front * self._light(batch, side)).clamp(0, 1), front)
 
         behind = torch.where(is_plain[:, None, None, None], self._plain(batch, side), surface)
+        if mixture.litter:
+            littered = (self._uniform(batch) < mixture.litter)[:, None, None, None]
+            behind = torch.where(littered, self._litter(behind), behind)
         behind = behind * (1 - self._shadow(alpha))
         images = alpha * front + (1 - alpha) * behind
         change = torch.zeros_like(alpha)
@@ -280,6 +288,24 @@ class Composer:
             distances.append(edge * period[:, index] * (side / 224))
         joints = torch.where(kind == 2, distances[0], torch.maximum(*distances))
         return (joints + 0.5).clamp(0, 1)[:, None]
+
+    def _litter(self, surfaces: Tensor) -> Tensor:
+        """Surfaces with crumbs of all colours and, on one side, the edge of another surface."""
+        batch, side = surfaces.shape[0], surfaces.shape[-1]
+        axis = torch.linspace(-1, 1, side, device=self.device)
+        angle = self._uniform(batch, 1, 1, high=2 * math.pi)
+        along = angle.cos() * axis[None, None, :] + angle.sin() * axis[None, :, None]
+        edge = along - self._uniform(batch, 1, 1, low=0.6, high=1.4)
+        corner = (edge * side / 4).clamp(0, 1)[:, None]
+        littered = torch.lerp(surfaces, torch.roll(surfaces, 1, dims=0), corner)
+
+        grain = self._integers(24, 2).tolist()
+        noise = self._uniform(batch, 1, 10 + grain[0], 10 + grain[1])
+        field = F.interpolate(noise, size=(side, side), mode="bicubic", align_corners=False)
+        sparse = self._uniform(batch, 1, 1, 1, low=0.88, high=0.99)
+        crumbs = ((field - sparse) * side / 8).clamp(0, 1)
+        colours = F.interpolate(self._uniform(batch, 3, 14, 14), size=(side, side))
+        return torch.lerp(littered, colours, crumbs)
 
     def _light(self, batch: int, side: int) -> Tensor:
         """Pools of light and shade, (batch, 1, side, side), about 1."""

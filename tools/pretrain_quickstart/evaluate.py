@@ -115,9 +115,14 @@ class Evaluation:
     """All tests of one backbone on one half of the held-out sources."""
 
     def __init__(
-        self, detector: Detector, library: SourceLibrary, half: Half, sources: int, seed: int
+        self,
+        detector: Detector,
+        library: SourceLibrary,
+        half: Half,
+        sources: int | None,
+        seed: int,
     ) -> None:
-        """Pick up to `sources` objects and textures of the half, the same for every backbone."""
+        """Pick all or `sources` objects and textures of the half, the same for every backbone."""
         self.detector = detector
         self.library = library
         self.half = half
@@ -126,8 +131,8 @@ class Evaluation:
         self.objects = self._pick(self.all_objects, sources)
         self.textures = self._pick(read_sources("heldout", "texture", half), sources)
 
-    def _pick(self, sources: list[Source], count: int) -> list[Source]:
-        """One member of each family, in a seeded order."""
+    def _pick(self, sources: list[Source], count: int | None = None) -> list[Source]:
+        """One member of each family, in a seeded order; all families or `count` of them."""
         families = {source.family: source for source in reversed(sources)}
         members = [families[family] for family in sorted(families)]
         order = np.random.default_rng(self.seed).permutation(len(members))
@@ -247,7 +252,7 @@ class Evaluation:
         parts = {}
         for number, category in enumerate(ONE_CLASS_CATEGORIES[self.half]):
             members = [s for s in self.all_objects if s.category == category]
-            members = self._pick(members, len(members))
+            members = self._pick(members)
             cut = len(members) // 2
             train = [v for i, s in enumerate(members[:cut]) for v in self._object_views(s, i, 3)]
             test = [
@@ -385,7 +390,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, help="safetensors, .json beside it")
     parser.add_argument("--half", choices=("tuning", "reporting"), default="reporting")
-    parser.add_argument("--sources", type=int, default=24, help="objects and textures to use")
+    parser.add_argument(
+        "--sources", type=int, help="objects and textures to use, for a quick look; default all"
+    )
     parser.add_argument("--only", choices=("untrained", "trained"), help="skip the other one")
     parser.add_argument("--defect-data", type=Path, help="a data set in MVTec's layout")
     parser.add_argument("--semantic-data", type=Path, help="a data set in one-class layout")

@@ -5,8 +5,8 @@
 
 Training names sources and gives local detail on textures away for it. Here damaged views of a
 texture must score higher than its sound views, by distances to the nearest patch as the method
-measures them, while the features of objects stay what they were. It needs no heads. Stop and
-resume it as `train.py`. The shipped weights are without it: README.md.
+measures them, while images of objects, with litter around them, keep their features and masks. It
+needs no heads. Stop and resume it as `train.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import copy
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from safetensors.torch import load
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from .compose import Composer
+from .compose import OBJECTS, Composer
 from .losses import FINISH_WEIGHTS, Target, attention_loss, kept_loss, product_loss
 from .model import MODEL_KWARGS, PATCH, build_backbone, encode
 from .train import (
@@ -44,7 +44,10 @@ from .train import (
 )
 
 PRODUCT_STEPS, VIEWS, SOUND_VIEWS = 0.7, 8, 4
-DENSE_STEPS = 0.25  # of the product steps, the share that sees all patches, of fewer products
+# Shares of the steps that see all patches, of fewer images. Without them, the masks of images
+# unlike the training's come to take in what lies around the object.
+DENSE_PRODUCT_STEPS, DENSE_OBJECT_STEPS = 0.25, 0.5
+KEPT_IMAGES = replace(OBJECTS, objects=0.55, blobs=0.25, litter=0.5)
 RATE, WARM_UP, EMA_DECAY = 0.3, 0.02, 0.995
 KEPT_SIDE = 12  # 144 of 784 patches a view
 GRID = SIDE // PATCH
@@ -99,9 +102,12 @@ def window_around(change: Tensor, side: int, generator: torch.Generator) -> Tens
 
 def views(composer: Composer, batch: int, generator: torch.Generator) -> Iterator[View]:
     """The views of one step: of products, or of all kinds of images."""
-    kind = float(torch.rand((), generator=generator, device=generator.device))
-    if kind < PRODUCT_STEPS:
-        dense = kind < PRODUCT_STEPS * DENSE_STEPS
+
+    def happens(share: float) -> bool:
+        return bool(torch.rand((), generator=generator, device=generator.device) < share)
+
+    if happens(PRODUCT_STEPS):
+        dense = happens(DENSE_PRODUCT_STEPS)
         products = max(1, batch // VIEWS // (3 if dense else 1))
         target = make_target(composer.compose_products(products, VIEWS, SOUND_VIEWS, SIDE))
         if dense:
@@ -109,13 +115,16 @@ def views(composer: Composer, batch: int, generator: torch.Generator) -> Iterato
         else:
             positions = window_around(target.change, KEPT_SIDE, generator)
             yield View(keep(target, positions), positions, is_of_products=True)
-        return
-    target = make_target(composer.compose(batch, SIDE))
-    for positions in (
-        scattered(batch, GRID, KEPT_SIDE**2, generator),
-        window(batch, GRID, KEPT_SIDE, generator),
-    ):
-        yield View(keep(target, positions), positions, is_of_products=False)
+    elif happens(DENSE_OBJECT_STEPS):
+        target = make_target(composer.compose(max(1, batch // 3), SIDE))
+        yield View(target, None, is_of_products=False)
+    else:
+        target = make_target(composer.compose(batch, SIDE))
+        for positions in (
+            scattered(batch, GRID, KEPT_SIDE**2, generator),
+            window(batch, GRID, KEPT_SIDE, generator),
+        ):
+            yield View(keep(target, positions), positions, is_of_products=False)
 
 
 def finish_step(
@@ -142,13 +151,16 @@ def finish_step(
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             encoded = encode(run.backbone, target.pixels, GRID, positions)
         encoded = full_precision(encoded)
-        losses = {"attention": attention_loss(encoded.log_attention, target.attention)}
         if view.is_of_products:
-            losses["product"] = product_loss(encoded.features, target.change, VIEWS, SOUND_VIEWS)
+            product = product_loss(encoded.features, target.change, VIEWS, SOUND_VIEWS)
+            losses = {"product": product}
         else:
             with torch.no_grad():
                 wanted = encode(before, target.pixels, GRID, positions).features
-            losses["kept"] = kept_loss(encoded.features, wanted, target)
+            losses = {
+                "kept": kept_loss(encoded.features, wanted, target),
+                "attention": attention_loss(encoded.log_attention, target.attention),
+            }
         torch.stack([FINISH_WEIGHTS[name] * loss for name, loss in losses.items()]).sum().backward()
         for name, loss in losses.items():
             logged.setdefault(name, []).append(float(loss.detach()))
@@ -166,7 +178,7 @@ def main() -> None:
     device = torch.device(arguments.device)
     run = make_run(arguments.weights, arguments.seed, device)
     before = load_weights(arguments.weights).to(device)
-    composer = Composer(banks, run.generator)
+    composer = Composer(banks, run.generator, KEPT_IMAGES)
 
     def step(progress: float) -> dict[str, float]:
         return finish_step(run, before, composer, arguments.batch, progress)

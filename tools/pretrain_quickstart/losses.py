@@ -22,8 +22,8 @@ LAST_WEIGHTS = WEIGHTS | {"irregularity": 4.0}
 """At the end of a run."""
 FINISH_WEIGHTS = {
     "product": 1.0,  # damage scores higher than any sound view of the same texture
-    "attention": 0.7,
     "kept": 10.0,  # images of objects keep their features: categories stay apart
+    "attention": 3.0,  # and their masks
 }
 """Of `finish.py`."""
 
