@@ -30,7 +30,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs/images"
 MAX_BYTES = 300_000
-RUNS = (
+RUNS: tuple[list[str], ...] = (
     ["--params=bpm.mode=off"],
     ["--params=backbone=untrained"],
     ["--pipelines=ablation", "--params=ablation.features=max+top_k"],

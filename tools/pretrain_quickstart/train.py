@@ -281,6 +281,7 @@ def views(
 
 def train_step(run: Run, composer: Composer, batch: int, progress: float) -> dict[str, float]:
     """One optimiser step at the rates set; gives the mean of each loss over the step's views."""
+    assert isinstance(run.heads, Heads)  # as make_run made them
     device = run.generator.device
     is_last = progress >= LAST_FROM
     composer.mixture = TEXTURES if is_last else OBJECTS
