@@ -139,8 +139,9 @@ def product_loss(features: Tensor, change: Tensor, views: int, sound: int) -> Te
     """The method itself as a loss: damage must score higher than sound views of the product.
 
     Image scores, the mean of the largest distances, are compared by pairs of a sound and a damaged
-    view, and each damaged patch with the scores of the sound views. All in logarithms: what counts
-    is the ratio.
+    view. In the damaged views, each damaged patch must exceed the scores of the sound views, and no
+    sound patch may: damage seen from afar would blur the anomaly map. All in logarithms: what
+    counts is the ratio.
 
     Args:
         features: Patch features of V views of each of P products, (P * V, N, D).
@@ -151,14 +152,16 @@ def product_loss(features: Tensor, change: Tensor, views: int, sound: int) -> Te
     distances = nearest_distances(features.unflatten(0, (-1, views)), sound).clamp_min(1e-6)
     scores = distances.topk(min(_SCORED, distances.shape[-1]), dim=-1).values.mean(-1).log()
     normal, anomalous = scores[:, :sound], scores[:, sound:]
-    damaged = change.unflatten(0, (-1, views))[:, sound:] > _CHANGED
+    change = change.unflatten(0, (-1, views))[:, sound:]
+    damaged, intact = change > _CHANGED, change < _UNCHANGED
     # Black paint on black stone is no damage.
     visible = damaged.sum(-1, keepdim=True).transpose(1, 2) > 1
     pairs = _exceeds(anomalous[:, None, :], normal[:, :, None])
     of_images = (pairs * visible).sum() / (visible.sum() * sound).clamp_min(1)
-    patches = _exceeds(distances[:, sound:].log(), normal.mean(1)[:, None, None])
-    of_patches = (patches * damaged).sum() / damaged.sum().clamp_min(1)
-    return of_images + of_patches
+    patches, reference = distances[:, sound:].log(), normal.mean(1)[:, None, None]
+    missed = (_exceeds(patches, reference) * damaged).sum() / damaged.sum().clamp_min(1)
+    alarms = (_exceeds(reference + _MARGIN, patches) * intact).sum() / intact.sum().clamp_min(1)
+    return of_images + missed + alarms
 
 
 def kept_loss(features: Tensor, before: Tensor, target: Target) -> Tensor:
