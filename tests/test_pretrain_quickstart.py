@@ -269,6 +269,10 @@ def test_finishing_steps_train_the_weights(
     monkeypatch.setattr(finish, "DENSE_OBJECT_STEPS", dense)
     monkeypatch.setattr(finish, "PRODUCT_STEPS", float("product" in losses))
     run, step = finishing(banks, weights)
+    composer = Composer(banks, run.generator, finish.KEPT_IMAGES)
+    for view in finish.views(composer, 2, run.generator):
+        assert (view.positions is None) == bool(dense)
+        assert view.is_of_products == ("product" in losses)
     before = {name: tensor.clone() for name, tensor in run.backbone.state_dict().items()}
     assert set(step(0.5)) == losses
     moved = {n for n, t in run.backbone.state_dict().items() if not torch.equal(t, before[n])}

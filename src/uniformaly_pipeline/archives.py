@@ -171,7 +171,8 @@ class _Unpacking:
         if start.startswith(_ZIP_MAGIC) or (named_zip and magic is None):
             try:
                 self._unpack_zip()
-            # zipfile says so that an archive needs a newer version or method of zip than it knows.
+            # The one error by which zipfile refuses, on opening as on reading a member, a version,
+            # compression, patched data or encryption that it does not know: nothing of ours.
             except NotImplementedError as error:
                 raise InputError(
                     f"{self.archive} is compressed in a way that Python cannot read"

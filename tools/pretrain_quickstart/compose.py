@@ -169,7 +169,7 @@ class Composer:
         alpha = torch.ones_like(images[:, :1])
         change = torch.zeros_like(alpha)
         damaged = torch.arange(batch, device=self.device) % views >= sound
-        another = torch.roll(images, views, dims=0)  # of another product
+        another = torch.roll(images, views, dims=0)  # of another product, if there are several
         images, change = add_damage(images, alpha, another, damaged, self.generator, stains=0.4)
         label = self.banks.texture_labels[index] + self.banks.object_families
         nothing = torch.full_like(label, -1)

@@ -1,7 +1,7 @@
 """Finish a trained quick-start backbone on the method's own score.
 
     python -m tools.pretrain_quickstart.finish --weights build/quickstart/quickstart.safetensors \
-        --output build/finished --minutes 42
+        --output build/finished --steps 500
 
 Training names sources and gives local detail on textures away for it. Here damaged views of a
 texture must score higher than its sound views, by distances to the nearest patch as the method
@@ -171,7 +171,7 @@ def finish_step(
 
 def main() -> None:
     """Fetch, train on, export."""
-    parser = training_parser(__doc__.splitlines()[0], minutes=42)
+    parser = training_parser(__doc__.splitlines()[0], minutes=17)
     parser.add_argument("--weights", type=Path, required=True, help="what train.py wrote")
     arguments = parser.parse_args()
     governor, banks = prepare(arguments)
