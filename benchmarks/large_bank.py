@@ -23,12 +23,7 @@ import torch
 from uniformaly_pipeline.coreset import covering_radius
 from uniformaly_pipeline.encoder import Encoded
 from uniformaly_pipeline.estimates import peak_memory
-from uniformaly_pipeline.feature_store import (
-    FeatureStore,
-    FeatureStream,
-    StoreHeader,
-    update_store,
-)
+from uniformaly_pipeline.feature_store import FeatureStore, FeatureStream, StoreHeader, update_store
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.memory_bank import build_memory_bank, choose_points, collect_candidates
 

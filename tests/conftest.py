@@ -16,12 +16,7 @@ import pytest
 from PIL import Image
 
 from uniformaly_pipeline.backbone import UNTRAINED, Backbone
-from uniformaly_pipeline.feature_store import (
-    FeatureStore,
-    FeatureStream,
-    StoreHeader,
-    update_store,
-)
+from uniformaly_pipeline.feature_store import FeatureStore, FeatureStream, StoreHeader, update_store
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import Split
 from uniformaly_pipeline.layouts import folder as folder_layout

@@ -21,7 +21,7 @@ import pytest
 
 from uniformaly_pipeline import archives
 from uniformaly_pipeline.archives import archive_stem, is_archive, unpack
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 
 FILES = {
     "bottle/train/good/000.png": b"first" * 1000,

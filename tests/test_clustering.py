@@ -19,7 +19,7 @@ from uniformaly_pipeline.clustering import (
     cluster_figures,
     match_clusters,
 )
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.matching import top_k_mean_features
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=200)

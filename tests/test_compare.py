@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.compare import main, runs_table
-from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.tracking import log_parameters, run_tags
 
 Run = dict[str, Any]

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from uniformaly_pipeline import download
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.progress import ByteProgress
 from uniformaly_pipeline.download import Source, fetch
-from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.progress import ByteProgress
 
 DATA = random.Random(0).randbytes(300_000)
 OTHER = random.Random(1).randbytes(300_000)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from uniformaly_pipeline.backbone import Backbone, load_backbone
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.extraction import feature_stream
 from uniformaly_pipeline.feature_store import FeatureStream
 from uniformaly_pipeline.images import ImageFolder

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from uniformaly_pipeline import feature_store
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.feature_store import FeatureStore, PatchFeatures, update_store
 from uniformaly_pipeline.masking import BackPatchMasking, smooth_attention
 

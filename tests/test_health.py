@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.health import count_images, examine, refuse_spoiled
 from uniformaly_pipeline.layouts.interface import Counts
 from uniformaly_pipeline.manifest import NO_MASK

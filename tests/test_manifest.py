@@ -12,17 +12,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import MAX_LISTED, InputError, list_problems
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.folder import read
 from uniformaly_pipeline.layouts.interface import Split
 from uniformaly_pipeline.manifest import (
     COLUMNS,
-    MAX_LISTED,
     NO_MASK,
     ImageRecord,
     build_manifest,
-    list_problems,
     select_classes,
     select_defects,
 )

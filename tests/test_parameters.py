@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.parameters import parse_parameters
 
 CONF = Path(__file__).parents[1] / "conf/base"

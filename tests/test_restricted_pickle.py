@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.restricted_pickle import load_arrays
 
 

@@ -20,7 +20,7 @@ from miniatures import (
     rows,
 )
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import LAYOUTS, Split
 from uniformaly_pipeline.manifest import build_manifest

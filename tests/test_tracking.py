@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline.tracking import data_hash, git_commit, run_name, run_tags
+from uniformaly_pipeline.tracking import data_hash, run_name, run_tags
 
 PARAMETERS: dict[str, Any] = {
     "dataset": "demo",
@@ -70,26 +67,3 @@ def test_data_hash_follows_pictures_and_what_they_are_for(manifest: pd.DataFrame
     assert data_hash(moved) == of_all
     for column, value in (("content_hash", "3"), ("split", "test"), ("mask_pixels", 8)):
         assert data_hash(manifest.assign(**{column: value})) != of_all
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_git_commit(tmp_path: Path) -> None:
-    assert git_commit(tmp_path) is None
-    assert git_commit(tmp_path / "nowhere") is None
-
-    def git(*arguments: str) -> None:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
-        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
-
-    git("init", "--quiet")
-    file = tmp_path / "file"
-    file.write_text("1")
-    git("add", "file")
-    git("commit", "--quiet", "--message=one")
-    commit = git_commit(tmp_path)
-    assert commit is not None
-    assert len(commit) == 12
-    (tmp_path / "untracked").touch()
-    assert git_commit(tmp_path) == commit
-    file.write_text("2")
-    assert git_commit(tmp_path) == f"{commit}+changes"

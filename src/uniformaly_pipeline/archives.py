@@ -19,8 +19,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
-from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.progress import ByteProgress, track
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.progress import ByteProgress, track
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
 """How the names of archives end, in lower case."""

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.suggestions import did_you_mean
+from uniformaly_pipeline.common.errors import InputError, did_you_mean, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -128,18 +127,18 @@ def _create(backbone: Backbone, pretrained: bool = False) -> nn.Module:
         return timm.create_model(backbone.model, pretrained=pretrained, **kwargs)
     except (TypeError, ValueError, AssertionError) as error:
         raise InputError(
-            f"backbones: model_kwargs do not fit '{backbone.model}': {_first_line(error)}"
+            f"backbones: model_kwargs do not fit '{backbone.model}': {first_line(error)}"
         ) from error
     except (OSError, RuntimeError) as error:
         if "loading state_dict" in str(error):
             raise InputError(
                 f"backbones: timm's weights of '{backbone.model}' do not fit model_kwargs "
-                f"({_first_line(error)}): leave out what changes the model's shape"
+                f"({first_line(error)}): leave out what changes the model's shape"
             ) from error
         # Offline, the hub's client raises an OSError, or a RuntimeError about its own state.
         raise InputError(
             f"backbones: the pretrained weights of '{backbone.model}' cannot be had "
-            f"({_first_line(error)}): check the network, or put the file on disk and set "
+            f"({first_line(error)}): check the network, or put the file on disk and set "
             "backbones.<name>.checkpoint to its path"
         ) from error
 
@@ -207,7 +206,7 @@ def _read_file(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise InputError(
-            f"backbones: {path} is not a readable checkpoint ({_first_line(error)}): "
+            f"backbones: {path} is not a readable checkpoint ({first_line(error)}): "
             "expected weights as .safetensors, or .pth without other objects"
         ) from error
 
@@ -272,7 +271,7 @@ def _download(url: str) -> Path:
         partial.replace(path)
     except (OSError, ValueError, ImportError, ClientError) as error:
         raise InputError(
-            f"backbones: checkpoint {url} cannot be downloaded ({_first_line(error)}): check the "
+            f"backbones: checkpoint {url} cannot be downloaded ({first_line(error)}): check the "
             "address and the network, or set backbones.<name>.checkpoint to a local file"
         ) from error
     finally:
@@ -324,8 +323,3 @@ def _check_state(model: nn.Module, checkpoint: str, state: dict[str, torch.Tenso
         raise InputError(
             f"backbones: checkpoint {checkpoint} does not fit the model; {'; '.join(faults)}"
         )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

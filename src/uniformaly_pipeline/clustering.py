@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.matching import top_k_mean_features
 
 FeatureChoice = Literal["top_k", "max", "all"]

@@ -16,9 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.logs import CommandError
-from uniformaly_pipeline.suggestions import did_you_mean
+from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean
 from uniformaly_pipeline.summary import DECIMALS, SHOWN
 from uniformaly_pipeline.tracking import CATEGORY_TAG, SETTING_TAG
 

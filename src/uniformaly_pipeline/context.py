@@ -7,8 +7,7 @@ from typing import Any
 from kedro.framework.context import KedroContext
 
 from uniformaly_pipeline import run_parameters
-from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.logs import CommandError
+from uniformaly_pipeline.common.errors import CommandError, InputError
 
 
 class PublishingContext(KedroContext):

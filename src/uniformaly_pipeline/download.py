@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.progress import ByteProgress
+from uniformaly_pipeline.common.errors import InputError, first_line
+from uniformaly_pipeline.common.progress import ByteProgress
 
 logger = logging.getLogger(__name__)
 
@@ -304,7 +304,8 @@ class _Download:
             return self.opener.open(request, timeout=self.timeout_s)
         except urllib.error.HTTPError as error:
             with error:
-                answer = f"the server answers {error.code} {_one_line(error.reason)}".rstrip()
+                phrase = " ".join(str(error.reason).split())
+                answer = f"the server answers {error.code} {phrase}".rstrip()
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and resuming:
                 raise _StartOverError from error
             if error.code in PASSING:
@@ -327,13 +328,13 @@ class _Download:
             elif isinstance(reason, OSError) and reason.strerror:
                 text = reason.strerror
             else:
-                text = _one_line(reason)
+                text = " ".join(str(reason).split())
             raise _NoConnectionError(f"{text}; check the address and the network") from error
         except http.client.InvalidURL as error:
             raise self._failed("this is no valid address; check it") from error
         except (OSError, http.client.HTTPException) as error:
             raise _NoConnectionError(
-                f"no answer ({_one_line(error) or type(error).__name__}); check the network"
+                f"no answer ({first_line(error)}); check the network"
             ) from error
 
     def _check_length(self, total: int | None, have: int) -> None:
@@ -379,9 +380,7 @@ def _read(response: Any, count: int) -> bytes:
     try:
         return bytes(response.read1(count))
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokeOffError(
-            f"the connection broke off ({_one_line(error) or type(error).__name__})"
-        ) from error
+        raise _BrokeOffError(f"the connection broke off ({first_line(error)})") from error
 
 
 def _content_range(value: str | None) -> tuple[int | None, int | None]:
@@ -393,7 +392,3 @@ def _content_range(value: str | None) -> tuple[int | None, int | None]:
 def _number(value: str | None) -> int | None:
     """A length from a header; None if it is missing or makes no sense."""
     return int(value) if value is not None and re.fullmatch(r"[0-9]{1,18}", value.strip()) else None
-
-
-def _one_line(value: object) -> str:
-    return " ".join(str(value).split())

@@ -22,10 +22,10 @@ import pandas as pd
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.estimates import EncodingCost, feature_bytes, peak_memory
 from uniformaly_pipeline.masking import BackPatchMasking
-from uniformaly_pipeline.progress import track
 
 if TYPE_CHECKING:
     import torch

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, list_problems
 from uniformaly_pipeline.layouts.interface import Counts
-from uniformaly_pipeline.manifest import list_problems
 
 FEW_NORMAL = 10
 """Train images below which a memory bank hardly knows what is normal."""

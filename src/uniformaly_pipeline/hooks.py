@@ -14,8 +14,13 @@ from kedro.pipeline import Pipeline
 
 from uniformaly_pipeline import tracking
 from uniformaly_pipeline.backbone import Backbone, check_backbone
-from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.logs import CommandError, InputErrorFilter, find_input_error
+from uniformaly_pipeline.common.errors import (
+    CommandError,
+    InputError,
+    InputErrorFilter,
+    find_input_error,
+)
+from uniformaly_pipeline.common.provenance import git_commit
 from uniformaly_pipeline.pipeline_registry import REFUSAL
 from uniformaly_pipeline.prediction import check_rate, check_same_masking
 from uniformaly_pipeline.preprocessing import Preprocessing
@@ -152,7 +157,7 @@ class TrackingHooks:
 
 def _tags(run: CurrentRun, pipeline: Pipeline) -> dict[str, str]:
     """What tells this run apart from others."""
-    commit = tracking.git_commit(run.project_path)
+    commit = git_commit(run.project_path)
     return tracking.run_tags("+".join(_tasks(pipeline)), run.parameters.resolved(), commit)
 
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import pandas as pd
 from PIL import Image
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, first_line, list_problems
+from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.images import UNREADABLE, ImageFolder, read_image, read_mask
-from uniformaly_pipeline.progress import track
 
 GOOD = "good"
 """Defect kind of a normal image."""
@@ -35,7 +35,6 @@ COLUMNS = {
     "fingerprint": "string",
 }
 
-MAX_LISTED = 20
 NO_MASK = -1
 RECORDS_AT_ONCE = 64
 
@@ -165,15 +164,6 @@ def _remember(known: pd.DataFrame | None) -> dict[tuple[str, str], _Checked]:
     }
 
 
-def list_problems(problems: Sequence[str]) -> str:
-    """Several problems as one line, counted, the first few in full."""
-    if len(problems) == 1:
-        return problems[0]
-    listed = "; ".join(problems[:MAX_LISTED])
-    more = len(problems) - MAX_LISTED
-    return f"{len(problems)} problems: {listed}" + (f"; and {more} more" if more > 0 else "")
-
-
 def _check(
     folder: ImageFolder, record: ImageRecord, remembered: Mapping[tuple[str, str], _Checked]
 ) -> _Checked:
@@ -210,7 +200,7 @@ def _reason(error: BaseException) -> str:
     """Pillow's own words without the object address it adds to them."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "no image format recognised"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error)
 
 
 def select_defects(

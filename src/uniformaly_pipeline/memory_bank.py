@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from uniformaly_pipeline import coreset
-from uniformaly_pipeline.array_bundle import ArrayBundle
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.masking import BackPatchMasking
-from uniformaly_pipeline.progress import track
 
 IMAGES_AT_ONCE = 16
 

@@ -17,10 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.layouts import LAYOUTS
 from uniformaly_pipeline.preprocessing import height_width
-from uniformaly_pipeline.suggestions import did_you_mean
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Ratio = Annotated[float, Field(gt=0, le=1)]

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from kedro.pipeline import Node, Pipeline
 
-from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.logs import CommandError
+from uniformaly_pipeline.common.errors import CommandError, InputError
 from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.download.pipeline import create_pipeline as create_download
 from uniformaly_pipeline.pipelines.ingestion.pipeline import create_examination, create_tree

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.conformal import conformal_p_values, conformal_threshold
-from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.feature_store import StoreHeader
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.manifest import ImageRecord, build_manifest

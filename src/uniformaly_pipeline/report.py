@@ -14,9 +14,9 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from uniformaly_pipeline.common.provenance import made_with
 from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.gallery import GalleryImage
-from uniformaly_pipeline.provenance import made_with
 from uniformaly_pipeline.report_decisions import (
     COUNTS,
     RATIOS,

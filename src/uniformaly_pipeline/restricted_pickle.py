@@ -16,7 +16,7 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, first_line
 
 _OPCODES = frozenset(
     # Numbers, text and bytes, of python 2 and 3.
@@ -88,8 +88,9 @@ def load_arrays(file: IO[bytes], name: str | None = None) -> Any:
             "again from its publisher"
         ) from error
     except _DAMAGE as error:
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise InputError(f"{shown} is not a readable pickle ({reason}): fetch it again") from error
+        raise InputError(
+            f"{shown} is not a readable pickle ({first_line(error)}): fetch it again"
+        ) from error
 
 
 def _check_opcodes(content: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from uniformaly_pipeline.archives import archive_stem, is_archive, unpack
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import (
     LAYOUTS,

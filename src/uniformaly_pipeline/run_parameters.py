@@ -20,14 +20,13 @@ from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
 from uniformaly_pipeline.backbone import PACKAGED, UNTRAINED
+from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.dotted import flatten
-from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import LAYOUTS, choose_classes
 from uniformaly_pipeline.masking import BackPatchMasking, drops_patches
 from uniformaly_pipeline.parameters import Parameters, parse_parameters
 from uniformaly_pipeline.roots import list_classes
-from uniformaly_pipeline.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)

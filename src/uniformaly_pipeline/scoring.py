@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.matching import NearestNeighbors
-from uniformaly_pipeline.progress import track
 
 logger = logging.getLogger(__name__)
 

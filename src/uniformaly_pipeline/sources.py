@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.download import Source
-from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,8 @@ import numpy as np
 import pandas as pd
 
 from uniformaly_pipeline import coreset
-from uniformaly_pipeline.clustering import (
-    FeatureChoice,
-    choose_features,
-    cluster,
-    cluster_figures,
-)
+from uniformaly_pipeline.clustering import FeatureChoice, choose_features, cluster, cluster_figures
+from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.evaluation import anomaly_maps
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.masking import BackPatchMasking
@@ -29,7 +25,6 @@ from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank import IMAGES_AT_ONCE, choose_points, collect_candidates
 from uniformaly_pipeline.metrics import auroc
 from uniformaly_pipeline.preprocessing import Preprocessing
-from uniformaly_pipeline.progress import track
 from uniformaly_pipeline.scoring import score_patches
 
 FIGURES = ("image_auroc", "pixel_auroc", "nmi", "ari", "f1")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -107,29 +106,6 @@ def run_name(tags: Mapping[str, str]) -> str:
     """
     words = [tags[key] for key in ("task", "dataset", "backbone")]
     return " ".join([*words, *(f"{key}={tags[key]}" for key in ("bpm", "seed"))])
-
-
-def git_commit(folder: Path) -> str | None:
-    """The commit that a folder is at, with ``+changes`` if tracked files differ from it.
-
-    Returns:
-        None where there is no git, or the folder is in no repository.
-    """
-    head = _git(folder, "rev-parse", "--short=12", "HEAD")
-    if not head:
-        return None
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return f"{head}+changes" if changes else head
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    # A reader must not keep others from the repository.
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def data_hash(manifest: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import pytest
 from kedro.io import DatasetError
 from safetensors.numpy import load_file
 
-from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.datasets.array_bundle import ArrayBundleDataset
 
 ARRAYS = {

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from kedro.io import DatasetError
 
+from uniformaly_pipeline.common.errors import InputError, find_input_error
 from uniformaly_pipeline.datasets.feature_store import FeatureStoreDataset
-from uniformaly_pipeline.errors import InputError
-from uniformaly_pipeline.logs import find_input_error
 
 
 def test_saving_encodes_what_is_missing_and_loading_opens_the_store(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.image_folder import ImageFolderDataset
-from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.fabricated import DrawnImages
 

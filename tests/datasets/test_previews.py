@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.datasets.array_bundle import ArrayBundleDataset
 from uniformaly_pipeline.datasets.download import DownloadDataset
 from uniformaly_pipeline.datasets.patch_scores import PatchScoresDataset

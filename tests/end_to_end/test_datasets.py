@@ -22,7 +22,7 @@ from miniatures import (
 )
 from PIL import Image
 
-from uniformaly_pipeline.logs import CommandError
+from uniformaly_pipeline.common.errors import CommandError
 
 Parameters = dict[str, Any]
 SIDE = 64

@@ -14,8 +14,8 @@ import pytest
 from miniatures import make_mvtec, pack
 
 from uniformaly_pipeline import sources
+from uniformaly_pipeline.common.errors import CommandError
 from uniformaly_pipeline.download import Source
-from uniformaly_pipeline.logs import CommandError
 from uniformaly_pipeline.sources import PROVISIONS, Provision
 
 Parameters = dict[str, Any]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from uniformaly_pipeline.logs import CommandError
+from uniformaly_pipeline.common.errors import CommandError
 
 Parameters = dict[str, Any]
 PLACE = "predict/folder/custom"

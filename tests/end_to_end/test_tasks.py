@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from uniformaly_pipeline.logs import CommandError
+from uniformaly_pipeline.common.errors import CommandError
 
 Parameters = dict[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from miniatures import levels, make_btad, pack, rows
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import Counts, Split, find_classes, locate
 from uniformaly_pipeline.layouts.btad import PUBLISHED, classes, read

@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import cifar
 from uniformaly_pipeline.layouts.cifar import CIFAR10, CIFAR100, CifarLayout, PackedImages

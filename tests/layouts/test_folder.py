@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import LAYOUTS, Split, choose_classes, find_classes, locate
 from uniformaly_pipeline.layouts.folder import classes, read

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from miniatures import levels, make_imagenet30, pack, rows
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import Split, find_classes, locate
 from uniformaly_pipeline.layouts.imagenet30 import CLASSES, classes, read

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from miniatures import MTD_DEFECTS, levels, make_mtd, pack, rows
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import Counts, Split, find_classes, locate
 from uniformaly_pipeline.layouts.mtd import CLASS, PUBLISHED, classes, read

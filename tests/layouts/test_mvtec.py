@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from miniatures import MVTEC_DEFECTS, levels, make_mvtec, pack, rows
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import Split, find_classes, locate
 from uniformaly_pipeline.layouts.mvtec import PUBLISHED, classes, read

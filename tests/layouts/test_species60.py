@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from miniatures import SPECIES, levels, make_species60, pack, rows
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import Split, find_classes, locate
 from uniformaly_pipeline.layouts.species60 import CLASSES, classes, read, write_tree

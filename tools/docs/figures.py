@@ -27,9 +27,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import ConnectionPatch, FancyBboxPatch
 from PIL import Image
 
-from uniformaly_pipeline.array_bundle import ArrayBundle
 from uniformaly_pipeline.attention_figures import attention_histogram
 from uniformaly_pipeline.cluster_figures import cluster_figure, embed_2d
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.datasets.array_bundle import ArrayBundleDataset
 from uniformaly_pipeline.evaluation import ground_truth
 from uniformaly_pipeline.feature_store import FeatureStore

@@ -2,7 +2,7 @@
 
 from kedro.io import DatasetError
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 
 
 class DatasetInputError(DatasetError, InputError):

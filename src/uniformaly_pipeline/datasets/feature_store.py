@@ -8,8 +8,8 @@ from typing import Any
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import JSONPreview
 
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.errors import DatasetInputError
-from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.feature_store import FeatureStore, FeatureStream, update_store
 
 

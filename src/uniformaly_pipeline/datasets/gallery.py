@@ -13,12 +13,7 @@ from kedro_datasets._typing import ImagePreview
 from PIL import Image
 
 from uniformaly_pipeline.figures import contact_sheet
-from uniformaly_pipeline.gallery import (
-    GalleryImage,
-    gallery_exists,
-    load_gallery,
-    save_gallery,
-)
+from uniformaly_pipeline.gallery import GalleryImage, gallery_exists, load_gallery, save_gallery
 
 _PREVIEW_TILE_PX = 144
 _BLANK = np.full((1, 1, 3), 255, np.uint8)

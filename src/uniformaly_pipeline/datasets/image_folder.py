@@ -10,12 +10,12 @@ from typing import Any
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.previews import folder_preview
-from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.fabricated import DrawnImages
-from uniformaly_pipeline.progress import track
 from uniformaly_pipeline.roots import open_root
 
 VERSION_NAME = ".version"

@@ -9,9 +9,9 @@ import pandas as pd
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.files import RemoteFile
-from uniformaly_pipeline.errors import InputError
 from uniformaly_pipeline.health import refuse_spoiled
 from uniformaly_pipeline.manifest import ManifestPlan, build_manifest
 

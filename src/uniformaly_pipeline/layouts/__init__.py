@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts import (
     btad,
@@ -23,7 +23,6 @@ from uniformaly_pipeline.layouts import classes as by_class
 from uniformaly_pipeline.layouts.cifar import CIFAR10, CIFAR100
 from uniformaly_pipeline.layouts.folder import require_root
 from uniformaly_pipeline.layouts.interface import Counts, Layout, Split
-from uniformaly_pipeline.suggestions import did_you_mean
 
 __all__ = [
     "LAYOUTS",

@@ -22,11 +22,11 @@ from typing import IO, Any, BinaryIO, NoReturn
 import numpy as np
 from PIL import Image
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, first_line, list_problems
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.folder import require_root
 from uniformaly_pipeline.layouts.interface import Counts, Split
-from uniformaly_pipeline.manifest import ImageRecord, list_problems
+from uniformaly_pipeline.manifest import ImageRecord
 from uniformaly_pipeline.restricted_pickle import load_arrays
 
 SPLITS = ("train", "test")
@@ -386,9 +386,8 @@ def _read(source: ImageFolder, packing: Packing) -> dict[str, _Packed]:
     except InputError:
         raise
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise InputError(
-            f"{source.root} cannot be read ({reason}): fetch it again from {HOME}"
+            f"{source.root} cannot be read ({first_line(error)}): fetch it again from {HOME}"
         ) from error
     for name in packing.files:
         if name not in batches:

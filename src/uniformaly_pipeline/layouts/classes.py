@@ -12,11 +12,11 @@ import posixpath
 import re
 from collections.abc import Collection, Sequence
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, list_problems
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.folder import require_root
 from uniformaly_pipeline.layouts.interface import Split
-from uniformaly_pipeline.manifest import ImageRecord, list_problems
+from uniformaly_pipeline.manifest import ImageRecord
 
 HAS_DEFECTS = False
 EXPECTED = "one_class_train/<class> and one_class_test/<class>"

@@ -6,10 +6,10 @@ that learns from normal ones, so those of ``train`` are left out.
 
 from __future__ import annotations
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, list_problems
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.interface import Counts, Split
-from uniformaly_pipeline.manifest import GOOD, ImageRecord, list_problems
+from uniformaly_pipeline.manifest import GOOD, ImageRecord
 
 HAS_DEFECTS = True
 EXPECTED = "train/ok_front"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, list_problems
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.interface import Split
-from uniformaly_pipeline.manifest import GOOD, ImageRecord, list_problems
+from uniformaly_pipeline.manifest import GOOD, ImageRecord
 
 HAS_DEFECTS = True
 EXPECTED = "<category>/train/good"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, list_problems
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.classes import hold_out
 from uniformaly_pipeline.layouts.interface import Counts, Split
-from uniformaly_pipeline.manifest import ImageRecord, list_problems
+from uniformaly_pipeline.manifest import ImageRecord
 
 HAS_DEFECTS = True
 EXPECTED = "MT_Free/Imgs"

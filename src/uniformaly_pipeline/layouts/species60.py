@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, list_problems
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.layouts.classes import (
     FOLDERS,
@@ -21,7 +21,7 @@ from uniformaly_pipeline.layouts.classes import (
     read_known,
 )
 from uniformaly_pipeline.layouts.interface import Split
-from uniformaly_pipeline.manifest import ImageRecord, list_problems
+from uniformaly_pipeline.manifest import ImageRecord
 
 __all__ = ["CLASSES", "EXPECTED", "HAS_DEFECTS", "classes", "read", "write_tree"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.pipelines.clustering.pipeline import create_comparison, create_pipeline
 from uniformaly_pipeline.pipelines.reporting.sections import clustering_sections
 from uniformaly_pipeline.run_parameters import CurrentRun

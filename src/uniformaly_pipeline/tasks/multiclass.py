@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.pipelines.ingestion.pipeline import create_defect_selection
 from uniformaly_pipeline.pipelines.reporting.pipeline import create_bank_figure
 from uniformaly_pipeline.pipelines.reporting.sections import multiclass_sections

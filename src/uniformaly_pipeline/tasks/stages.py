@@ -9,7 +9,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline
 
-from uniformaly_pipeline.errors import InputError
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.pipelines import (
     evaluation,
     features,

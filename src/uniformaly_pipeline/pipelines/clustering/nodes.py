@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from uniformaly_pipeline.array_bundle import ArrayBundle
 from uniformaly_pipeline.cluster_figures import cluster_figure, cluster_sheets, embed_2d
 from uniformaly_pipeline.clustering import FeatureChoice, cluster, cluster_figures
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.preprocessing import Preprocessing

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.evaluation import (
     NO_PIXEL_FIGURES,
     anomaly_maps,
@@ -20,7 +21,6 @@ from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.images import ImageFolder
 from uniformaly_pipeline.paper import with_paper
 from uniformaly_pipeline.preprocessing import Preprocessing
-from uniformaly_pipeline.progress import track
 from uniformaly_pipeline.report import leaderboard_table
 
 

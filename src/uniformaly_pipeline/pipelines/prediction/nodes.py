@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from uniformaly_pipeline.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.figures import overlay_heat_map
 from uniformaly_pipeline.gallery import GalleryImage

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from uniformaly_pipeline.array_bundle import ArrayBundle
 from uniformaly_pipeline.cluster_figures import bank_figure, embed_2d
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.evaluation import ground_truth
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.figures import roc_figure, score_histogram

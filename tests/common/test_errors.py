@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uniformaly_pipeline.suggestions import MAX_LISTED, did_you_mean
+from uniformaly_pipeline.common.errors import MAX_SUGGESTED, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ def test_a_prefix_is_shown_but_not_compared() -> None:
 
 def test_a_long_list_is_cut() -> None:
     ending = did_you_mean("xyz", (f"model{number}" for number in range(100)))
-    assert ending.endswith(f"model{MAX_LISTED - 1} and {100 - MAX_LISTED} more")
+    assert ending.endswith(f"model{MAX_SUGGESTED - 1} and {100 - MAX_SUGGESTED} more")

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from uniformaly_pipeline import progress
+from uniformaly_pipeline.common import progress
 
 
 @pytest.fixture(autouse=True)

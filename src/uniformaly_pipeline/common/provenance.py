@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,9 +25,6 @@ def made_with(parameters: Mapping[str, Any]) -> dict[str, str]:
     Returns:
         Text by name; what is unknown, such as the commit of an installed package, is left out.
     """
-    # Tracking draws on the report's names of metrics.
-    from uniformaly_pipeline.tracking import git_commit
-
     facts = {
         "Seed": parameters.get("seed"),
         "uniformaly-pipeline": __version__,
@@ -44,3 +42,26 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit that a folder is at, with ``+changes`` if tracked files differ from it.
+
+    Returns:
+        None where there is no git, or the folder is in no repository.
+    """
+    head = _git(folder, "rev-parse", "--short=12", "HEAD")
+    if not head:
+        return None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return f"{head}+changes" if changes else head
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # A reader must not keep others from the repository.
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,85 @@
+"""Errors that a user can mend: what they say, and how they reach the terminal as one line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+import click
+
+MAX_SUGGESTED = 12
+"""Names that an error line offers to choose from."""
+
+MAX_LISTED = 20
+"""Problems that an error line tells in full."""
+
+_REMOTE = "DatasetInputError: "
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used: a parameter, a path, an image or a checkpoint.
+
+    The message is one line that names the file or key and says what to do; the command line
+    prints it without a traceback.
+    """
+
+
+class CommandError(click.ClickException):
+    """Ends ``kedro run`` with one line and exit status 1."""
+
+
+class InputErrorFilter(logging.Filter):
+    """Silences what Kedro adds when a node fails on bad input: the error line says it all."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to print a record: not those logged while an input error passes through."""
+        return find_input_error(sys.exc_info()[1]) is None or not record.name.startswith("kedro")
+
+
+def find_input_error(error: BaseException | None) -> InputError | None:
+    """The :class:`InputError` that an exception is or was caused by, if any."""
+    while error is not None and not isinstance(error, InputError):
+        # Another process hands over an error without its causes, but with their text.
+        remote = getattr(error.__cause__, "tb", "")
+        if isinstance(remote, str) and _REMOTE in remote:
+            return InputError(remote.split(_REMOTE, 1)[1].splitlines()[0])
+        error = error.__cause__
+    return error
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The end of an error line: the closest known name, or all of them if none is close.
+
+    Args:
+        name: What the user wrote.
+        known: What it could be.
+        prefix: Put before each name that is shown.
+    """
+    candidates = [str(candidate) for candidate in known]
+    closest = get_close_matches(name, candidates, n=1, cutoff=0.6)
+    names = [prefix + candidate for candidate in (closest or candidates)]
+    if closest:
+        return f"; did you mean '{names[0]}'?"
+    more = f" and {len(names) - MAX_SUGGESTED} more" if len(names) > MAX_SUGGESTED else ""
+    return f"; choose from: {', '.join(names[:MAX_SUGGESTED])}{more}"
+
+
+def list_problems(problems: Sequence[str]) -> str:
+    """Several problems as one line, counted, the first few in full."""
+    if len(problems) == 1:
+        return problems[0]
+    listed = "; ".join(problems[:MAX_LISTED])
+    more = len(problems) - MAX_LISTED
+    return f"{len(problems)} problems: {listed}" + (f"; and {more} more" if more > 0 else "")
+
+
+def first_line(error: BaseException) -> str:
+    """An exception's own words on one line, or its type where it has none.
+
+    >>> first_line(OSError("cut short\\nat byte 7")), first_line(EOFError())
+    ('cut short', 'EOFError')
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
