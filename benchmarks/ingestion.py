@@ -21,10 +21,12 @@ from pathlib import Path
 from PIL import Image
 
 from uniformaly_pipeline.datasets.manifest import ManifestDataset
-from uniformaly_pipeline.health import examine
-from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts import LAYOUTS, Split, find_classes
-from uniformaly_pipeline.manifest import ManifestPlan
+from uniformaly_pipeline.ingestion.health import examine
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.layouts import LAYOUTS
+from uniformaly_pipeline.ingestion.layouts.interface import Split
+from uniformaly_pipeline.ingestion.manifest import ManifestPlan
+from uniformaly_pipeline.ingestion.roots import find_classes
 
 CATEGORIES = 10
 

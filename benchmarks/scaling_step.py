@@ -26,7 +26,7 @@ def measure(num_images: int, num_categories: int, folder: Path) -> dict[str, Any
     """
     from uniformaly_pipeline.extraction import feature_stream
     from uniformaly_pipeline.feature_store import FeatureStore, update_store
-    from uniformaly_pipeline.images import ImageFolder
+    from uniformaly_pipeline.ingestion.images import ImageFolder
     from uniformaly_pipeline.masking import BackPatchMasking
     from uniformaly_pipeline.memory_bank import build_memory_bank
     from uniformaly_pipeline.preprocessing import Preprocessing

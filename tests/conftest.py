@@ -17,10 +17,10 @@ from PIL import Image
 
 from uniformaly_pipeline.backbone import UNTRAINED, Backbone
 from uniformaly_pipeline.feature_store import FeatureStore, FeatureStream, StoreHeader, update_store
-from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts import Split
-from uniformaly_pipeline.layouts import folder as folder_layout
-from uniformaly_pipeline.manifest import build_manifest, select_defects
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.layouts import folder as folder_layout
+from uniformaly_pipeline.ingestion.layouts.interface import Split
+from uniformaly_pipeline.ingestion.manifest import build_manifest, select_defects
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.preprocessing import Preprocessing
 
@@ -28,7 +28,7 @@ from uniformaly_pipeline.preprocessing import Preprocessing
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 # Tests of layouts and of whole runs share miniatures of the published data sets.
-sys.path.append(str(Path(__file__).parent / "layouts"))
+sys.path.append(str(Path(__file__).parent / "ingestion/layouts"))
 
 PARITY = Path(__file__).parent / "parity"
 TINY_KWARGS = {"embed_dim": 48, "num_heads": 3}

@@ -10,8 +10,9 @@ from PIL import Image
 
 from tools.docs import parameters as reference
 from uniformaly_pipeline.dotted import flatten
-from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts import LAYOUTS, Split
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.layouts import LAYOUTS
+from uniformaly_pipeline.ingestion.layouts.interface import Split
 from uniformaly_pipeline.run_parameters import current_run
 
 ROOT = Path(__file__).parents[1]

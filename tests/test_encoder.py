@@ -22,7 +22,7 @@ from uniformaly_pipeline.encoder import (
     choose_precision,
     encode_images,
 )
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.preprocessing import Preprocessing
 
 SMALL = {"embed_dim": 24, "depth": 4, "num_heads": 2}

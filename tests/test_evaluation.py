@@ -22,7 +22,7 @@ from uniformaly_pipeline.evaluation import (
     pixel_figures,
     summarise,
 )
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.matching import anomaly_map
 from uniformaly_pipeline.metrics import aupro
 from uniformaly_pipeline.preprocessing import Preprocessing

@@ -15,7 +15,7 @@ from uniformaly_pipeline.backbone import Backbone, load_backbone
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.extraction import feature_stream
 from uniformaly_pipeline.feature_store import FeatureStream
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.preprocessing import Preprocessing
 

@@ -16,10 +16,10 @@ from uniformaly_pipeline import feature_store
 from uniformaly_pipeline.encoder import Encoded
 from uniformaly_pipeline.extraction import feature_stream
 from uniformaly_pipeline.feature_store import FeatureStore, FeatureStream, update_store
-from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts import Split
-from uniformaly_pipeline.layouts import folder as folder_layout
-from uniformaly_pipeline.manifest import build_manifest, select_defects
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.layouts import folder as folder_layout
+from uniformaly_pipeline.ingestion.layouts.interface import Split
+from uniformaly_pipeline.ingestion.manifest import build_manifest, select_defects
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank import build_memory_bank

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import uniformaly_pipeline
 from uniformaly_pipeline.backbone import Backbone, load_backbone
 from uniformaly_pipeline.encoder import Encoder
-from uniformaly_pipeline.layouts import demo
+from uniformaly_pipeline.ingestion import drawings
 from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.run_parameters import current_run
 
@@ -48,7 +48,7 @@ def central_attention(name: str) -> float:
     preprocessing = Preprocessing(resize=224, crop=224)
     pictures = [
         preprocessing.image_tensor(image)
-        for path, image in demo.draw(0, ["button"])
+        for path, image in drawings.draw(0, ["button"])
         if path in {f"button/train/good/{number:03d}.png" for number in range(4)}
     ]
     chosen = backbone(name)

@@ -134,10 +134,10 @@ def _import_all() -> None:
 
 
 def _defect_ours(settings: Settings, patch: int) -> Workload:
-    from uniformaly_pipeline.images import ImageFolder
-    from uniformaly_pipeline.layouts import Split
-    from uniformaly_pipeline.layouts import folder as layout
-    from uniformaly_pipeline.manifest import build_manifest, select_defects
+    from uniformaly_pipeline.ingestion.images import ImageFolder
+    from uniformaly_pipeline.ingestion.layouts import folder as layout
+    from uniformaly_pipeline.ingestion.layouts.interface import Split
+    from uniformaly_pipeline.ingestion.manifest import build_manifest, select_defects
 
     root = _defect_folder(settings)
     _import_all()
@@ -275,8 +275,8 @@ def _semantic_authors(settings: Settings) -> Workload:
 
 def _semantic_ours(settings: Settings) -> Workload:
     from uniformaly_pipeline.evaluation import image_figures
-    from uniformaly_pipeline.images import ImageFolder
-    from uniformaly_pipeline.manifest import ImageRecord, build_manifest, select_classes
+    from uniformaly_pipeline.ingestion.images import ImageFolder
+    from uniformaly_pipeline.ingestion.manifest import ImageRecord, build_manifest, select_classes
 
     root = _classes_folder(settings)
     paths = sorted(path.relative_to(root) for path in root.rglob("*.png"))

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader
 
 from uniformaly_pipeline.estimates import peak_memory
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.preprocessing import Preprocessing
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]

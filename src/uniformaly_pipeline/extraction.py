@@ -10,7 +10,7 @@ from typing import Literal
 from uniformaly_pipeline.backbone import Backbone, load_backbone, weights_hash
 from uniformaly_pipeline.encoder import Encoder, Precision, encode_images
 from uniformaly_pipeline.feature_store import FeatureStream, StoreHeader
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.masking import BackPatchMasking, Keep, drops_patches
 from uniformaly_pipeline.preprocessing import Preprocessing
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
-from uniformaly_pipeline.layouts import LAYOUTS
+from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.preprocessing import height_width
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -101,7 +101,7 @@ class PreprocessingParameters(_Section):
 
 
 class SplitParameters(_Section):
-    """``datasets.<name>.split``, see :class:`.layouts.interface.Split`."""
+    """``datasets.<name>.split``, see :class:`.ingestion.layouts.interface.Split`."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of the draw."""

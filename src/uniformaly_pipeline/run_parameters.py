@@ -20,13 +20,14 @@ from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
 from uniformaly_pipeline.backbone import PACKAGED, UNTRAINED
-from uniformaly_pipeline.common.errors import InputError, did_you_mean
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.dotted import flatten
-from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts import LAYOUTS, choose_classes
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.layouts import LAYOUTS
+from uniformaly_pipeline.ingestion.roots import choose_classes, list_classes
+from uniformaly_pipeline.ingestion.splits import multiclass_splits
 from uniformaly_pipeline.masking import BackPatchMasking, drops_patches
 from uniformaly_pipeline.parameters import Parameters, parse_parameters
-from uniformaly_pipeline.roots import list_classes
 
 
 @dataclass(frozen=True)
@@ -113,33 +114,17 @@ class CurrentRun:
         return choose_classes(self.all_classes, self.parameters.categories)
 
     def splits(self) -> dict[str, list[str]]:
-        """Normal classes of each multi-class memory bank: the data set's, or else the default.
-
-        The default is one bank of all classes for defects; where foreign classes are anomalous,
-        either half of the classes in turn.
+        """Normal classes of each multi-class memory bank, see :func:`.splits.multiclass_splits`.
 
         Raises:
-            InputError: The root is missing, a split names a class that is not there or leaves no
-                class to be anomalous.
+            InputError: The root is missing, or the splits do not fit its classes.
         """
-        classes = self.classes()
-        splits = self.parameters.chosen_dataset.splits
-        key = f"datasets.{self.parameters.dataset}.splits"
-        if splits is None:
-            half = (len(classes) + 1) // 2
-            by_half = {"first_half": classes[:half], "second_half": classes[half:]}
-            splits = {"all_categories": classes} if self.has_defects else by_half
-        for split, names in splits.items():
-            for name in names:
-                if name not in classes:
-                    hint = did_you_mean(name, classes)
-                    raise InputError(f"{key}.{split}: the run has no class '{name}'{hint}")
-            if not self.has_defects and not 0 < len(names) < len(classes):
-                raise InputError(
-                    f"{key}.{split}: {len(names)} of {len(classes)} classes are normal; both "
-                    "normal and anomalous classes are needed"
-                )
-        return splits
+        return multiclass_splits(
+            self.classes(),
+            self.parameters.chosen_dataset.splits,
+            has_defects=self.has_defects,
+            key=f"datasets.{self.parameters.dataset}.splits",
+        )
 
     def catalog_value(self, key: str) -> str | None:
         """What ``${run:key}`` stands for in the catalog."""

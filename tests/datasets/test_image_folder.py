@@ -12,8 +12,8 @@ from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.image_folder import ImageFolderDataset
-from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts.fabricated import DrawnImages
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.layouts.demo import DrawnImages
 
 
 class Drawing:

@@ -266,7 +266,7 @@ def test_credentials_by_kedros_convention(
         project.run("ingestion", **{**small, "datasets": {"folder": folder}})
     (project.path / "conf/local").mkdir(exist_ok=True)
     (project.path / "conf/local/credentials.yml").write_text("plant: {auto_mkdir: true}\n")
-    from uniformaly_pipeline import images as module
+    from uniformaly_pipeline.ingestion import images as module
 
     options: list[str] = []
     original = module._file_system

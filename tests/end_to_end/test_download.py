@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from miniatures import make_mvtec, pack
 
-from uniformaly_pipeline import sources
 from uniformaly_pipeline.common.errors import CommandError
-from uniformaly_pipeline.download import Source
-from uniformaly_pipeline.sources import PROVISIONS, Provision
+from uniformaly_pipeline.ingestion.download import sources
+from uniformaly_pipeline.ingestion.download.fetch import Source
+from uniformaly_pipeline.ingestion.download.sources import PROVISIONS, Provision
 
 Parameters = dict[str, Any]
 NAME = "mvtec_anomaly_detection.tar.xz"

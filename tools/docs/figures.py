@@ -43,7 +43,7 @@ from uniformaly_pipeline.figures import (
     overlay_heat_map,
     score_histogram,
 )
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.matching import anomaly_map
 from uniformaly_pipeline.memory_bank import bank_images

@@ -26,7 +26,7 @@ from rich.progress import Progress
 from uniformaly_pipeline.backbone import UNTRAINED, Backbone, load_backbone
 from uniformaly_pipeline.encoder import Encoder
 from uniformaly_pipeline.evaluation import anomaly_maps, ground_truth
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.matching import NearestNeighbors, image_scores
 from uniformaly_pipeline.memory_bank import choose_coreset

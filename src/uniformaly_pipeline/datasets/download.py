@@ -11,10 +11,10 @@ from kedro_datasets._typing import ImagePreview
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.previews import folder_preview
-from uniformaly_pipeline.download import fetch
-from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.roots import open_root
-from uniformaly_pipeline.sources import Provision
+from uniformaly_pipeline.ingestion.download.fetch import fetch
+from uniformaly_pipeline.ingestion.download.sources import Provision
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.roots import open_root
 
 
 class DownloadDataset(AbstractDataset[Provision, list[str]]):

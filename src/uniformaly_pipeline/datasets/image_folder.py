@@ -14,9 +14,9 @@ from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.previews import folder_preview
-from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts.fabricated import DrawnImages
-from uniformaly_pipeline.roots import open_root
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.layouts.demo import DrawnImages
+from uniformaly_pipeline.ingestion.roots import open_root
 
 VERSION_NAME = ".version"
 

@@ -12,8 +12,8 @@ from kedro_datasets._typing import TablePreview
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.files import RemoteFile
-from uniformaly_pipeline.health import refuse_spoiled
-from uniformaly_pipeline.manifest import ManifestPlan, build_manifest
+from uniformaly_pipeline.ingestion.health import refuse_spoiled
+from uniformaly_pipeline.ingestion.manifest import ManifestPlan, build_manifest
 
 
 class ManifestDataset(AbstractDataset[ManifestPlan, pd.DataFrame]):

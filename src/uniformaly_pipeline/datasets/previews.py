@@ -9,7 +9,7 @@ from kedro_datasets._typing import ImagePreview
 from PIL import Image
 
 from uniformaly_pipeline.figures import contact_sheet
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 
 PREVIEW_IMAGES = 24
 COLUMNS = 6

@@ -11,9 +11,9 @@ from kedro_datasets._typing import ImagePreview
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.previews import folder_preview
-from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts.species60 import write_tree
-from uniformaly_pipeline.manifest import TreePlan
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.layouts.species60 import write_tree
+from uniformaly_pipeline.ingestion.manifest import TreePlan
 
 
 class TreeDataset(AbstractDataset[TreePlan, ImageFolder]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from uniformaly_pipeline.sources import Provision, find_provision
+from uniformaly_pipeline.ingestion.download.sources import Provision, find_provision
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from uniformaly_pipeline.evaluation import (
     summarise,
 )
 from uniformaly_pipeline.feature_store import FeatureStore
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.paper import with_paper
 from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.report import leaderboard_table

@@ -8,7 +8,7 @@ import pandas as pd
 
 from uniformaly_pipeline.backbone import Backbone
 from uniformaly_pipeline.feature_store import FeatureStream
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.masking import BackPatchMasking, Keep
 from uniformaly_pipeline.preprocessing import Preprocessing
 

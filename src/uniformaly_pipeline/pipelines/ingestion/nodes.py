@@ -8,18 +8,19 @@ import pandas as pd
 from PIL import Image
 
 from uniformaly_pipeline.figures import contact_sheet
-from uniformaly_pipeline.health import count_images, examine
-from uniformaly_pipeline.images import ImageFolder
-from uniformaly_pipeline.layouts import LAYOUTS, choose_classes, find_classes, published_classes
-from uniformaly_pipeline.layouts.fabricated import DrawnImages, drawn_images
-from uniformaly_pipeline.layouts.interface import Split
-from uniformaly_pipeline.manifest import (
+from uniformaly_pipeline.ingestion.health import count_images, examine
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.layouts import LAYOUTS
+from uniformaly_pipeline.ingestion.layouts.demo import DrawnImages, drawn_images
+from uniformaly_pipeline.ingestion.layouts.interface import Split
+from uniformaly_pipeline.ingestion.manifest import (
     ImageRecord,
     ManifestPlan,
     TreePlan,
     select_classes,
     select_defects,
 )
+from uniformaly_pipeline.ingestion.roots import choose_classes, find_classes, published_classes
 from uniformaly_pipeline.report import ReportSection, ReportTable, render_report
 
 SAMPLES_PER_ROW = 8

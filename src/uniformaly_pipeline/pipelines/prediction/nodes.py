@@ -13,7 +13,7 @@ from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.figures import overlay_heat_map
 from uniformaly_pipeline.gallery import GalleryImage
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.matching import anomaly_map, image_scores
 from uniformaly_pipeline.pipelines.reporting.sections import prediction_sections

@@ -15,7 +15,7 @@ from uniformaly_pipeline.evaluation import ground_truth
 from uniformaly_pipeline.feature_store import FeatureStore
 from uniformaly_pipeline.figures import roc_figure, score_histogram
 from uniformaly_pipeline.gallery import GalleryImage, build_gallery
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.matching import anomaly_map
 from uniformaly_pipeline.memory_bank import bank_images

@@ -9,7 +9,7 @@ import pandas as pd
 
 from uniformaly_pipeline.evaluation import ground_truths, has_masks
 from uniformaly_pipeline.feature_store import FeatureStore
-from uniformaly_pipeline.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.sweep import (

@@ -1,0 +1,1 @@
+"""A published data set from its publishers to disk."""

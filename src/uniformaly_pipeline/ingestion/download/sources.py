@@ -1,0 +1,118 @@
+"""Where the published data sets come from, under which terms, and what has to be done by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from uniformaly_pipeline.common.errors import InputError, did_you_mean
+from uniformaly_pipeline.ingestion.download.fetch import Source
+
+
+@dataclass(frozen=True)
+class Provision:
+    """How to get a data set.
+
+    Attributes:
+        licence: The terms, in a few words.
+        page: The publishers' own page.
+        sources: Files that may be fetched automatically.
+        by_hand: What to fetch by hand instead, and under which name; empty if nothing.
+    """
+
+    licence: str
+    page: str
+    sources: tuple[Source, ...] = ()
+    by_hand: str = ""
+
+
+PROVISIONS = {
+    "mvtec": Provision(
+        "CC BY-NC-SA 4.0, no commercial use",
+        "https://www.mvtec.com/company/research/datasets/mvtec-ad",
+        (
+            Source(
+                "https://www.mydrive.ch/shares/38536/3830184030e49fe74747669442f0f282/download/"
+                "420938113-1629952094/mvtec_anomaly_detection.tar.xz",
+                "mvtec_anomaly_detection.tar.xz",
+                sha256="cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d",
+            ),
+        ),
+    ),
+    "btad": Provision(
+        "CC BY-NC-SA 4.0, no commercial use",
+        "https://github.com/pankajmishra000/VT-ADL",
+        (
+            Source(
+                "https://avires.dimi.uniud.it/papers/btad/btad.zip",
+                "btad.zip",
+                sha256="461c9387e515bfed41ecaae07c50cf6b10def647b36c9e31d239ab2736b10d2a",
+            ),
+        ),
+    ),
+    "mtd": Provision(
+        "none stated; cite Huang, Qiu and Yuan, Surface defect saliency of magnetic tile",
+        "https://github.com/abin24/Magnetic-tile-defect-datasets.",
+        (
+            Source(
+                "https://github.com/abin24/Magnetic-tile-defect-datasets./archive/refs/heads/"
+                "master.zip",
+                "magnetic_tile.zip",
+            ),
+        ),
+    ),
+    "cpd": Provision(
+        "CC BY-NC-ND 4.0, no commercial use",
+        "https://www.kaggle.com/datasets/ravirajsinh45/"
+        "real-life-industrial-dataset-of-casting-product",
+        by_hand="log in to Kaggle and download the archive (its casting_data folder is used)",
+    ),
+    "cifar10": Provision(
+        "none stated; cite Krizhevsky, Learning multiple layers of features from tiny images",
+        "https://www.cs.toronto.edu/~kriz/cifar.html",
+        (
+            Source(
+                "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+                "cifar-10-python.tar.gz",
+                md5="c58f30108f718f92721af3b95e74349a",
+            ),
+        ),
+    ),
+    "cifar100": Provision(
+        "none stated; cite Krizhevsky, Learning multiple layers of features from tiny images",
+        "https://www.cs.toronto.edu/~kriz/cifar.html",
+        (
+            Source(
+                "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+                "cifar-100-python.tar.gz",
+                md5="eb9058c3a382ffc7106e4002c42a8d85",
+            ),
+        ),
+    ),
+    "imagenet30": Provision(
+        "ImageNet's terms: research and education only",
+        "https://github.com/hendrycks/ss-ood",
+        by_hand="download one_class_train.tar and one_class_test.tar, which the page above links "
+        "to on Google Drive",
+    ),
+    "species60": Provision(
+        "of each photographer, on iNaturalist",
+        "https://github.com/hendrycks/anomaly-seg",
+        by_hand="download the Species data set (Hendrycks et al., Scaling out-of-distribution "
+        "detection for real-world settings) and put the folders of the 60 species of "
+        "docs/datasets.md there",
+    ),
+}
+
+
+def find_provision(layout: str) -> Provision:
+    """How to get the data set of a layout.
+
+    Raises:
+        InputError: It is not a published one.
+    """
+    if layout not in PROVISIONS:
+        raise InputError(
+            f"there is nothing to download for the layout '{layout}'; there is for "
+            f"{', '.join(PROVISIONS)}{did_you_mean(layout, list(PROVISIONS))}"
+        )
+    return PROVISIONS[layout]
