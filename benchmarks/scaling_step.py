@@ -24,12 +24,13 @@ def measure(num_images: int, num_categories: int, folder: Path) -> dict[str, Any
 
     Each category has a bank of its own of all train images and scores all test images.
     """
-    from uniformaly_pipeline.extraction import feature_stream
-    from uniformaly_pipeline.feature_store import FeatureStore, update_store
+    from uniformaly_pipeline.features.extraction import feature_stream
+    from uniformaly_pipeline.features.masking import BackPatchMasking
+    from uniformaly_pipeline.features.preprocessing import Preprocessing
+    from uniformaly_pipeline.features.store import FeatureStore
+    from uniformaly_pipeline.features.store_update import update_store
     from uniformaly_pipeline.ingestion.images import ImageFolder
-    from uniformaly_pipeline.masking import BackPatchMasking
     from uniformaly_pipeline.memory_bank import build_memory_bank
-    from uniformaly_pipeline.preprocessing import Preprocessing
     from uniformaly_pipeline.scoring import score_patches
 
     paths = sorted((folder / "images").rglob("*.png"))
@@ -62,7 +63,7 @@ def measure(num_images: int, num_categories: int, folder: Path) -> dict[str, Any
 
 
 def _tiny_backbone() -> Any:
-    from uniformaly_pipeline.backbone import UNTRAINED, Backbone
+    from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone
 
     kwargs = {"img_size": 112, "patch_size": 8, "embed_dim": 128, "depth": 12, "num_heads": 4}
     return Backbone("vit_tiny_patch16_224", UNTRAINED, model_kwargs=kwargs)

@@ -15,14 +15,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from uniformaly_pipeline.backbone import UNTRAINED, Backbone
-from uniformaly_pipeline.feature_store import FeatureStore, FeatureStream, StoreHeader, update_store
+from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore, StoreHeader
+from uniformaly_pipeline.features.store_update import FeatureStream, update_store
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import folder as folder_layout
 from uniformaly_pipeline.ingestion.layouts.interface import Split
 from uniformaly_pipeline.ingestion.manifest import build_manifest, select_defects
-from uniformaly_pipeline.masking import BackPatchMasking
-from uniformaly_pipeline.preprocessing import Preprocessing
 
 # No test may depend on the Hugging Face hub, whose client reads this when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -141,7 +142,7 @@ class FakeEncoder:
         """Encode in order, in batches."""
         import torch
 
-        from uniformaly_pipeline.encoder import Encoded
+        from uniformaly_pipeline.features.encoder import Encoded
 
         for first in range(0, len(images), self.batch_size):
             batch = images[first : first + self.batch_size]

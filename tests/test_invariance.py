@@ -12,18 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline import feature_store
-from uniformaly_pipeline.encoder import Encoded
-from uniformaly_pipeline.extraction import feature_stream
-from uniformaly_pipeline.feature_store import FeatureStore, FeatureStream, update_store
+from uniformaly_pipeline.features import store_update
+from uniformaly_pipeline.features.encoder import Encoded
+from uniformaly_pipeline.features.extraction import feature_stream
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.features.store_update import FeatureStream, update_store
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import folder as folder_layout
 from uniformaly_pipeline.ingestion.layouts.interface import Split
 from uniformaly_pipeline.ingestion.manifest import build_manifest, select_defects
-from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank import build_memory_bank
-from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.scoring import score_patches
 
 Dtype = Literal["float16", "float32"]
@@ -165,7 +166,7 @@ def test_interrupted_run_goes_on_where_it_stopped(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feature_store, "SHARD_BYTES", 1)  # a shard per batch
+    monkeypatch.setattr(store_update, "SHARD_BYTES", 1)  # a shard per batch
     stream = scenario.stream(dtype, batch_size=3)
     with pytest.raises(KeyboardInterrupt):
         update_store(tmp_path, interrupted(stream, batches=1))

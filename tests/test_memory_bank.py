@@ -12,8 +12,8 @@ import pytest
 from uniformaly_pipeline import memory_bank
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.coreset import greedy_coreset, random_projection, random_starts
-from uniformaly_pipeline.feature_store import FeatureStore
-from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.memory_bank import bank_images, build_memory_bank, choose_coreset
 
 NAMES = [f"image {number}" for number in range(6)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.features.masking import BackPatchMasking
 
 GRID, DIM = (14, 14), 256
 NUM_CATEGORIES, NUM_TRAIN, NUM_TEST = 14, 24, 12
@@ -24,8 +24,8 @@ import json, resource, sys
 from pathlib import Path
 import numpy as np
 import torch
-from uniformaly_pipeline.feature_store import FeatureStore
-from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.memory_bank import build_memory_bank
 from uniformaly_pipeline.scoring import score_patches
 

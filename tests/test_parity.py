@@ -13,9 +13,10 @@ import torch
 from uniformaly_pipeline import coreset
 from uniformaly_pipeline.coreset import coreset_size, greedy_coreset
 from uniformaly_pipeline.evaluation import anomaly_maps
-from uniformaly_pipeline.extraction import feature_stream
-from uniformaly_pipeline.feature_store import FeatureStore, update_store
-from uniformaly_pipeline.masking import BackPatchMasking, smooth_attention
+from uniformaly_pipeline.features.extraction import feature_stream
+from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
+from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.features.store_update import update_store
 from uniformaly_pipeline.matching import image_scores, top_k_mean_features
 from uniformaly_pipeline.memory_bank import build_memory_bank
 from uniformaly_pipeline.scoring import score_patches

@@ -23,7 +23,7 @@ from tools.pretrain_quickstart.losses import (
 )
 from tools.pretrain_quickstart.sources import read_sources
 from tools.pretrain_quickstart.threads import ThreadGovernor
-from uniformaly_pipeline.encoder import Encoder
+from uniformaly_pipeline.features.encoder import Encoder
 
 OBJECTS, TEXTURES = 2, 5
 

@@ -11,8 +11,8 @@ import torch
 from scipy.spatial.distance import cdist
 
 from uniformaly_pipeline import scoring
-from uniformaly_pipeline.feature_store import FeatureStore
-from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.scoring import score_patches
 
 NAMES = [f"image {number}" for number in range(7)]

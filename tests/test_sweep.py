@@ -14,10 +14,10 @@ from sklearn.metrics import roc_auc_score
 from uniformaly_pipeline import sweep
 from uniformaly_pipeline.clustering import cluster, cluster_figures
 from uniformaly_pipeline.evaluation import anomaly_maps
-from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank import build_memory_bank
-from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.scoring import score_patches
 from uniformaly_pipeline.sweep import (
     Category,

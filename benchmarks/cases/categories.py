@@ -26,15 +26,15 @@ PIXEL_TOLERANCE = 0.005
 
 
 def _backbone(patch: int) -> Any:
-    from uniformaly_pipeline.backbone import UNTRAINED, Backbone
+    from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone
 
     return Backbone(f"vit_base_patch{patch}_224", UNTRAINED, layers=LAYERS)
 
 
 def _authors_detector(patch: int) -> Any:
     from benchmarks.authors_schedule import AuthorsDetector, AuthorsEncoder
-    from uniformaly_pipeline.backbone import load_backbone
-    from uniformaly_pipeline.encoder import choose_num_workers
+    from uniformaly_pipeline.features.backbone import load_backbone
+    from uniformaly_pipeline.features.encoder import choose_num_workers
 
     model = load_backbone(_backbone(patch), (SIDE, SIDE), SEED)
     encoder = AuthorsEncoder(model, LAYERS, ATTENTION_LAYER)
@@ -49,9 +49,9 @@ def _projection() -> np.ndarray:
 
 def _stream(folder: Any, manifest: Any, patch: int) -> Any:
     """Load the model for all images of a manifest, with the settings a run has by default."""
-    from uniformaly_pipeline.extraction import feature_stream
-    from uniformaly_pipeline.masking import BackPatchMasking
-    from uniformaly_pipeline.preprocessing import Preprocessing
+    from uniformaly_pipeline.features.extraction import feature_stream
+    from uniformaly_pipeline.features.masking import BackPatchMasking
+    from uniformaly_pipeline.features.preprocessing import Preprocessing
 
     images = dict(zip(manifest["content_hash"], manifest["image"], strict=True))
     masking = BackPatchMasking()
@@ -61,7 +61,8 @@ def _stream(folder: Any, manifest: Any, patch: int) -> Any:
 
 
 def _encode(stream: Any, store: Path) -> Any:
-    from uniformaly_pipeline.feature_store import FeatureStore, update_store
+    from uniformaly_pipeline.features.store import FeatureStore
+    from uniformaly_pipeline.features.store_update import update_store
 
     shutil.rmtree(store, ignore_errors=True)
     update_store(store, stream)
@@ -70,7 +71,7 @@ def _encode(stream: Any, store: Path) -> Any:
 
 def _score(images: Any, features: Any) -> tuple[Any, Any]:
     """A category's memory bank, patch scores and image scores, as a run's nodes make them."""
-    from uniformaly_pipeline.masking import BackPatchMasking
+    from uniformaly_pipeline.features.masking import BackPatchMasking
     from uniformaly_pipeline.memory_bank import build_memory_bank
     from uniformaly_pipeline.pipelines.scoring.nodes import score_test_images
     from uniformaly_pipeline.scoring import score_patches
@@ -127,7 +128,12 @@ def _defect_authors(settings: Settings, patch: int) -> Workload:
 
 def _import_all() -> None:
     """What ours imports when it is first needed, so that imports count on neither side."""
-    for name in ("backbone", "extraction", "memory_bank", "pipelines.scoring.nodes", "evaluation"):
+    for name in (
+        "features.extraction",
+        "pipelines.memory_bank.nodes",
+        "pipelines.scoring.nodes",
+        "pipelines.evaluation.nodes",
+    ):
         importlib.import_module(f"uniformaly_pipeline.{name}")
     for name in ("faiss", "sklearn.metrics", "timm", "torch"):
         importlib.import_module(name)
@@ -166,7 +172,7 @@ def _evaluate(folder: Any, patch_scores: Any, image_scores: Any) -> dict[str, An
         image_figures,
         pixel_figures,
     )
-    from uniformaly_pipeline.preprocessing import Preprocessing
+    from uniformaly_pipeline.features.preprocessing import Preprocessing
 
     preprocessing = Preprocessing()
     masks = ground_truths(folder, image_scores["mask"], preprocessing)

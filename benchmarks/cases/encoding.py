@@ -14,7 +14,7 @@ from benchmarks.machine import gemm_rate
 if TYPE_CHECKING:
     import torch
 
-    from uniformaly_pipeline.encoder import Encoder, Precision
+    from uniformaly_pipeline.features.encoder import Encoder, Precision
 
 LAYERS = (2, 3, 4, 5, 6, 7, 8, 9)
 ATTENTION_LAYER = 9
@@ -33,7 +33,7 @@ def flops(patch: int, dim: int = 768, blocks: int = 10) -> float:
 
 
 def _model(patch: int) -> Any:
-    from uniformaly_pipeline.backbone import UNTRAINED, Backbone, load_backbone
+    from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone, load_backbone
 
     return load_backbone(Backbone(f"vit_base_patch{patch}_224", UNTRAINED), (SIDE, SIDE))
 
@@ -84,7 +84,7 @@ def _authors(settings: Settings, patch: int, device: str = "cpu") -> Workload:
 def _ours(
     settings: Settings, patch: int, device: str = "cpu", precision: Precision = "auto"
 ) -> Workload:
-    from uniformaly_pipeline.encoder import Encoder
+    from uniformaly_pipeline.features.encoder import Encoder
 
     encoder = Encoder(_model(patch), LAYERS, ATTENTION_LAYER, device, precision)
     batch = GPU_BATCH if device == "cuda" else BATCH

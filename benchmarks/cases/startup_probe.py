@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-WATCHED = "uniformaly_pipeline.encoder"
+WATCHED = "uniformaly_pipeline.features.encoder"
 
 
 class _Watch(MetaPathFinder):

@@ -12,8 +12,8 @@ from uniformaly_pipeline import coreset
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.progress import track
-from uniformaly_pipeline.feature_store import FeatureStore
-from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.store import FeatureStore
 
 IMAGES_AT_ONCE = 16
 
@@ -194,7 +194,7 @@ def choose_points(
         Indices int64 [int(ratio * N)] in the order of picking, where a smaller greedy coreset is
         the beginning of a larger one; and for two rounds the bound on its covering radius.
     """
-    from uniformaly_pipeline.encoder import choose_device
+    from uniformaly_pipeline.features.encoder import choose_device
 
     device = choose_device(device)
     if device == "mps":  # it lacks double precision

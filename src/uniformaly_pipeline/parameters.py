@@ -18,8 +18,8 @@ from pydantic import (
 )
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
+from uniformaly_pipeline.features.preprocessing import height_width
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
-from uniformaly_pipeline.preprocessing import height_width
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Ratio = Annotated[float, Field(gt=0, le=1)]

@@ -11,12 +11,12 @@ import pandas as pd
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.conformal import conformal_p_values, conformal_threshold
-from uniformaly_pipeline.feature_store import StoreHeader
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import StoreHeader
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.manifest import ImageRecord, build_manifest
 from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank import bank_images
-from uniformaly_pipeline.preprocessing import Preprocessing
 
 _MADE_BY = {
     "backbone": "backbone settings",

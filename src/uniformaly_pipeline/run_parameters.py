@@ -19,14 +19,14 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
-from uniformaly_pipeline.backbone import PACKAGED, UNTRAINED
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.dotted import flatten
+from uniformaly_pipeline.features.backbone import PACKAGED, UNTRAINED
+from uniformaly_pipeline.features.masking import BackPatchMasking, drops_patches
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.roots import choose_classes, list_classes
 from uniformaly_pipeline.ingestion.splits import multiclass_splits
-from uniformaly_pipeline.masking import BackPatchMasking, drops_patches
 from uniformaly_pipeline.parameters import Parameters, parse_parameters
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.progress import track
-from uniformaly_pipeline.feature_store import FeatureStore
-from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.matching import NearestNeighbors
 
 logger = logging.getLogger(__name__)

@@ -19,12 +19,12 @@ from uniformaly_pipeline import coreset
 from uniformaly_pipeline.clustering import FeatureChoice, choose_features, cluster, cluster_figures
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.evaluation import anomaly_maps
-from uniformaly_pipeline.feature_store import FeatureStore
-from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank import IMAGES_AT_ONCE, choose_points, collect_candidates
 from uniformaly_pipeline.metrics import auroc
-from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.scoring import score_patches
 
 FIGURES = ("image_auroc", "pixel_auroc", "nmi", "ari", "f1")

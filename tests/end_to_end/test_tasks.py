@@ -46,7 +46,7 @@ def error_line(project: Any, pipeline: str, parameters: Parameters) -> str:
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of all images that the encoder was given, in order."""
-    from uniformaly_pipeline import extraction
+    from uniformaly_pipeline.features import extraction
 
     given: list[str] = []
     original = extraction.encode_images

@@ -32,7 +32,9 @@ from uniformaly_pipeline.cluster_figures import cluster_figure, embed_2d
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.datasets.array_bundle import ArrayBundleDataset
 from uniformaly_pipeline.evaluation import ground_truth
-from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.figures import (
     ANOMALOUS_COLOUR,
     FOREGROUND_COLOUR,
@@ -44,10 +46,8 @@ from uniformaly_pipeline.figures import (
     score_histogram,
 )
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.matching import anomaly_map
 from uniformaly_pipeline.memory_bank import bank_images
-from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.sweep_figures import category_curves, sweep_figure
 
 ROOT = Path(__file__).parents[2]

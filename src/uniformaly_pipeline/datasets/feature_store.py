@@ -10,7 +10,8 @@ from kedro_datasets._typing import JSONPreview
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.errors import DatasetInputError
-from uniformaly_pipeline.feature_store import FeatureStore, FeatureStream, update_store
+from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.features.store_update import FeatureStream, update_store
 
 
 class FeatureStoreDataset(AbstractDataset[FeatureStream, FeatureStore]):

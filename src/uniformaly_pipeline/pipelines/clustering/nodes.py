@@ -12,9 +12,9 @@ from PIL import Image
 from uniformaly_pipeline.cluster_figures import cluster_figure, cluster_sheets, embed_2d
 from uniformaly_pipeline.clustering import FeatureChoice, cluster, cluster_figures
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.sweep import FIGURES, representatives, summarise_settings
 
 

@@ -17,10 +17,10 @@ from uniformaly_pipeline.evaluation import (
     pixel_figures,
     summarise,
 )
-from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.paper import with_paper
-from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.report import leaderboard_table
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from uniformaly_pipeline.backbone import Backbone
-from uniformaly_pipeline.feature_store import FeatureStream
+from uniformaly_pipeline.features.backbone import Backbone
+from uniformaly_pipeline.features.masking import BackPatchMasking, Keep
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store_update import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.masking import BackPatchMasking, Keep
-from uniformaly_pipeline.preprocessing import Preprocessing
 
 
 def extract_features(
@@ -46,7 +46,7 @@ def extract_features(
         InputError: The backbone cannot be loaded.
     """
     # Torch takes seconds to import, which commands such as "kedro registry list" need not wait for.
-    from uniformaly_pipeline.extraction import feature_stream
+    from uniformaly_pipeline.features.extraction import feature_stream
 
     needed = manifest[(manifest["split"] == "test") | manifest["class"].isin(normal)]
     return feature_stream(

@@ -10,11 +10,12 @@ import pandas as pd
 from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.figures import overlay_heat_map
 from uniformaly_pipeline.gallery import GalleryImage
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.matching import anomaly_map, image_scores
 from uniformaly_pipeline.pipelines.reporting.sections import prediction_sections
 from uniformaly_pipeline.prediction import (
@@ -25,7 +26,6 @@ from uniformaly_pipeline.prediction import (
     list_images,
 )
 from uniformaly_pipeline.prediction_gallery import brightest, draw_prediction, file_names
-from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.report import render_report
 from uniformaly_pipeline.scoring import score_patches
 

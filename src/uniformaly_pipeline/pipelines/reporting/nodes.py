@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from uniformaly_pipeline.cluster_figures import bank_figure, embed_2d
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.evaluation import ground_truth
-from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.figures import roc_figure, score_histogram
 from uniformaly_pipeline.gallery import GalleryImage, build_gallery
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.masking import BackPatchMasking
 from uniformaly_pipeline.matching import anomaly_map
 from uniformaly_pipeline.memory_bank import bank_images
-from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.report import ReportSection, render_report
 
 BRIGHTEST = 0.995

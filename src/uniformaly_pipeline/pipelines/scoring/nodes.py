@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.feature_store import FeatureStore
-from uniformaly_pipeline.masking import BackPatchMasking
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.scoring import score_patches
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from uniformaly_pipeline.evaluation import ground_truths, has_masks
-from uniformaly_pipeline.feature_store import FeatureStore
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.masking import BackPatchMasking
-from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.sweep import (
     Category,
     Setting,

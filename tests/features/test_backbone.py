@@ -16,8 +16,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from uniformaly_pipeline.backbone import Backbone, check_backbone, load_backbone, weights_hash
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.features.backbone import (
+    Backbone,
+    check_backbone,
+    load_backbone,
+    weights_hash,
+)
 
 SIZE = (32, 32)
 KWARGS = {"img_size": 32, "embed_dim": 12, "depth": 2, "num_heads": 2}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from uniformaly_pipeline.masking import BackPatchMasking, drops_patches, smooth_attention
+from uniformaly_pipeline.features.masking import BackPatchMasking, drops_patches, smooth_attention
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=40)
 

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader
 
-from uniformaly_pipeline.estimates import peak_memory
+from uniformaly_pipeline.features.estimates import peak_memory
+from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.preprocessing import Preprocessing
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 

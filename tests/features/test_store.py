@@ -15,10 +15,11 @@ import pandas as pd
 import pytest
 import torch
 
-from uniformaly_pipeline import feature_store
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.feature_store import FeatureStore, PatchFeatures, update_store
-from uniformaly_pipeline.masking import BackPatchMasking, smooth_attention
+from uniformaly_pipeline.features import store_update
+from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
+from uniformaly_pipeline.features.store import INDEX_COLUMNS, FeatureStore, PatchFeatures
+from uniformaly_pipeline.features.store_update import update_store
 
 NAMES = ["a", "b", "c", "d", "e"]
 HASHES = [f"#{name}" for name in NAMES]
@@ -29,7 +30,7 @@ OFF = BackPatchMasking(mode="off")
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shard per batch."""
-    monkeypatch.setattr(feature_store, "SHARD_BYTES", 1)
+    monkeypatch.setattr(store_update, "SHARD_BYTES", 1)
 
 
 def expected_features(encoder: Any, names: list[str], masking: BackPatchMasking) -> PatchFeatures:
@@ -161,8 +162,8 @@ def test_time_of_encoding_is_that_of_the_images_asked_for(
 ) -> None:
     # Every look at the clock is a second later; a batch of two images takes one.
     seconds = iter(range(1000))
-    monkeypatch.setattr(feature_store.time, "monotonic", lambda: float(next(seconds)))
-    monkeypatch.setattr(feature_store, "track", lambda batches, *_: batches)
+    monkeypatch.setattr(store_update.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(store_update, "track", lambda batches, *_: batches)
     store = fake_encoder.store(tmp_path, NAMES)
     assert store.encode_seconds(HASHES) == pytest.approx(3.0)
     assert store.encode_seconds(["#a", "#b", "#c"]) == pytest.approx(1.5)
@@ -269,7 +270,7 @@ def test_no_file_is_seen_half_written(
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(feature_store, "save_file", break_off)
+    monkeypatch.setattr(store_update, "save_file", break_off)
     with pytest.raises(OSError, match="disk full"):
         fake_encoder.store(tmp_path, NAMES)
     assert shards_of(tmp_path)[0] == "00000.safetensors"
@@ -282,11 +283,11 @@ def test_images_fill_shards_up_to_their_size(
     fake_encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A batch of two takes 2 x 20 x (8 x 4 + 4 + 1) bytes.
-    monkeypatch.setattr(feature_store, "SHARD_BYTES", 2 * 20 * 37 + 1)
+    monkeypatch.setattr(store_update, "SHARD_BYTES", 2 * 20 * 37 + 1)
     store = fake_encoder.store(tmp_path, NAMES)
     assert store.index["shard"].tolist() == [0, 0, 0, 0, 1]
     index = pd.read_parquet(tmp_path / "index.parquet")
-    assert {name: str(kind) for name, kind in index.dtypes.items()} == feature_store.INDEX_COLUMNS
+    assert {name: str(kind) for name, kind in index.dtypes.items()} == INDEX_COLUMNS
 
 
 def test_header_is_readable_and_says_how_features_were_made(

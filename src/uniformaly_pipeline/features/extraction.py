@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal
 
-from uniformaly_pipeline.backbone import Backbone, load_backbone, weights_hash
-from uniformaly_pipeline.encoder import Encoder, Precision, encode_images
-from uniformaly_pipeline.feature_store import FeatureStream, StoreHeader
+from uniformaly_pipeline.features.backbone import Backbone, load_backbone, weights_hash
+from uniformaly_pipeline.features.encoder import Encoder, Precision, encode_images
+from uniformaly_pipeline.features.masking import BackPatchMasking, Keep, drops_patches
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import StoreHeader
+from uniformaly_pipeline.features.store_update import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.masking import BackPatchMasking, Keep, drops_patches
-from uniformaly_pipeline.preprocessing import Preprocessing
 
 
 def feature_stream(
@@ -50,7 +51,7 @@ def feature_stream(
         compile: Whether to compile the model's blocks.
         seed: Seed of untrained weights.
         layer_choices: Several choices of blocks to average, all from one pass, in place of the
-            backbone's own; see :meth:`.feature_store.FeatureStore.with_layers`.
+            backbone's own; see :meth:`.store.FeatureStore.with_layers`.
 
     Returns:
         A stream that encodes what it is asked for.

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uniformaly_pipeline.estimates import EncodingCost, peak_memory
-from uniformaly_pipeline.feature_store import update_store
+from uniformaly_pipeline.features.estimates import EncodingCost, peak_memory
+from uniformaly_pipeline.features.store_update import update_store
 
 
 def test_the_difference_is_a_share_of_the_estimate() -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from uniformaly_pipeline.backbone import Backbone, load_backbone
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.extraction import feature_stream
-from uniformaly_pipeline.feature_store import FeatureStream
+from uniformaly_pipeline.features.backbone import Backbone, load_backbone
+from uniformaly_pipeline.features.extraction import feature_stream
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store_update import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.masking import BackPatchMasking
-from uniformaly_pipeline.preprocessing import Preprocessing
 
 BACKBONE = Backbone(
     "vit_tiny_patch16_224",

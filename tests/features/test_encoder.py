@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from uniformaly_pipeline.backbone import Backbone, load_backbone
-from uniformaly_pipeline.encoder import (
+from uniformaly_pipeline.features.backbone import Backbone, load_backbone
+from uniformaly_pipeline.features.encoder import (
     Encoded,
     Encoder,
     choose_device,
@@ -22,8 +22,8 @@ from uniformaly_pipeline.encoder import (
     choose_precision,
     encode_images,
 )
+from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.preprocessing import Preprocessing
 
 SMALL = {"embed_dim": 24, "depth": 4, "num_heads": 2}
 MODELS = [

@@ -10,7 +10,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.preprocessing import (
+from uniformaly_pipeline.features.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Preprocessing,

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 import uniformaly_pipeline
-from uniformaly_pipeline.backbone import Backbone, load_backbone
-from uniformaly_pipeline.encoder import Encoder
+from uniformaly_pipeline.features.backbone import Backbone, load_backbone
+from uniformaly_pipeline.features.encoder import Encoder
+from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion import drawings
-from uniformaly_pipeline.preprocessing import Preprocessing
 from uniformaly_pipeline.run_parameters import current_run
 
 WEIGHTS = Path(uniformaly_pipeline.__file__).parent / "weights"

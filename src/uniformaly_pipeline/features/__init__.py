@@ -1,0 +1,1 @@
+"""From an image to patch features: preprocessing, backbone, masking, feature store."""
