@@ -191,7 +191,7 @@ class AuthorsDetector:
         """
         import faiss
 
-        from uniformaly_pipeline.coreset import NUM_STARTS, random_starts
+        from uniformaly_pipeline.memory_bank.coreset import NUM_STARTS, random_starts
 
         kept = []
         for image, _ in self._load(samples):

@@ -20,13 +20,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uniformaly_pipeline.coreset import covering_radius
 from uniformaly_pipeline.features.encoder import Encoded
 from uniformaly_pipeline.features.estimates import peak_memory
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore, StoreHeader
 from uniformaly_pipeline.features.store_update import FeatureStream, update_store
-from uniformaly_pipeline.memory_bank import build_memory_bank, choose_points, collect_candidates
+from uniformaly_pipeline.memory_bank.bank import (
+    build_memory_bank,
+    choose_points,
+    collect_candidates,
+)
+from uniformaly_pipeline.memory_bank.coreset import covering_radius
 
 GRID, DIM, RANK = (28, 28), 768, 40
 MASKING = BackPatchMasking(mode="off")

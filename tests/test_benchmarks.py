@@ -24,10 +24,10 @@ from benchmarks.cases.scaling import fit
 from benchmarks.inputs import draw_classes, draw_defects, maps_and_masks, patch_like
 from benchmarks.table import HEADER, table
 from benchmarks.worker import Worker
-from uniformaly_pipeline.coreset import greedy_coreset
 from uniformaly_pipeline.features.backbone import Backbone, load_backbone
 from uniformaly_pipeline.features.encoder import Encoder
 from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.memory_bank.coreset import greedy_coreset
 
 LAYERS = tuple(range(2, 10))
 SMALL = 64  # pixels

@@ -24,7 +24,7 @@ from uniformaly_pipeline.ingestion.layouts import folder as folder_layout
 from uniformaly_pipeline.ingestion.layouts.interface import Split
 from uniformaly_pipeline.ingestion.manifest import build_manifest, select_defects
 from uniformaly_pipeline.matching import image_scores
-from uniformaly_pipeline.memory_bank import build_memory_bank
+from uniformaly_pipeline.memory_bank.bank import build_memory_bank
 from uniformaly_pipeline.scoring import score_patches
 
 Dtype = Literal["float16", "float32"]

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.features.masking import BackPatchMasking
-from uniformaly_pipeline.memory_bank import build_memory_bank
+from uniformaly_pipeline.memory_bank.bank import build_memory_bank
 from uniformaly_pipeline.scoring import score_patches
 
 path, categories, allowance, hoards = json.loads(sys.argv[1])

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from uniformaly_pipeline import coreset
-from uniformaly_pipeline.coreset import coreset_size, greedy_coreset
 from uniformaly_pipeline.evaluation import anomaly_maps
 from uniformaly_pipeline.features.extraction import feature_stream
 from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.features.store_update import update_store
 from uniformaly_pipeline.matching import image_scores, top_k_mean_features
-from uniformaly_pipeline.memory_bank import build_memory_bank
+from uniformaly_pipeline.memory_bank import coreset
+from uniformaly_pipeline.memory_bank.bank import build_memory_bank
+from uniformaly_pipeline.memory_bank.coreset import coreset_size, greedy_coreset
 from uniformaly_pipeline.scoring import score_patches
 
 CATEGORIES = ["washer", "weave"]

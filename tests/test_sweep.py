@@ -17,7 +17,7 @@ from uniformaly_pipeline.evaluation import anomaly_maps
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.matching import image_scores
-from uniformaly_pipeline.memory_bank import build_memory_bank
+from uniformaly_pipeline.memory_bank.bank import build_memory_bank
 from uniformaly_pipeline.scoring import score_patches
 from uniformaly_pipeline.sweep import (
     Category,

@@ -42,7 +42,7 @@ def _authors_detector(patch: int) -> Any:
 
 
 def _projection() -> np.ndarray:
-    from uniformaly_pipeline.coreset import PROJECTION_DIM, random_projection
+    from uniformaly_pipeline.memory_bank.coreset import PROJECTION_DIM, random_projection
 
     return random_projection(DIM, PROJECTION_DIM, SEED)
 
@@ -72,7 +72,7 @@ def _encode(stream: Any, store: Path) -> Any:
 def _score(images: Any, features: Any) -> tuple[Any, Any]:
     """A category's memory bank, patch scores and image scores, as a run's nodes make them."""
     from uniformaly_pipeline.features.masking import BackPatchMasking
-    from uniformaly_pipeline.memory_bank import build_memory_bank
+    from uniformaly_pipeline.memory_bank.bank import build_memory_bank
     from uniformaly_pipeline.pipelines.scoring.nodes import score_test_images
     from uniformaly_pipeline.scoring import score_patches
 

@@ -23,7 +23,7 @@ def _count(settings: Settings, count: int) -> int:
 
 
 def _starts(count: int) -> np.ndarray:
-    from uniformaly_pipeline.coreset import random_starts
+    from uniformaly_pipeline.memory_bank.coreset import random_starts
 
     return random_starts(count, NUM_STARTS, 0)
 
@@ -52,7 +52,7 @@ def _authors(settings: Settings, count: int, most: int | None, device: str) -> W
 
 
 def _ours(settings: Settings, count: int, device: str) -> Workload:
-    from uniformaly_pipeline.coreset import greedy_coreset
+    from uniformaly_pipeline.memory_bank.coreset import greedy_coreset
 
     count = _count(settings, count)
     size = int(RATIO * count)

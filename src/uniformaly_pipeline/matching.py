@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.exact_search import ExactSearch
+from uniformaly_pipeline.memory_bank.exact_search import ExactSearch
 
 MAP_SIGMA = 4.0
 """Deviation of the Gaussian that smooths an anomaly map, in pixels."""

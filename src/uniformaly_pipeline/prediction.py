@@ -16,7 +16,7 @@ from uniformaly_pipeline.features.store import StoreHeader
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.manifest import ImageRecord, build_manifest
 from uniformaly_pipeline.matching import image_scores
-from uniformaly_pipeline.memory_bank import bank_images
+from uniformaly_pipeline.memory_bank.bank import bank_images
 
 _MADE_BY = {
     "backbone": "backbone settings",

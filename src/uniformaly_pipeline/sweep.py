@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uniformaly_pipeline import coreset
 from uniformaly_pipeline.clustering import FeatureChoice, choose_features, cluster, cluster_figures
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.evaluation import anomaly_maps
@@ -23,7 +22,8 @@ from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.matching import image_scores
-from uniformaly_pipeline.memory_bank import IMAGES_AT_ONCE, choose_points, collect_candidates
+from uniformaly_pipeline.memory_bank import coreset
+from uniformaly_pipeline.memory_bank.bank import IMAGES_AT_ONCE, choose_points, collect_candidates
 from uniformaly_pipeline.metrics import auroc
 from uniformaly_pipeline.scoring import score_patches
 
@@ -73,7 +73,7 @@ class Category:
         masks: bool [B, H, W], the anomalous pixels, or ``None`` without masks.
         preprocessing: From image to input.
         seed: Of projections, starts and draws.
-        projection_dim: See :func:`.memory_bank.build_memory_bank`.
+        projection_dim: See :func:`.bank.build_memory_bank`.
         num_starts: See there.
         coreset_parts: See there.
         search: A faiss index factory string.

@@ -47,7 +47,7 @@ from uniformaly_pipeline.figures import (
 )
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.matching import anomaly_map
-from uniformaly_pipeline.memory_bank import bank_images
+from uniformaly_pipeline.memory_bank.bank import bank_images
 from uniformaly_pipeline.sweep_figures import category_curves, sweep_figure
 
 ROOT = Path(__file__).parents[2]

@@ -30,7 +30,7 @@ from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attent
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.matching import NearestNeighbors, image_scores
-from uniformaly_pipeline.memory_bank import choose_coreset
+from uniformaly_pipeline.memory_bank.bank import choose_coreset
 from uniformaly_pipeline.metrics import detection_figures
 
 from .defects import KINDS, draw_defect

@@ -9,7 +9,7 @@ import pandas as pd
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.memory_bank import build_memory_bank
+from uniformaly_pipeline.memory_bank.bank import build_memory_bank
 
 
 def build_bank(
@@ -33,7 +33,7 @@ def build_bank(
         coreset_ratio: Share of the patches to keep, as the task resolves it.
 
     Returns:
-        ``memory_bank`` [K, D], see :func:`.memory_bank.build_memory_bank`.
+        ``memory_bank`` [K, D], see :func:`.bank.build_memory_bank`.
     """
     normal = images.loc[images["split"] == "train", "content_hash"]
     return build_memory_bank(

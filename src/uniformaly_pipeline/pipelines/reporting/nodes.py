@@ -19,7 +19,7 @@ from uniformaly_pipeline.figures import roc_figure, score_histogram
 from uniformaly_pipeline.gallery import GalleryImage, build_gallery
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.matching import anomaly_map
-from uniformaly_pipeline.memory_bank import bank_images
+from uniformaly_pipeline.memory_bank.bank import bank_images
 from uniformaly_pipeline.report import ReportSection, render_report
 
 BRIGHTEST = 0.995

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uniformaly_pipeline.threads import side_by_side
+from uniformaly_pipeline.memory_bank.threads import side_by_side
 
 if TYPE_CHECKING:
     import torch

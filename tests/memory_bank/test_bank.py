@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uniformaly_pipeline import memory_bank
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.coreset import greedy_coreset, random_projection, random_starts
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.memory_bank import bank_images, build_memory_bank, choose_coreset
+from uniformaly_pipeline.memory_bank import bank as bank_module
+from uniformaly_pipeline.memory_bank.bank import bank_images, build_memory_bank, choose_coreset
+from uniformaly_pipeline.memory_bank.coreset import greedy_coreset, random_projection, random_starts
 
 NAMES = [f"image {number}" for number in range(6)]
 HASHES = [f"#{name}" for name in NAMES]
@@ -138,7 +138,7 @@ def test_images_read_in_blocks_give_the_same_bank(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.3, projection_dim=3)
-    monkeypatch.setattr(memory_bank, "IMAGES_AT_ONCE", 2)
+    monkeypatch.setattr(bank_module, "IMAGES_AT_ONCE", 2)
     in_blocks = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.3, projection_dim=3)
     for name, array in at_once.arrays.items():
         assert (in_blocks.arrays[name] == array).all(), name

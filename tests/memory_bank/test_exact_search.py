@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uniformaly_pipeline import exact_search
-from uniformaly_pipeline.exact_search import ExactSearch
+from uniformaly_pipeline.memory_bank import exact_search
+from uniformaly_pipeline.memory_bank.exact_search import ExactSearch
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=60)
 seeds = st.integers(0, 2**16)

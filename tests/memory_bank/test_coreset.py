@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from uniformaly_pipeline import coreset
-from uniformaly_pipeline.coreset import (
+from uniformaly_pipeline.memory_bank import coreset
+from uniformaly_pipeline.memory_bank.coreset import (
     coreset_size,
     covering_radius,
     greedy_coreset,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from uniformaly_pipeline.common.progress import track
-from uniformaly_pipeline.exact_search import ExactSearch
-from uniformaly_pipeline.threads import single_thread
+from uniformaly_pipeline.memory_bank.exact_search import ExactSearch
+from uniformaly_pipeline.memory_bank.threads import single_thread
 
 if TYPE_CHECKING:
     import torch

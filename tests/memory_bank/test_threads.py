@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from uniformaly_pipeline.threads import single_thread
+from uniformaly_pipeline.memory_bank.threads import single_thread
 
 
 def test_the_number_is_restored_after_an_error() -> None:
