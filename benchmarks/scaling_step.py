@@ -31,7 +31,7 @@ def measure(num_images: int, num_categories: int, folder: Path) -> dict[str, Any
     from uniformaly_pipeline.features.store_update import update_store
     from uniformaly_pipeline.ingestion.images import ImageFolder
     from uniformaly_pipeline.memory_bank.bank import build_memory_bank
-    from uniformaly_pipeline.scoring import score_patches
+    from uniformaly_pipeline.scoring.patches import score_patches
 
     paths = sorted((folder / "images").rglob("*.png"))
     images = {path.stem: str(path) for path in paths[:num_images]}

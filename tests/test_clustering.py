@@ -20,7 +20,7 @@ from uniformaly_pipeline.clustering import (
     match_clusters,
 )
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.matching import top_k_mean_features
+from uniformaly_pipeline.scoring.scores import top_k_mean_features
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=200)
 

@@ -24,8 +24,8 @@ from uniformaly_pipeline.evaluation import (
 )
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.matching import anomaly_map
 from uniformaly_pipeline.metrics import aupro
+from uniformaly_pipeline.scoring.scores import anomaly_map
 
 
 def test_image_figures_and_the_threshold_between_normal_and_anomalous() -> None:

@@ -23,9 +23,9 @@ from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import folder as folder_layout
 from uniformaly_pipeline.ingestion.layouts.interface import Split
 from uniformaly_pipeline.ingestion.manifest import build_manifest, select_defects
-from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank.bank import build_memory_bank
-from uniformaly_pipeline.scoring import score_patches
+from uniformaly_pipeline.scoring.patches import score_patches
+from uniformaly_pipeline.scoring.scores import image_scores
 
 Dtype = Literal["float16", "float32"]
 DTYPES: list[Dtype] = ["float32", "float16"]

@@ -27,7 +27,7 @@ import torch
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.memory_bank.bank import build_memory_bank
-from uniformaly_pipeline.scoring import score_patches
+from uniformaly_pipeline.scoring.patches import score_patches
 
 path, categories, allowance, hoards = json.loads(sys.argv[1])
 torch.set_num_threads(1)

@@ -15,11 +15,11 @@ from uniformaly_pipeline.features.extraction import feature_stream
 from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.features.store_update import update_store
-from uniformaly_pipeline.matching import image_scores, top_k_mean_features
 from uniformaly_pipeline.memory_bank import coreset
 from uniformaly_pipeline.memory_bank.bank import build_memory_bank
 from uniformaly_pipeline.memory_bank.coreset import coreset_size, greedy_coreset
-from uniformaly_pipeline.scoring import score_patches
+from uniformaly_pipeline.scoring.patches import score_patches
+from uniformaly_pipeline.scoring.scores import image_scores, top_k_mean_features
 
 CATEGORIES = ["washer", "weave"]
 SCORES = [

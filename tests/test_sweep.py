@@ -16,9 +16,9 @@ from uniformaly_pipeline.clustering import cluster, cluster_figures
 from uniformaly_pipeline.evaluation import anomaly_maps
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank.bank import build_memory_bank
-from uniformaly_pipeline.scoring import score_patches
+from uniformaly_pipeline.scoring.patches import score_patches
+from uniformaly_pipeline.scoring.scores import image_scores
 from uniformaly_pipeline.sweep import (
     Category,
     Setting,

@@ -74,7 +74,7 @@ def _score(images: Any, features: Any) -> tuple[Any, Any]:
     from uniformaly_pipeline.features.masking import BackPatchMasking
     from uniformaly_pipeline.memory_bank.bank import build_memory_bank
     from uniformaly_pipeline.pipelines.scoring.nodes import score_test_images
-    from uniformaly_pipeline.scoring import score_patches
+    from uniformaly_pipeline.scoring.patches import score_patches
 
     hashes = {split: list(rows["content_hash"]) for split, rows in images.groupby("split")}
     masking = BackPatchMasking()

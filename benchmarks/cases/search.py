@@ -44,7 +44,7 @@ def _faiss_on_gpu(bank: np.ndarray) -> Search:
 
 
 def _neighbors(bank: np.ndarray) -> Search:
-    from uniformaly_pipeline.matching import NearestNeighbors
+    from uniformaly_pipeline.scoring.neighbors import NearestNeighbors
 
     neighbors = NearestNeighbors(bank, "Flat")
     return lambda queries: neighbors.query(queries)[1]

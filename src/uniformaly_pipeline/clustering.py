@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.matching import top_k_mean_features
+from uniformaly_pipeline.scoring.scores import top_k_mean_features
 
 FeatureChoice = Literal["top_k", "max", "all"]
 """Which patches stand for an image (Table 8)."""

@@ -10,9 +10,9 @@ import pandas as pd
 
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.matching import anomaly_map
 from uniformaly_pipeline.metrics import detection_figures, mean_and_std
 from uniformaly_pipeline.pixel_metrics import AUPRO_LIMIT, PIXEL_FIGURES, PixelMetrics
+from uniformaly_pipeline.scoring.scores import anomaly_map
 
 
 def image_figures(image_scores: pd.DataFrame) -> dict[str, float | None]:

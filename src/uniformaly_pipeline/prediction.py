@@ -15,8 +15,8 @@ from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import StoreHeader
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.manifest import ImageRecord, build_manifest
-from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank.bank import bank_images
+from uniformaly_pipeline.scoring.scores import image_scores
 
 _MADE_BY = {
     "backbone": "backbone settings",

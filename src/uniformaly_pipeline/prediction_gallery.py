@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from uniformaly_pipeline.figures import GROUND_TRUTH_COLOUR
 from uniformaly_pipeline.gallery import GalleryImage, draw_views, encode_jpeg
-from uniformaly_pipeline.matching import anomaly_map
+from uniformaly_pipeline.scoring.scores import anomaly_map
 
 CONTEXT = (3, 7)
 """Patches above and below, left and right of the one compared that a close-up shows."""

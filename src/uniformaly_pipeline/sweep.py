@@ -21,11 +21,11 @@ from uniformaly_pipeline.evaluation import anomaly_maps
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.matching import image_scores
 from uniformaly_pipeline.memory_bank import coreset
 from uniformaly_pipeline.memory_bank.bank import IMAGES_AT_ONCE, choose_points, collect_candidates
 from uniformaly_pipeline.metrics import auroc
-from uniformaly_pipeline.scoring import score_patches
+from uniformaly_pipeline.scoring.patches import score_patches
+from uniformaly_pipeline.scoring.scores import image_scores
 
 FIGURES = ("image_auroc", "pixel_auroc", "nmi", "ari", "f1")
 """Figures of merit that a sweep compares; those that do not apply are undefined."""

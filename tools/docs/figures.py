@@ -46,8 +46,8 @@ from uniformaly_pipeline.figures import (
     score_histogram,
 )
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.matching import anomaly_map
 from uniformaly_pipeline.memory_bank.bank import bank_images
+from uniformaly_pipeline.scoring.scores import anomaly_map
 from uniformaly_pipeline.sweep_figures import category_curves, sweep_figure
 
 ROOT = Path(__file__).parents[2]

@@ -29,9 +29,10 @@ from uniformaly_pipeline.features.encoder import Encoder
 from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.matching import NearestNeighbors, image_scores
 from uniformaly_pipeline.memory_bank.bank import choose_coreset
 from uniformaly_pipeline.metrics import detection_figures
+from uniformaly_pipeline.scoring.neighbors import NearestNeighbors
+from uniformaly_pipeline.scoring.scores import image_scores
 
 from .defects import KINDS, draw_defect
 from .fetch import DEFAULT_CACHE, SourceLibrary

@@ -16,7 +16,6 @@ from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.figures import overlay_heat_map
 from uniformaly_pipeline.gallery import GalleryImage
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.matching import anomaly_map, image_scores
 from uniformaly_pipeline.pipelines.reporting.sections import prediction_sections
 from uniformaly_pipeline.prediction import (
     check_same_features,
@@ -27,7 +26,8 @@ from uniformaly_pipeline.prediction import (
 )
 from uniformaly_pipeline.prediction_gallery import brightest, draw_prediction, file_names
 from uniformaly_pipeline.report import render_report
-from uniformaly_pipeline.scoring import score_patches
+from uniformaly_pipeline.scoring.patches import score_patches
+from uniformaly_pipeline.scoring.scores import anomaly_map, image_scores
 
 
 def list_new_images(new_images: ImageFolder) -> pd.DataFrame:

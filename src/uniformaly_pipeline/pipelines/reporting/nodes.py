@@ -18,9 +18,9 @@ from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.figures import roc_figure, score_histogram
 from uniformaly_pipeline.gallery import GalleryImage, build_gallery
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.matching import anomaly_map
 from uniformaly_pipeline.memory_bank.bank import bank_images
 from uniformaly_pipeline.report import ReportSection, render_report
+from uniformaly_pipeline.scoring.scores import anomaly_map
 
 BRIGHTEST = 0.995
 """Share of a category's patch scores below the heat maps' brightest colour."""

@@ -9,8 +9,8 @@ import pandas as pd
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.matching import image_scores
-from uniformaly_pipeline.scoring import score_patches
+from uniformaly_pipeline.scoring.patches import score_patches
+from uniformaly_pipeline.scoring.scores import image_scores
 
 
 def score_test_patches(

@@ -12,7 +12,7 @@ from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.matching import NearestNeighbors
+from uniformaly_pipeline.scoring.neighbors import NearestNeighbors
 
 logger = logging.getLogger(__name__)
 

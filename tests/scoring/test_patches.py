@@ -10,10 +10,10 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from uniformaly_pipeline import scoring
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.scoring import score_patches
+from uniformaly_pipeline.scoring import patches as scoring
+from uniformaly_pipeline.scoring.patches import score_patches
 
 NAMES = [f"image {number}" for number in range(7)]
 HASHES = [f"#{name}" for name in NAMES]
