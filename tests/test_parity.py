@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from uniformaly_pipeline.evaluation import anomaly_maps
+from uniformaly_pipeline.evaluation.category import anomaly_maps
 from uniformaly_pipeline.features.extraction import feature_stream
 from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.store import FeatureStore

@@ -166,7 +166,7 @@ def _defect_ours(settings: Settings, patch: int) -> Workload:
 
 
 def _evaluate(folder: Any, patch_scores: Any, image_scores: Any) -> dict[str, Any]:
-    from uniformaly_pipeline.evaluation import (
+    from uniformaly_pipeline.evaluation.category import (
         anomaly_maps,
         ground_truths,
         image_figures,
@@ -280,7 +280,7 @@ def _semantic_authors(settings: Settings) -> Workload:
 
 
 def _semantic_ours(settings: Settings) -> Workload:
-    from uniformaly_pipeline.evaluation import image_figures
+    from uniformaly_pipeline.evaluation.category import image_figures
     from uniformaly_pipeline.ingestion.images import ImageFolder
     from uniformaly_pipeline.ingestion.manifest import ImageRecord, build_manifest, select_classes
 

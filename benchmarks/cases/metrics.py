@@ -35,7 +35,7 @@ def _authors(settings: Settings) -> Workload:
 def _ours(settings: Settings) -> Workload:
     import pandas as pd
 
-    from uniformaly_pipeline.evaluation import image_figures, pixel_figures
+    from uniformaly_pipeline.evaluation.category import image_figures, pixel_figures
 
     maps, masks = _inputs(settings)
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from uniformaly_pipeline.clustering import match_clusters
+from uniformaly_pipeline.evaluation.clustering import match_clusters
 from uniformaly_pipeline.figures import contact_sheet
 
 # Okabe and Ito's colours without the yellow, which is lost on white. There are 7 colours and 8

@@ -17,7 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean
-from uniformaly_pipeline.summary import DECIMALS, SHOWN
+from uniformaly_pipeline.evaluation.metrics import (
+    BRIEF_COSTS,
+    BRIEF_METRICS,
+    METRIC_ORDER,
+    metric_label,
+)
+from uniformaly_pipeline.summary import metric_cell
 from uniformaly_pipeline.tracking import CATEGORY_TAG, SETTING_TAG
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -38,10 +44,6 @@ SETTINGS = {
 }
 """Tags that tell runs apart, and the parameter that stands in where an older run lacks one."""
 
-HEADLINES = ("image_auroc", "pixel_auroc", "aupro", "nmi", "ari", "f1")
-"""Metrics that the terminal shows and tables begin with."""
-
-COSTS = ("bank_size", "images_per_second")
 TASK_SECTIONS = {"clustering", "lowshot", "ablation", "predict"}
 """Sections of parameters that only the task of that name uses."""
 
@@ -78,7 +80,7 @@ def runs_table(
     Returns:
         A row per run, by ``run_id``: ``run`` (its name), ``started``; the tags of
         :data:`SETTINGS`; further parameters by dotted key, if all runs have them and they differ;
-        metrics, those of :data:`HEADLINES` first.
+        metrics, those of :data:`.metrics.BRIEF_METRICS` first.
 
     Raises:
         InputError: There is no such database, experiment or metric, or no run fits.
@@ -181,7 +183,7 @@ def _ids(runs: Sequence[Any]) -> pd.Index:
 
 def _place(metric: str) -> tuple[bool, int, str]:
     """Headlines first, deviations last."""
-    order = (*HEADLINES, *COSTS)
+    order = (*BRIEF_METRICS, *BRIEF_COSTS)
     place = order.index(metric) if metric in order else len(order)
     return metric.endswith("_std"), place, metric
 
@@ -219,7 +221,9 @@ def print_runs(table: pd.DataFrame, metrics: Sequence[str] = ()) -> None:
 def _shown(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """The columns that fit a terminal: a run's name repeats its settings."""
     figures = metrics or [
-        name for name in (*HEADLINES, *COSTS) if name in table and table[name].notna().any()
+        name
+        for name in (*BRIEF_METRICS, *BRIEF_COSTS)
+        if name in table and table[name].notna().any()
     ]
     # Parameters are dotted, but for those with a tag.
     settings = [name for name in table if name in SETTINGS or "." in name]
@@ -248,7 +252,9 @@ def _as_rich(table: pd.DataFrame) -> Table:
 
 
 def _label(name: str) -> str:
-    return SHOWN.get(name, name if "." in name else name.replace("_", " "))
+    if name in METRIC_ORDER:
+        return metric_label(name)
+    return name if "." in name else name.replace("_", " ")
 
 
 def _cell(name: str, value: Any) -> str:
@@ -258,7 +264,7 @@ def _cell(name: str, value: Any) -> str:
         return str(value)
     if name in SETTINGS or "." in name:
         return f"{value:g}"
-    return f"{value:,.{DECIMALS.get(name, 4)}f}"
+    return metric_cell(name, value)
 
 
 @click.command()

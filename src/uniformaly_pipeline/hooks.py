@@ -20,10 +20,10 @@ from uniformaly_pipeline.common.errors import (
     find_input_error,
 )
 from uniformaly_pipeline.common.provenance import git_commit
+from uniformaly_pipeline.detector.decisions import check_rate, check_same_masking
 from uniformaly_pipeline.features.backbone import Backbone, check_backbone
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.pipeline_registry import REFUSAL
-from uniformaly_pipeline.prediction import check_rate, check_same_masking
 from uniformaly_pipeline.run_parameters import CurrentRun, current_run
 from uniformaly_pipeline.summary import print_decisions, print_findings, print_summary
 

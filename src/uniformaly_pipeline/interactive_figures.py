@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS, metric_label
 from uniformaly_pipeline.figures import ANOMALOUS_COLOUR, NORMAL_COLOUR
-from uniformaly_pipeline.report import metric_label
-from uniformaly_pipeline.sweep import FIGURES
 from uniformaly_pipeline.sweep_figures import AXIS_NAMES
 
 if TYPE_CHECKING:
@@ -193,7 +192,7 @@ def settings_plot(settings: pd.DataFrame) -> Figure:
 
 def _curves(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """A curve per figure of merit that is defined; values stand side by side, evenly."""
-    for number, name in enumerate(FIGURES):
+    for number, name in enumerate(SWEPT_METRICS):
         if name not in rows or rows[name].isna().all():
             continue
         known = rows.dropna(subset=[name])

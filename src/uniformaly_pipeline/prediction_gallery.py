@@ -60,7 +60,7 @@ def draw_prediction(
     """One judged image with its views.
 
     Args:
-        entry: Its row of :func:`.prediction.decide`.
+        entry: Its row of :func:`.decisions.decide`.
         category: The memory bank's category.
         picture: uint8 [H, W, 3], as the encoder saw it.
         patch_scores: float32 [grid height, grid width].

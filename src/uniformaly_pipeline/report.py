@@ -31,13 +31,9 @@ from uniformaly_pipeline.report_tables import (
     general,
     glossary,
     headline,
-    leaderboard_table,
     leaderboard_view,
-    metric_label,
     table_view,
 )
-
-__all__ = ["ReportSection", "ReportTable", "leaderboard_table", "metric_label", "render_report"]
 
 MAX_BYTES = 15_000_000
 """Size of a page at most: images that do not fit are left out, the least telling ones first."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uniformaly_pipeline.decisions import Confusion, confusion
+from uniformaly_pipeline.evaluation.confusion import Confusion, confusion
 from uniformaly_pipeline.report_tables import format_figure
 from uniformaly_pipeline.score_charts import (
     Chart,
@@ -86,7 +86,7 @@ def panel_of(category: str, image_scores: pd.DataFrame, figures: Mapping[str, An
         precision_recall=precision_recall_chart(labels, scores) if both else None,
         confusion=counts,
         figures={
-            chart: f"{name} {format_figure(figures[key], 'figure')}"
+            chart: f"{name} {format_figure(figures[key], 'ratio')}"
             for chart, name, key in (
                 ("roc", "AUROC", "image_auroc"),
                 ("precision_recall", "AP", "image_ap"),
@@ -104,7 +104,7 @@ def texts_of(counts: Confusion) -> dict[str, dict[str, str]]:
     }
     return {
         name: {
-            "text": format_figure(value, "figure" if name in RATIOS else "count"),
+            "text": format_figure(value, "ratio" if name in RATIOS else "count"),
             "value": "" if value is None else repr(value),
         }
         for name, value in values.items()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
+
+from uniformaly_pipeline.evaluation.leaderboard import SUMMARY_ROWS, ordered_keys
+from uniformaly_pipeline.evaluation.metrics import Kind, find_metric
 
 MISSING = "–"
 """Shown for a figure that is undefined, such as pixel AUROC without masks."""
 
-_SUMMARY_ROWS = ("mean", "std")
 _COLUMN_TITLES = {
     "category": "Category",
     "p_value": "p-value",
@@ -20,111 +21,6 @@ _COLUMN_TITLES = {
     "y": "y (px)",
     "normal_image": "Nearest normal patch in",
 }
-
-Kind = Literal["figure", "difference", "rate", "count", "bytes", "plain"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric of ``metrics.json`` is named and written.
-
-    Attributes:
-        key: Name in ``metrics.json``.
-        group: Panel of the headline it belongs to; empty to keep it out of the headline.
-        name: Name within the panel.
-        label: Full name, for the leaderboard.
-        kind: ``figure`` (0..1), ``difference`` of two figures, ``rate`` (1/s), ``count``,
-            ``bytes`` or ``plain``.
-    """
-
-    key: str
-    group: str
-    name: str
-    label: str
-    kind: Kind = "figure"
-
-
-_KNOWN_METRICS = (
-    Metric("image_auroc", "Image level", "AUROC", "Image AUROC"),
-    Metric("image_ap", "Image level", "AP", "Image AP"),
-    Metric("image_f1_max", "Image level", "F1-max", "Image F1-max"),
-    Metric("pixel_auroc", "Pixel level", "AUROC", "Pixel AUROC"),
-    Metric("pixel_ap", "Pixel level", "AP", "Pixel AP"),
-    Metric("pixel_f1_max", "Pixel level", "F1-max", "Pixel F1-max"),
-    Metric("aupro", "Pixel level", "AUPRO", "AUPRO"),
-    Metric("nmi", "Clusters", "NMI", "NMI"),
-    Metric("ari", "Clusters", "ARI", "ARI"),
-    Metric("f1", "Clusters", "F1", "F1"),
-    Metric("num_clusters", "", "Clusters", "Clusters", "count"),
-    Metric("images_per_second", "Cost", "Images/s", "Images/s", "rate"),
-    Metric("bank_size", "Cost", "Bank size", "Bank size", "count"),
-    Metric("bank_bytes", "Cost", "Bank memory", "Bank memory", "bytes"),
-    Metric("num_train", "", "Train images", "Train images", "count"),
-    Metric("num_test", "", "Test images", "Test images", "count"),
-    # A mean of thresholds says nothing: squared distances differ in scale between categories.
-    Metric("threshold", "", "Threshold", "Threshold", "plain"),
-)
-
-
-_METRIC_BY_KEY = {metric.key: metric for metric in _KNOWN_METRICS}
-_KEY_ORDER = {metric.key: position for position, metric in enumerate(_KNOWN_METRICS)}
-
-
-def metric_label(key: str) -> str:
-    """The name of a metric within a sentence or a figure.
-
-    Example:
-        >>> metric_label("image_auroc"), metric_label("nmi")
-        ('image AUROC', 'NMI')
-    """
-    label = _metric(key).label
-    return label if label[1:2].isupper() or label[1:2].isdigit() else label[:1].lower() + label[1:]
-
-
-def leaderboard_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """Lay the metrics of a run out as a table.
-
-    Args:
-        metrics: As in ``metrics.json``: ``mean`` and ``std`` map a metric to a number or None,
-            ``categories`` maps a category to such a map.
-
-    Returns:
-        A row per category in the given order, then the rows ``mean`` and ``std``; column
-        ``category``, then a column per metric: the known ones first, in a fixed order, then any
-        others. Undefined figures are NaN. Lists and maps (curves) are left out.
-    """
-    per_category: Mapping[str, Mapping[str, Any]] = metrics["categories"]
-    rows = [{"category": name, **figures} for name, figures in per_category.items()]
-    rows += [{"category": name, **metrics.get(name, {})} for name in _SUMMARY_ROWS]
-    keys = _ordered_keys(rows)
-    table = pd.DataFrame(
-        [[row["category"], *(row.get(key) for key in keys)] for row in rows],
-        columns=["category", *keys],
-    )
-    texts = {key for key in keys if any(isinstance(row.get(key), str) for row in rows)}
-    return table.astype({key: float for key in keys if key not in texts})
-
-
-def _ordered_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Metrics found in any row, known ones first; keys whose values are not scalar are left out."""
-    found = dict.fromkeys(
-        key
-        for row in rows
-        for key, value in row.items()
-        if key != "category" and not isinstance(value, Mapping | list | tuple)
-    )
-    return sorted(found, key=lambda key: _KEY_ORDER.get(key, len(_KEY_ORDER)))
-
-
-def _metric(key: str) -> Metric:
-    """The description of a metric; an unknown one is named after its key."""
-    prefix, _, of = key.partition("_")
-    if prefix in {"paper", "difference"}:
-        kind: Kind = "figure" if prefix == "paper" else "difference"
-        label = f"{_metric(of).label}, {prefix}" if of else prefix.capitalize()
-        return Metric(key, "", label, label, kind)
-    name = key[:1].upper() + key[1:].replace("_", " ")
-    return _METRIC_BY_KEY.get(key) or Metric(key, "Other", name, name, "plain")
 
 
 def headline(
@@ -135,8 +31,8 @@ def headline(
     mean, std = metrics.get("mean", {}), metrics.get("std", {})
     several = len(metrics["categories"]) > 1
     panels: dict[str, list[dict[str, Any]]] = {}
-    for key in _ordered_keys([mean]):
-        metric = _metric(key)
+    for key in ordered_keys([mean]):
+        metric = find_metric(key)
         # Without masks there is no pixel figure at all: a panel of dashes says nothing.
         if not metric.group or _undefined(metric.group, mean):
             continue
@@ -145,11 +41,11 @@ def headline(
         panel.append(
             {
                 # The first figure of a panel is set large; counts and costs are not.
-                "lead": not panel and metric.kind == "figure",
+                "lead": not panel and metric.kind == "ratio",
                 "name": metric.name,
                 "mean": format_figure(mean[key], metric.kind),
                 "std": spread if several and spread != MISSING else "",
-                "paper": format_figure(paper[key], "figure") if key in paper else "",
+                "paper": format_figure(paper[key], "ratio") if key in paper else "",
             }
         )
     return panels
@@ -157,7 +53,7 @@ def headline(
 
 def _undefined(group: str, mean: Mapping[str, Any]) -> bool:
     """Whether none of a panel's metrics is defined."""
-    return all(pd.isna(value) for key, value in mean.items() if _metric(key).group == group)
+    return all(pd.isna(value) for key, value in mean.items() if find_metric(key).group == group)
 
 
 def _paper_means(leaderboard: pd.DataFrame | None) -> dict[str, float]:
@@ -184,8 +80,8 @@ def table_view(table: pd.DataFrame) -> dict[str, Any]:
     body = [
         [
             {
-                "text": format_figure(values[key][row], _metric(key).kind),
-                "spread": _spread(values.get(f"{key}_std"), row, _metric(key).kind),
+                "text": format_figure(values[key][row], find_metric(key).kind),
+                "spread": _spread(values.get(f"{key}_std"), row, find_metric(key).kind),
                 "value": _sort_value(values[key][row]),
                 "is_text": is_text[key],
             }
@@ -195,7 +91,7 @@ def table_view(table: pd.DataFrame) -> dict[str, Any]:
     ]
     # A narrow heading breaks between words, not within "F1-max".
     labels = [
-        _COLUMN_TITLES.get(key, _metric(key).label).replace("-", "\N{NON-BREAKING HYPHEN}")
+        _COLUMN_TITLES.get(key, find_metric(key).label).replace("-", "\N{NON-BREAKING HYPHEN}")
         for key in shown
     ]
     header = [
@@ -215,7 +111,7 @@ def leaderboard_view(leaderboard: pd.DataFrame) -> dict[str, Any]:
     defined = leaderboard.columns[leaderboard.notna().any()]
     ordered = ["category", *(column for column in defined if column != "category")]
     view = table_view(leaderboard[ordered])
-    if tuple(leaderboard["category"].iloc[-2:]) == _SUMMARY_ROWS:
+    if tuple(leaderboard["category"].iloc[-2:]) == SUMMARY_ROWS:
         view |= {"body": view["body"][:-2], "foot": view["body"][-2:]}
     return view
 
@@ -236,7 +132,7 @@ def format_figure(value: Any, kind: Kind = "plain") -> str:
     number = float(value)
     if not math.isfinite(number):
         return str(number)
-    if kind == "figure":
+    if kind == "ratio":
         return f"{number:.3f}"
     if kind == "difference":
         # A true minus sign, as wide as the plus; what rounds to nothing has no sign.

@@ -9,22 +9,20 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-SHOWN = {
-    "category": "category",
-    "image_auroc": "image AUROC",
-    "pixel_auroc": "pixel AUROC",
-    "aupro": "AUPRO",
-    "nmi": "NMI",
-    "ari": "ARI",
-    "f1": "F1",
-    "paper": "paper",
-    "difference": "difference",
-    "bank_size": "bank size",
-    "images_per_second": "images/s",
-}
+from uniformaly_pipeline.evaluation.metrics import (
+    BRIEF_COSTS,
+    BRIEF_METRICS,
+    find_metric,
+    metric_label,
+)
+
+SHOWN = (*BRIEF_METRICS, "paper", "difference", *BRIEF_COSTS)
+"""Columns of a leaderboard that a terminal has room for, after the category."""
+
 MAX_DECISIONS = 20
 MAX_COUNTS = 60
-DECIMALS = {"bank_size": 0, "images_per_second": 1}
+DECIMALS = {"count": 0, "rate": 1}
+"""Digits after the point by kind of metric, where they are not 4."""
 
 
 def print_summary(title: str, leaderboard: pd.DataFrame, hints: Sequence[tuple[str, str]]) -> None:
@@ -38,11 +36,13 @@ def print_summary(title: str, leaderboard: pd.DataFrame, hints: Sequence[tuple[s
     console = Console()
     table = Table(title=title, title_justify="left")
     columns = [name for name in SHOWN if name in leaderboard and leaderboard[name].notna().any()]
+    table.add_column("category")
     for name in columns:
-        table.add_column(SHOWN[name], justify="left" if name == "category" else "right")
+        table.add_column(metric_label(name), justify="right")
     for _, row in leaderboard.iterrows():
         last = row["category"] == leaderboard["category"].iloc[-3:].iloc[0]
-        table.add_row(*[_cell(name, row[name]) for name in columns], end_section=bool(last))
+        cells = [str(row["category"]), *(metric_cell(name, row[name]) for name in columns)]
+        table.add_row(*cells, end_section=bool(last))
     console.print(table)
     _print_hints(console, hints)
 
@@ -54,7 +54,7 @@ def print_decisions(
 
     Args:
         title: Heading of the table.
-        scores: See :func:`.prediction.decide`.
+        scores: See :func:`.decisions.decide`.
         metrics: Numbers of images, the threshold and the false-alarm rate it stands for.
         hints: What there is to see, and the path that shows it.
     """
@@ -116,9 +116,8 @@ def _print_hints(console: Console, hints: Sequence[tuple[str, str]]) -> None:
         console.print(f"{what:<{width}}  {where}", soft_wrap=True, markup=False, highlight=False)
 
 
-def _cell(name: str, value: object) -> str:
-    if name == "category":
-        return str(value)
+def metric_cell(name: str, value: Any) -> str:
+    """A metric's value as a terminal shows it; undefined ones are a dash."""
     if pd.isna(value):
         return "–"
-    return f"{value:,.{DECIMALS.get(name, 4)}f}"
+    return f"{value:,.{DECIMALS.get(find_metric(name).kind, 4)}f}"

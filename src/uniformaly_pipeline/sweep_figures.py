@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter
 
+from uniformaly_pipeline.evaluation.metrics import metric_label
 from uniformaly_pipeline.figures import new_figure
-from uniformaly_pipeline.report import metric_label
 
 AXIS_NAMES = {
     "scoring.top_k_ratio": "top-k ratio",

@@ -17,9 +17,9 @@ from typing import Any
 import pandas as pd
 
 from uniformaly_pipeline.dotted import flatten
+from uniformaly_pipeline.evaluation.metrics import BRIEF_COSTS, BRIEF_METRICS, SWEPT_METRICS
 from uniformaly_pipeline.figures import figure_png
 from uniformaly_pipeline.gallery import GalleryImage
-from uniformaly_pipeline.sweep import FIGURES
 from uniformaly_pipeline.sweep_figures import sweep_figure
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -32,8 +32,7 @@ VIEW_COLUMN_PX = 90
 VIEW_COLUMNS = [
     *(f"tags.`{tag}`" for tag in ("task", "dataset", "backbone", "bpm")),
     *(f"tags.`{tag}`" for tag in ("top_k_ratio", "coreset_ratio", "seed")),
-    *(f"metrics.`{name}`" for name in ("image_auroc", "pixel_auroc", "aupro", "nmi")),
-    *(f"metrics.`{name}`" for name in ("bank_size", "images_per_second")),
+    *(f"metrics.`{name}`" for name in (*BRIEF_METRICS, *BRIEF_COSTS)),
     *(f"tags.`{tag}`" for tag in ("data_hash", "git_commit")),
 ]
 VIEWS: dict[str, Any] = {
@@ -247,7 +246,7 @@ def log_settings(
 
 def _curves(settings: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
     """Figures of merit against each parameter under study."""
-    figures = [name for name in FIGURES if name in settings and name != "bank_size"]
+    figures = [name for name in SWEPT_METRICS if name in settings and name != "bank_size"]
     for key in settings["parameter"].unique():
         yield f"curves/{key}.png", figure_png(sweep_figure(settings, key, figures))
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline.decisions import Confusion, confusion
-from uniformaly_pipeline.evaluation import image_figures
+from uniformaly_pipeline.evaluation.category import image_figures
+from uniformaly_pipeline.evaluation.confusion import Confusion, confusion
+from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
 from uniformaly_pipeline.gallery import GalleryImage, build_gallery
-from uniformaly_pipeline.report import leaderboard_table, render_report
+from uniformaly_pipeline.report import render_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

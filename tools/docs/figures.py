@@ -31,7 +31,7 @@ from uniformaly_pipeline.attention_figures import attention_histogram
 from uniformaly_pipeline.cluster_figures import cluster_figure, embed_2d
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.datasets.array_bundle import ArrayBundleDataset
-from uniformaly_pipeline.evaluation import ground_truth
+from uniformaly_pipeline.evaluation.category import ground_truth
 from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore

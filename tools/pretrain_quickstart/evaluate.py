@@ -23,14 +23,14 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from uniformaly_pipeline.evaluation import anomaly_maps, ground_truth
+from uniformaly_pipeline.evaluation.category import anomaly_maps, ground_truth
+from uniformaly_pipeline.evaluation.image_metrics import detection_figures
 from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone, load_backbone
 from uniformaly_pipeline.features.encoder import Encoder
 from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.memory_bank.bank import choose_coreset
-from uniformaly_pipeline.metrics import detection_figures
 from uniformaly_pipeline.scoring.neighbors import NearestNeighbors
 from uniformaly_pipeline.scoring.scores import image_scores
 

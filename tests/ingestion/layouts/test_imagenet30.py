@@ -83,7 +83,7 @@ def test_missing_images_are_all_named(tmp_path: Path) -> None:
 
 
 def test_the_classes_are_the_papers() -> None:
-    table = resources.files("uniformaly_pipeline.paper") / "results.csv"
+    table = resources.files("uniformaly_pipeline.evaluation.paper") / "results.csv"
     results = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
     names = [row["category"] for row in results if row["source"] == "Table 17"]
     assert list(dict.fromkeys(name for name in names if name in CLASSES)) == list(CLASSES)

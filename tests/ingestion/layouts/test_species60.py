@@ -190,7 +190,7 @@ def test_a_tree_can_be_copied_again(tmp_path: Path) -> None:
 
 
 def test_the_classes_are_the_papers() -> None:
-    table = resources.files("uniformaly_pipeline.paper") / "results.csv"
+    table = resources.files("uniformaly_pipeline.evaluation.paper") / "results.csv"
     results = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
     names = {row["category"] for row in results if row["source"] == "Table 18"}
     assert set(CLASSES) <= names

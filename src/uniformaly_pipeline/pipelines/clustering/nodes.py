@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from uniformaly_pipeline.cluster_figures import cluster_figure, cluster_sheets, embed_2d
-from uniformaly_pipeline.clustering import FeatureChoice, cluster, cluster_figures
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.evaluation.clustering import FeatureChoice, cluster, cluster_figures
+from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS
+from uniformaly_pipeline.evaluation.sweep import representatives, summarise_settings
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.sweep import FIGURES, representatives, summarise_settings
 
 
 def cluster_images(
@@ -67,7 +68,7 @@ def compare_features(
         chosen = _representatives(tested, features, patch_scores, choice, ratio)
         figures = cluster_figures(list(tested["defect"]), _group(tested, chosen))
         rows.append({"parameter": "clustering.features", "value": value, "draw": 0, **figures})
-    return pd.DataFrame(rows, columns=["parameter", "value", "draw", *FIGURES])
+    return pd.DataFrame(rows, columns=["parameter", "value", "draw", *SWEPT_METRICS])
 
 
 def add_cluster_figures(

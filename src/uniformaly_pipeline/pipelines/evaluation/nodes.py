@@ -8,7 +8,7 @@ import pandas as pd
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.progress import track
-from uniformaly_pipeline.evaluation import (
+from uniformaly_pipeline.evaluation.category import (
     NO_PIXEL_FIGURES,
     anomaly_maps,
     ground_truths,
@@ -17,11 +17,11 @@ from uniformaly_pipeline.evaluation import (
     pixel_figures,
     summarise,
 )
+from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
+from uniformaly_pipeline.evaluation.paper import with_paper
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.paper import with_paper
-from uniformaly_pipeline.report import leaderboard_table
 
 
 def evaluate_category(
@@ -78,7 +78,7 @@ def evaluate_category(
 
 
 def collect_metrics(*figures: dict[str, Any], categories: list[str]) -> dict[str, Any]:
-    """Mean, deviation and figures of all categories, see :func:`.evaluation.summarise`."""
+    """Mean, deviation and figures of all categories, see :func:`.category.summarise`."""
     return summarise(dict(zip(categories, figures, strict=True)))
 
 

@@ -10,6 +10,13 @@ import pandas as pd
 from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.detector.decisions import (
+    check_same_features,
+    check_same_masking,
+    decide,
+    held_out,
+    list_images,
+)
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
@@ -17,13 +24,6 @@ from uniformaly_pipeline.figures import overlay_heat_map
 from uniformaly_pipeline.gallery import GalleryImage
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.pipelines.reporting.sections import prediction_sections
-from uniformaly_pipeline.prediction import (
-    check_same_features,
-    check_same_masking,
-    decide,
-    held_out,
-    list_images,
-)
 from uniformaly_pipeline.prediction_gallery import brightest, draw_prediction, file_names
 from uniformaly_pipeline.report import render_report
 from uniformaly_pipeline.scoring.patches import score_patches
@@ -31,7 +31,7 @@ from uniformaly_pipeline.scoring.scores import anomaly_map, image_scores
 
 
 def list_new_images(new_images: ImageFolder) -> pd.DataFrame:
-    """The images to judge, see :func:`.prediction.list_images`."""
+    """The images to judge, see :func:`.decisions.list_images`."""
     return list_images(new_images)
 
 
@@ -109,7 +109,7 @@ def judge_images(
     scoring: dict[str, Any],
     predict: dict[str, Any],
 ) -> pd.DataFrame:
-    """Flag the images that few normal ones would outscore, see :func:`.prediction.decide`."""
+    """Flag the images that few normal ones would outscore, see :func:`.decisions.decide`."""
     normal = bank_images[bank_images["split"] == "train"]
     return decide(
         images,

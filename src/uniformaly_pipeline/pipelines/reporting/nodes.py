@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from uniformaly_pipeline.cluster_figures import bank_figure, embed_2d
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.evaluation import ground_truth
+from uniformaly_pipeline.evaluation.category import ground_truth
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore

@@ -7,14 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from uniformaly_pipeline.evaluation.metrics import CLUSTER_METRICS, SWEPT_METRICS
+from uniformaly_pipeline.evaluation.paper import paper_sweep
 from uniformaly_pipeline.figures import figure_png, score_histogram
-from uniformaly_pipeline.paper import paper_sweep
 from uniformaly_pipeline.report import ReportSection, ReportTable
-from uniformaly_pipeline.sweep import FIGURES
 from uniformaly_pipeline.sweep_figures import sweep_figure
-
-_DETECTION = ("image_auroc", "pixel_auroc")
-_CLUSTERS = ("nmi", "ari", "f1")
 
 _TITLES = {
     "scoring.top_k_ratio": "Top-k ratio (paper Fig. 7)",
@@ -114,14 +111,14 @@ def _section(
     title: str, text: str, task: str, parameters: dict[str, Any], rows: pd.DataFrame
 ) -> ReportSection:
     key = str(rows["parameter"].iloc[0])
-    figures = [name for name in FIGURES if name in rows]
+    figures = [name for name in SWEPT_METRICS if name in rows]
     if key == "clustering.features":
-        figures = [name for name in figures if name in _CLUSTERS]
+        figures = [name for name in figures if name in CLUSTER_METRICS]
     pictures = {
         caption: figure_png(sweep_figure(rows, key, shown))
         for caption, shown in (
-            ("Detection", [name for name in figures if name in _DETECTION]),
-            ("Clusters", [name for name in figures if name in _CLUSTERS]),
+            ("Detection", [name for name in figures if name not in CLUSTER_METRICS]),
+            ("Clusters", [name for name in figures if name in CLUSTER_METRICS]),
         )
         if shown
     }

@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uniformaly_pipeline.evaluation import ground_truths, has_masks
-from uniformaly_pipeline.features.masking import BackPatchMasking
-from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.sweep import (
+from uniformaly_pipeline.evaluation.category import ground_truths, has_masks
+from uniformaly_pipeline.evaluation.sweep import (
     Category,
     Setting,
     ablation_settings,
@@ -20,6 +16,10 @@ from uniformaly_pipeline.sweep import (
     lowshot_settings,
     summarise_settings,
 )
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.ingestion.images import ImageFolder
 
 
 def sweep_ablation(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sklearn_metrics
 
-from uniformaly_pipeline.metrics import (
+from uniformaly_pipeline.evaluation.image_metrics import (
     DetectionFigures,
     aupro,
     auroc,

@@ -11,15 +11,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from uniformaly_pipeline import sweep
-from uniformaly_pipeline.clustering import cluster, cluster_figures
-from uniformaly_pipeline.evaluation import anomaly_maps
-from uniformaly_pipeline.features.masking import BackPatchMasking
-from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.memory_bank.bank import build_memory_bank
-from uniformaly_pipeline.scoring.patches import score_patches
-from uniformaly_pipeline.scoring.scores import image_scores
-from uniformaly_pipeline.sweep import (
+from uniformaly_pipeline.evaluation import sweep
+from uniformaly_pipeline.evaluation.category import anomaly_maps
+from uniformaly_pipeline.evaluation.clustering import cluster, cluster_figures
+from uniformaly_pipeline.evaluation.sweep import (
     Category,
     Setting,
     ablation_settings,
@@ -29,6 +24,11 @@ from uniformaly_pipeline.sweep import (
     representatives,
     summarise_settings,
 )
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.memory_bank.bank import build_memory_bank
+from uniformaly_pipeline.scoring.patches import score_patches
+from uniformaly_pipeline.scoring.scores import image_scores
 
 NORMAL = [f"normal {i}" for i in range(6)]
 TESTED = [f"tested {i}" for i in range(8)]

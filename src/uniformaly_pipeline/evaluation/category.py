@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from uniformaly_pipeline.evaluation.image_metrics import detection_figures, mean_and_std
+from uniformaly_pipeline.evaluation.pixel_metrics import AUPRO_LIMIT, PIXEL_METRICS, PixelMetrics
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.metrics import detection_figures, mean_and_std
-from uniformaly_pipeline.pixel_metrics import AUPRO_LIMIT, PIXEL_FIGURES, PixelMetrics
 from uniformaly_pipeline.scoring.scores import anomaly_map
 
 
@@ -56,7 +56,7 @@ def pixel_figures(
         return metrics.compute()
 
 
-NO_PIXEL_FIGURES: dict[str, float | None] = dict.fromkeys(PIXEL_FIGURES)
+NO_PIXEL_FIGURES: dict[str, float | None] = dict.fromkeys(PIXEL_METRICS)
 
 
 def ground_truth(

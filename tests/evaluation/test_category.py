@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from uniformaly_pipeline.evaluation import (
+from uniformaly_pipeline.evaluation.category import (
     NO_PIXEL_FIGURES,
     anomaly_maps,
     ground_truth,
@@ -22,9 +22,9 @@ from uniformaly_pipeline.evaluation import (
     pixel_figures,
     summarise,
 )
+from uniformaly_pipeline.evaluation.image_metrics import aupro
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.metrics import aupro
 from uniformaly_pipeline.scoring.scores import anomaly_map
 
 

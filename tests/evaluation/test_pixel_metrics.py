@@ -19,15 +19,15 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import label
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from uniformaly_pipeline.pixel_metrics import (
+from uniformaly_pipeline.evaluation.pixel_metrics import (
     ANOMALOUS_BYTES,
     NORMAL_BYTES,
-    PIXEL_FIGURES,
+    PIXEL_METRICS,
     PixelMetrics,
 )
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=50)
-NOTHING = dict.fromkeys(PIXEL_FIGURES)
+NOTHING = dict.fromkeys(PIXEL_METRICS)
 Images = Iterable[tuple[np.ndarray, np.ndarray]]
 
 LEVELS = st.integers(-3, 3).map(float)
@@ -191,7 +191,7 @@ def test_zeros_tie_whatever_their_sign() -> None:
 def test_a_perfect_a_constant_and_an_inverted_map() -> None:
     mask = np.zeros((6, 6), bool)
     mask[1:3, 1:3] = True
-    perfect = dict.fromkeys(PIXEL_FIGURES, 1.0)
+    perfect = dict.fromkeys(PIXEL_METRICS, 1.0)
     assert figures_of([(mask, np.float32(300) * mask)]) == pytest.approx(perfect)
     constant = {"pixel_auroc": 0.5, "pixel_ap": 1 / 9, "pixel_f1_max": 0.2, "aupro": 0.15}
     assert figures_of([(mask, np.full(mask.shape, -7.0))]) == pytest.approx(constant)
@@ -299,7 +299,7 @@ def test_the_bytes_of_a_pixel_are_not_less_than_what_it_takes() -> None:
 SCRIPT = """
 import json, resource, sys
 import numpy as np
-from uniformaly_pipeline.pixel_metrics import PixelMetrics
+from uniformaly_pipeline.evaluation.pixel_metrics import PixelMetrics
 
 memory, allowance, count = json.loads(sys.argv[1])
 rng = np.random.default_rng(0)

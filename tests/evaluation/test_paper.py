@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline.paper import _results, paper_figures, paper_sweep, with_paper
+from uniformaly_pipeline.evaluation.paper import _results, paper_figures, paper_sweep, with_paper
 
 IBOT = "ibot_vitb16"
 DINO = "dino_vitb8"
 
-SPECIES_NAMES = Path(__file__).parents[2] / "shared" / "species60_classes.txt"
+SPECIES_NAMES = Path(__file__).parents[3] / "shared" / "species60_classes.txt"
 
 # Read from the paper: task, data set, backbone, metric, number of categories and the mean, as
 # printed. Half a unit of the means' last digit is their rounding.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.conformal import conformal_p_values, conformal_threshold
+from uniformaly_pipeline.detector.conformal import conformal_p_values, conformal_threshold
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=200)
 

@@ -20,6 +20,8 @@ import numpy as np
 from scipy.ndimage import find_objects
 from scipy.ndimage import label as label_regions
 
+from uniformaly_pipeline.evaluation.metrics import PIXEL_METRICS
+
 AUPRO_LIMIT = 0.3
 """False-positive rate up to which per-region overlap is integrated."""
 
@@ -31,7 +33,6 @@ NORMAL_BYTES = 12
 ANOMALOUS_BYTES = 64
 """The most that a pixel takes at a time, copies and results included (tested)."""
 
-PIXEL_FIGURES = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")
 
 _LAST_KEY = 2**32 - 1
 
@@ -126,7 +127,7 @@ class PixelMetrics:
             OSError: A temporary file cannot be written.
         """
         if not (self._num_normal and self._num_anomalous):
-            return dict.fromkeys(PIXEL_FIGURES)
+            return dict.fromkeys(PIXEL_METRICS)
         if self._spilled:
             self._spill()
         self._normal.sort()

@@ -10,7 +10,7 @@ import pandas as pd
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.conformal import conformal_p_values, conformal_threshold
+from uniformaly_pipeline.detector.conformal import conformal_p_values, conformal_threshold
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import StoreHeader
 from uniformaly_pipeline.ingestion.images import ImageFolder

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uniformaly_pipeline.clustering import (
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.evaluation.clustering import (
     FeatureChoice,
     choose_features,
     cluster,
     cluster_figures,
     match_clusters,
 )
-from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.scoring.scores import top_k_mean_features
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=200)

@@ -15,20 +15,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uniformaly_pipeline.clustering import FeatureChoice, choose_features, cluster, cluster_figures
 from uniformaly_pipeline.common.progress import track
-from uniformaly_pipeline.evaluation import anomaly_maps
+from uniformaly_pipeline.evaluation.category import anomaly_maps
+from uniformaly_pipeline.evaluation.clustering import (
+    FeatureChoice,
+    choose_features,
+    cluster,
+    cluster_figures,
+)
+from uniformaly_pipeline.evaluation.image_metrics import auroc
+from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.memory_bank import coreset
 from uniformaly_pipeline.memory_bank.bank import IMAGES_AT_ONCE, choose_points, collect_candidates
-from uniformaly_pipeline.metrics import auroc
 from uniformaly_pipeline.scoring.patches import score_patches
 from uniformaly_pipeline.scoring.scores import image_scores
-
-FIGURES = ("image_auroc", "pixel_auroc", "nmi", "ari", "f1")
-"""Figures of merit that a sweep compares; those that do not apply are undefined."""
 
 DRAWS = "draw"
 
@@ -168,7 +171,7 @@ def evaluate_settings(category: Category, settings: Sequence[Setting]) -> pd.Dat
 
     Returns:
         A row per setting, in the order given: ``parameter``, ``value``, ``draw``, ``bank_size``
-        and :data:`FIGURES` in 0..1, undefined ones as NaN.
+        and :data:`SWEPT_METRICS` in 0..1, undefined ones as NaN.
     """
     rows: dict[int, dict[str, Any]] = dict(
         track(_evaluated(category, settings), len(settings), "Trying settings", "settings")
@@ -177,8 +180,8 @@ def evaluate_settings(category: Category, settings: Sequence[Setting]) -> pd.Dat
         {"parameter": s.parameter, "value": s.value, DRAWS: s.draw, **rows[i]}
         for i, s in enumerate(settings)
     ]
-    columns = ["parameter", "value", DRAWS, "bank_size", *FIGURES]
-    return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(FIGURES, float))
+    columns = ["parameter", "value", DRAWS, "bank_size", *SWEPT_METRICS]
+    return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(SWEPT_METRICS, float))
 
 
 def _evaluated(
@@ -353,7 +356,7 @@ def summarise_settings(tables: dict[str, pd.DataFrame], spread_over_draws: bool)
     )
     setting = ["parameter", "value"]
     outer = DRAWS if spread_over_draws else "category"
-    figures = [name for name in FIGURES if rows[name].notna().any()]
+    figures = [name for name in SWEPT_METRICS if rows[name].notna().any()]
     within = rows.groupby([*setting, outer], sort=False)[figures].mean()
     groups = within.groupby(setting, sort=False)
     mean, std = groups.mean(), groups.std(ddof=0).add_suffix("_std")

@@ -12,7 +12,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from uniformaly_pipeline.decisions import Confusion, confusion
+from uniformaly_pipeline.evaluation.confusion import Confusion, confusion
 
 
 @pytest.mark.parametrize("threshold", [-10.0, 0.0, 0.7, 10.0])

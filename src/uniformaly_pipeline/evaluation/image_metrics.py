@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uniformaly_pipeline.pixel_metrics import AUPRO_LIMIT, PixelMetrics
+from uniformaly_pipeline.evaluation.pixel_metrics import AUPRO_LIMIT, PixelMetrics
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from importlib import resources
 
 import pandas as pd
 
-_SUMMARY_ROWS = ("mean", "std")
+from uniformaly_pipeline.evaluation.leaderboard import SUMMARY_ROWS
 
 
 def paper_figures(task: str, dataset: str, backbone: str) -> dict[str, dict[str, float]]:
@@ -111,12 +111,10 @@ def with_paper(leaderboard: pd.DataFrame, task: str, dataset: str, backbone: str
         ours = leaderboard[metric].astype(float)
         # A category whose figure is undefined is not in our mean either.
         covered = {name for name, known in zip(names, ours.notna(), strict=True) if known}
-        same_mean = not expected or covered.difference(_SUMMARY_ROWS) == expected
+        same_mean = not expected or covered.difference(SUMMARY_ROWS) == expected
         paper = pd.Series(
             [
-                figures.get(name, {}).get(metric)
-                if same_mean or name not in _SUMMARY_ROWS
-                else None
+                figures.get(name, {}).get(metric) if same_mean or name not in SUMMARY_ROWS else None
                 for name in names
             ],
             index=leaderboard.index,
@@ -133,7 +131,7 @@ def with_paper(leaderboard: pd.DataFrame, task: str, dataset: str, backbone: str
 @lru_cache(maxsize=1)
 def _results() -> pd.DataFrame:
     """All of ``results.csv``; its texts stay texts, such as the value ``0.1``."""
-    path = resources.files("uniformaly_pipeline.paper").joinpath("results.csv")
+    path = resources.files("uniformaly_pipeline.evaluation.paper").joinpath("results.csv")
     with path.open(encoding="utf-8") as file:
         return pd.read_csv(file, dtype=str, keep_default_na=False).astype({"figure": float})
 
@@ -160,7 +158,7 @@ def _nested(
 def _category_names(task: str, dataset: str, backbone: str) -> set[str]:
     """Lenient names of the categories that the paper's mean is over; empty where unknown."""
     results = _results()
-    listed = results[(results["dataset"] == dataset) & ~results["category"].isin(_SUMMARY_ROWS)]
+    listed = results[(results["dataset"] == dataset) & ~results["category"].isin(SUMMARY_ROWS)]
     own = listed[(listed["task"] == task) & (listed["backbone"] == backbone)]
     return {_lenient(category) for category in (listed if own.empty else own)["category"]}
 

@@ -1,0 +1,1 @@
+"""Decisions about new images: threshold, p-value, evidence."""

@@ -1,0 +1,47 @@
+"""The table of metrics that a task ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from uniformaly_pipeline.evaluation.metrics import METRIC_ORDER
+
+SUMMARY_ROWS = ("mean", "std")
+
+
+def leaderboard_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """Lay the metrics of a run out as a table.
+
+    Args:
+        metrics: As in ``metrics.json``: ``mean`` and ``std`` map a metric to a number or None,
+            ``categories`` maps a category to such a map.
+
+    Returns:
+        A row per category in the given order, then the rows ``mean`` and ``std``; column
+        ``category``, then a column per metric: the known ones first, in a fixed order, then any
+        others. Undefined figures are NaN. Lists and maps (curves) are left out.
+    """
+    per_category: Mapping[str, Mapping[str, Any]] = metrics["categories"]
+    rows = [{"category": name, **figures} for name, figures in per_category.items()]
+    rows += [{"category": name, **metrics.get(name, {})} for name in SUMMARY_ROWS]
+    keys = ordered_keys(rows)
+    table = pd.DataFrame(
+        [[row["category"], *(row.get(key) for key in keys)] for row in rows],
+        columns=["category", *keys],
+    )
+    texts = {key for key in keys if any(isinstance(row.get(key), str) for row in rows)}
+    return table.astype({key: float for key in keys if key not in texts})
+
+
+def ordered_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Metrics found in any row, known ones first; keys whose values are not scalar are left out."""
+    found = dict.fromkeys(
+        key
+        for row in rows
+        for key, value in row.items()
+        if key != "category" and not isinstance(value, Mapping | list | tuple)
+    )
+    return sorted(found, key=lambda key: METRIC_ORDER.get(key, len(METRIC_ORDER)))
