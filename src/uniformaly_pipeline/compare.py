@@ -23,7 +23,7 @@ from uniformaly_pipeline.evaluation.metrics import (
     METRIC_ORDER,
     metric_label,
 )
-from uniformaly_pipeline.summary import metric_cell
+from uniformaly_pipeline.reporting.terminal import metric_cell
 from uniformaly_pipeline.tracking import CATEGORY_TAG, SETTING_TAG
 
 DEFAULT_URI = "sqlite:///mlflow.db"

@@ -24,8 +24,8 @@ from uniformaly_pipeline.detector.decisions import check_rate, check_same_maskin
 from uniformaly_pipeline.features.backbone import Backbone, check_backbone
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.pipeline_registry import REFUSAL
+from uniformaly_pipeline.reporting.terminal import print_decisions, print_findings, print_summary
 from uniformaly_pipeline.run_parameters import CurrentRun, current_run
-from uniformaly_pipeline.summary import print_decisions, print_findings, print_summary
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ import pandas as pd
 
 from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.evaluation.metrics import BRIEF_COSTS, BRIEF_METRICS, SWEPT_METRICS
-from uniformaly_pipeline.figures import figure_png
-from uniformaly_pipeline.gallery import GalleryImage
-from uniformaly_pipeline.sweep_figures import sweep_figure
+from uniformaly_pipeline.reporting.figures.style import figure_png
+from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 
 PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"

@@ -13,8 +13,8 @@ import pytest
 from uniformaly_pipeline.evaluation.category import image_figures
 from uniformaly_pipeline.evaluation.confusion import Confusion, confusion
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
-from uniformaly_pipeline.gallery import GalleryImage, build_gallery
-from uniformaly_pipeline.report import render_report
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage, build_gallery
+from uniformaly_pipeline.reporting.page.page import render_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

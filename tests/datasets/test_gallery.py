@@ -13,7 +13,7 @@ from kedro.io import DataCatalog, DatasetError
 from PIL import Image
 
 from uniformaly_pipeline.datasets.gallery import GalleryDataset
-from uniformaly_pipeline.gallery import GalleryImage
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 
 
 def images(number: int) -> list[GalleryImage]:

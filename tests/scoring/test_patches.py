@@ -12,7 +12,8 @@ from scipy.spatial.distance import cdist
 
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.scoring import patches as scoring
+from uniformaly_pipeline.scoring import patches
+from uniformaly_pipeline.scoring.neighbors import NearestNeighbors
 from uniformaly_pipeline.scoring.patches import score_patches
 
 NAMES = [f"image {number}" for number in range(7)]
@@ -51,7 +52,7 @@ def test_images_are_scored_in_the_order_given_however_they_are_grouped(
     store: FeatureStore, fake_encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = [4, 0, 6, 2, 0]
-    monkeypatch.setattr(scoring, "IMAGES_AT_ONCE", 2)
+    monkeypatch.setattr(patches, "IMAGES_AT_ONCE", 2)
     scored = score_patches(store, [HASHES[i] for i in order], BANK, MASKING)
     expected = [score_naively(fake_encoder, NAMES[i], BANK) for i in order]
     np.testing.assert_allclose(scored.arrays["patch_scores"], expected, rtol=1e-5)
@@ -61,13 +62,13 @@ def test_only_the_foreground_is_searched_for(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searched: list[int] = []
-    query = scoring.NearestNeighbors.query
+    query = NearestNeighbors.query
 
     def counting(self: Any, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         searched.append(len(features))
         return query(self, features)
 
-    monkeypatch.setattr(scoring.NearestNeighbors, "query", counting)
+    monkeypatch.setattr(NearestNeighbors, "query", counting)
     score_patches(store, HASHES, BANK, MASKING)
     assert sum(searched) == store.foreground(HASHES, MASKING).sum() < 7 * 20
 

@@ -27,28 +27,27 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import ConnectionPatch, FancyBboxPatch
 from PIL import Image
 
-from uniformaly_pipeline.attention_figures import attention_histogram
-from uniformaly_pipeline.cluster_figures import cluster_figure, embed_2d
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.datasets.array_bundle import ArrayBundleDataset
 from uniformaly_pipeline.evaluation.category import ground_truth
 from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.figures import (
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.memory_bank.bank import bank_images
+from uniformaly_pipeline.reporting.figures.attention import attention_histogram
+from uniformaly_pipeline.reporting.figures.clusters import cluster_figure, embed_2d
+from uniformaly_pipeline.reporting.figures.pictures import outline_mask, overlay_heat_map
+from uniformaly_pipeline.reporting.figures.score_curves import score_histogram
+from uniformaly_pipeline.reporting.figures.style import (
     ANOMALOUS_COLOUR,
     FOREGROUND_COLOUR,
     GROUND_TRUTH_COLOUR,
     NORMAL_COLOUR,
     figure_png,
-    outline_mask,
-    overlay_heat_map,
-    score_histogram,
 )
-from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.memory_bank.bank import bank_images
+from uniformaly_pipeline.reporting.figures.sweeps import category_curves, sweep_figure
 from uniformaly_pipeline.scoring.scores import anomaly_map
-from uniformaly_pipeline.sweep_figures import category_curves, sweep_figure
 
 ROOT = Path(__file__).parents[2]
 RUN = "demo/quickstart"

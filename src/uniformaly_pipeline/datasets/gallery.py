@@ -12,8 +12,9 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 from PIL import Image
 
-from uniformaly_pipeline.figures import contact_sheet
-from uniformaly_pipeline.gallery import GalleryImage, gallery_exists, load_gallery, save_gallery
+from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
+from uniformaly_pipeline.reporting.gallery.storage import gallery_exists, load_gallery, save_gallery
 
 _PREVIEW_TILE_PX = 144
 _BLANK = np.full((1, 1, 3), 255, np.uint8)

@@ -8,7 +8,7 @@ from kedro_datasets._typing import ImagePreview
 
 from uniformaly_pipeline.datasets.array_bundle import ArrayBundleDataset
 from uniformaly_pipeline.datasets.previews import COLUMNS, PREVIEW_IMAGES, picture_preview
-from uniformaly_pipeline.figures import contact_sheet
+from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 
 BRIGHTEST = 0.995
 """Share of the scores below the brightest colour, as in the report's heat maps."""

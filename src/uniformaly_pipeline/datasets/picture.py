@@ -13,7 +13,7 @@ from PIL import Image
 
 from uniformaly_pipeline.datasets.files import RemoteFile
 from uniformaly_pipeline.datasets.previews import COLUMNS, PREVIEW_IMAGES, picture_preview
-from uniformaly_pipeline.figures import contact_sheet
+from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 
 
 class PictureDataset(AbstractDataset[Image.Image, bytes]):

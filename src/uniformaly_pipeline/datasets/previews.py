@@ -8,8 +8,8 @@ from io import BytesIO
 from kedro_datasets._typing import ImagePreview
 from PIL import Image
 
-from uniformaly_pipeline.figures import contact_sheet
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 
 PREVIEW_IMAGES = 24
 COLUMNS = 6

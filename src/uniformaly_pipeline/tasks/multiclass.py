@@ -7,7 +7,7 @@ from kedro.pipeline import Pipeline
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.pipelines.ingestion.pipeline import create_defect_selection
 from uniformaly_pipeline.pipelines.reporting.pipeline import create_bank_figure
-from uniformaly_pipeline.pipelines.reporting.sections import multiclass_sections
+from uniformaly_pipeline.reporting.page.sections import multiclass_sections
 from uniformaly_pipeline.run_parameters import CurrentRun
 from uniformaly_pipeline.tasks.stages import (
     Category,

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from uniformaly_pipeline.cluster_figures import cluster_figure, cluster_sheets, embed_2d
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.evaluation.clustering import FeatureChoice, cluster, cluster_figures
 from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS
@@ -17,6 +16,7 @@ from uniformaly_pipeline.evaluation.sweep import representatives, summarise_sett
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.reporting.figures.clusters import cluster_figure, cluster_sheets, embed_2d
 
 
 def cluster_images(

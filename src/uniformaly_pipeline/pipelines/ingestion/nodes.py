@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from uniformaly_pipeline.figures import contact_sheet
 from uniformaly_pipeline.ingestion.health import count_images, examine
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
@@ -21,7 +20,8 @@ from uniformaly_pipeline.ingestion.manifest import (
     select_defects,
 )
 from uniformaly_pipeline.ingestion.roots import choose_classes, find_classes, published_classes
-from uniformaly_pipeline.report import ReportSection, ReportTable, render_report
+from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
+from uniformaly_pipeline.reporting.page.page import ReportSection, ReportTable, render_report
 
 SAMPLES_PER_ROW = 8
 MOST_SAMPLES = 48

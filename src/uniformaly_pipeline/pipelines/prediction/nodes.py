@@ -20,12 +20,12 @@ from uniformaly_pipeline.detector.decisions import (
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.figures import overlay_heat_map
-from uniformaly_pipeline.gallery import GalleryImage
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.pipelines.reporting.sections import prediction_sections
-from uniformaly_pipeline.prediction_gallery import brightest, draw_prediction, file_names
-from uniformaly_pipeline.report import render_report
+from uniformaly_pipeline.reporting.figures.pictures import overlay_heat_map
+from uniformaly_pipeline.reporting.gallery.new_images import brightest, draw_prediction, file_names
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
+from uniformaly_pipeline.reporting.page.page import render_report
+from uniformaly_pipeline.reporting.page.sections import prediction_sections
 from uniformaly_pipeline.scoring.patches import score_patches
 from uniformaly_pipeline.scoring.scores import anomaly_map, image_scores
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from uniformaly_pipeline.interactive_figures import (
+from uniformaly_pipeline.reporting.figures.interactive import (
     all_roc_curves,
     all_score_plots,
     roc_plot,

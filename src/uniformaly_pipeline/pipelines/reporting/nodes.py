@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from uniformaly_pipeline.cluster_figures import bank_figure, embed_2d
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.evaluation.category import ground_truth
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.figures import roc_figure, score_histogram
-from uniformaly_pipeline.gallery import GalleryImage, build_gallery
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.memory_bank.bank import bank_images
-from uniformaly_pipeline.report import ReportSection, render_report
+from uniformaly_pipeline.reporting.figures.clusters import bank_figure, embed_2d
+from uniformaly_pipeline.reporting.figures.score_curves import roc_figure, score_histogram
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage, build_gallery
+from uniformaly_pipeline.reporting.page.page import ReportSection, render_report
 from uniformaly_pipeline.scoring.scores import anomaly_map
 
 BRIGHTEST = 0.995

@@ -1,6 +1,6 @@
 """Figures to hover over, for Kedro-Viz: score histogram, ROC curve, figures against a parameter.
 
-They show the same as the pictures in :mod:`.figures` and :mod:`.sweep_figures`. Plotly is imported
+They show the same as the pictures in :mod:`.style` and :mod:`.sweeps`. Plotly is imported
 where it is used: it takes a while.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS, metric_label
-from uniformaly_pipeline.figures import ANOMALOUS_COLOUR, NORMAL_COLOUR
-from uniformaly_pipeline.sweep_figures import AXIS_NAMES
+from uniformaly_pipeline.reporting.figures.style import ANOMALOUS_COLOUR, COLOURS, NORMAL_COLOUR
+from uniformaly_pipeline.reporting.figures.sweeps import AXIS_NAMES
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GREY = "#888888"
 """Visible on Kedro-Viz's light and dark ground."""
 
-_COLOURS = (NORMAL_COLOUR, ANOMALOUS_COLOUR, "#009E73", "#CC79A7", "#56B4E9")
+_COLOURS = COLOURS[:5]
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _MENU = {"x": 1, "xanchor": "right", "y": 1.16, "yanchor": "top"}
 _MARKERS = ("circle", "square", "triangle-up", "diamond", "x")

@@ -10,7 +10,13 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from uniformaly_pipeline import figures
+from uniformaly_pipeline.reporting.figures.pictures import (
+    contact_sheet,
+    outline_mask,
+    overlay_heat_map,
+)
+from uniformaly_pipeline.reporting.figures.score_curves import roc_figure, score_histogram
+from uniformaly_pipeline.reporting.figures.style import Colour, figure_png
 
 SCORES = pd.DataFrame({"label": [0, 0, 0, 1, 1], "score": [1.0, 2.0, 3.0, 2.5, 4.0]})
 
@@ -30,19 +36,19 @@ def gradient(height: int = 24, width: int = 32) -> np.ndarray:
 
 
 def test_roc_shows_the_auroc() -> None:
-    assert "AUROC 0.833" in texts(figures.roc_figure(SCORES, "bottle"))
+    assert "AUROC 0.833" in texts(roc_figure(SCORES, "bottle"))
 
 
 @pytest.mark.parametrize("labels", [[0, 0], [1, 1], []])
 def test_roc_of_one_class_says_that_it_is_undefined(labels: list[int]) -> None:
     scores = pd.DataFrame({"label": labels, "score": np.arange(len(labels), dtype=float)})
-    figure = figures.roc_figure(scores, "bottle")
+    figure = roc_figure(scores, "bottle")
     assert "only one class" in texts(figure)
     assert "AUROC" not in texts(figure)
 
 
 def test_histogram_shows_class_sizes_and_threshold() -> None:
-    shown = texts(figures.score_histogram(SCORES, "bottle", threshold=2.5))
+    shown = texts(score_histogram(SCORES, "bottle", threshold=2.5))
     assert "normal (3)" in shown
     assert "anomalous (2)" in shown
     assert "threshold 2.5" in shown
@@ -50,7 +56,7 @@ def test_histogram_shows_class_sizes_and_threshold() -> None:
 
 def test_histogram_without_threshold_or_anomalies() -> None:
     normal = SCORES[SCORES["label"] == 0]
-    shown = texts(figures.score_histogram(normal, "bottle", threshold=None))
+    shown = texts(score_histogram(normal, "bottle", threshold=None))
     assert "threshold" not in shown
     assert "anomalous (0)" in shown
 
@@ -58,22 +64,22 @@ def test_histogram_without_threshold_or_anomalies() -> None:
 def test_figures_refuse_scores_that_are_not_finite() -> None:
     scores = SCORES.assign(score=[1.0, 2.0, float("nan"), 1.0, 2.0])
     with pytest.raises(ValueError, match="bottle"):
-        figures.roc_figure(scores, "bottle")
+        roc_figure(scores, "bottle")
     with pytest.raises(ValueError, match="bottle"):
-        figures.score_histogram(scores, "bottle", None)
+        score_histogram(scores, "bottle", None)
 
 
 def test_png_is_an_image_and_a_dollar_in_a_name_starts_no_formula() -> None:
-    encoded = figures.figure_png(figures.roc_figure(SCORES, r"$\frac{$ parts"))
+    encoded = figure_png(roc_figure(SCORES, r"$\frac{$ parts"))
     assert Image.open(io.BytesIO(encoded)).format == "PNG"
-    assert encoded == figures.figure_png(figures.roc_figure(SCORES, r"$\frac{$ parts"))
+    assert encoded == figure_png(roc_figure(SCORES, r"$\frac{$ parts"))
 
 
 def test_heat_map_keeps_the_image_where_the_map_is_0() -> None:
     image = gradient()
     anomaly_map = np.zeros(image.shape[:2], np.float32)
     anomaly_map[5:9, 5:9] = 3.0
-    heated = figures.overlay_heat_map(image, anomaly_map, vmax=3.0)
+    heated = overlay_heat_map(image, anomaly_map, vmax=3.0)
     assert heated.dtype == np.uint8
     assert (heated[anomaly_map == 0] == image[anomaly_map == 0]).all()
     assert (heated[anomaly_map > 0] != image[anomaly_map > 0]).any(axis=-1).all()
@@ -82,7 +88,7 @@ def test_heat_map_keeps_the_image_where_the_map_is_0() -> None:
 def test_heat_map_grows_more_opaque_and_saturates_at_vmax() -> None:
     image = np.full((1, 4, 3), 128, np.uint8)
     anomaly_map = np.array([[0.0, 0.5, 1.0, 7.0]], np.float32)
-    heated = figures.overlay_heat_map(image, anomaly_map, vmax=1.0)[0].astype(int)
+    heated = overlay_heat_map(image, anomaly_map, vmax=1.0)[0].astype(int)
     change = np.abs(heated - 128).sum(axis=1)
     assert change[0] == 0 < change[1] < change[2]
     assert (heated[2] == heated[3]).all()
@@ -90,7 +96,7 @@ def test_heat_map_grows_more_opaque_and_saturates_at_vmax() -> None:
 
 def test_heat_map_of_a_category_without_any_anomaly_is_the_image() -> None:
     image = gradient()
-    heated = figures.overlay_heat_map(image, np.zeros(image.shape[:2], np.float32), vmax=0.0)
+    heated = overlay_heat_map(image, np.zeros(image.shape[:2], np.float32), vmax=0.0)
     assert (heated == image).all()
 
 
@@ -98,22 +104,22 @@ def test_heat_map_of_a_category_without_any_anomaly_is_the_image() -> None:
 def test_heat_map_refuses_an_impossible_scale(vmax: float) -> None:
     image = gradient()
     with pytest.raises(ValueError, match="vmax"):
-        figures.overlay_heat_map(image, np.zeros(image.shape[:2], np.float32), vmax)
+        overlay_heat_map(image, np.zeros(image.shape[:2], np.float32), vmax)
 
 
 def test_heat_map_and_outline_refuse_another_size() -> None:
     with pytest.raises(ValueError, match="does not fit"):
-        figures.overlay_heat_map(gradient(), np.zeros((3, 3), np.float32), 1.0)
+        overlay_heat_map(gradient(), np.zeros((3, 3), np.float32), 1.0)
     with pytest.raises(ValueError, match="does not fit"):
-        figures.outline_mask(gradient(), np.zeros((3, 3), bool), (255, 0, 0))
+        outline_mask(gradient(), np.zeros((3, 3), bool), (255, 0, 0))
 
 
 @pytest.mark.parametrize("colour", [(240, 228, 66), (0, 60, 0)])
-def test_outline_touches_only_the_border(colour: figures.Colour) -> None:
+def test_outline_touches_only_the_border(colour: Colour) -> None:
     image = gradient(40, 40)
     mask = np.zeros((40, 40), bool)
     mask[10:30, 10:30] = True
-    drawn = figures.outline_mask(image, mask, colour)
+    drawn = outline_mask(image, mask, colour)
     assert (drawn[12:28, 12:28] == image[12:28, 12:28]).all()
     outside = np.ones((40, 40), bool)
     outside[8:32, 8:32] = False
@@ -126,8 +132,8 @@ def test_outline_touches_only_the_border(colour: figures.Colour) -> None:
 def test_outline_of_nothing_is_the_image_and_of_everything_runs_along_the_frame() -> None:
     image = gradient()
     nothing = np.zeros(image.shape[:2], bool)
-    assert (figures.outline_mask(image, nothing, (255, 0, 0)) == image).all()
-    framed = figures.outline_mask(image, ~nothing, (255, 0, 0))
+    assert (outline_mask(image, nothing, (255, 0, 0)) == image).all()
+    framed = outline_mask(image, ~nothing, (255, 0, 0))
     assert (framed[0] == (255, 0, 0)).all()
     assert (framed[2:-2, 2:-2] == image[2:-2, 2:-2]).all()
 
@@ -135,7 +141,7 @@ def test_outline_of_nothing_is_the_image_and_of_everything_runs_along_the_frame(
 def test_contact_sheet_places_pictures_row_by_row() -> None:
     red = np.full((10, 10, 3), (255, 0, 0), np.uint8)
     blue = Image.new("RGB", (30, 30), (0, 0, 255))
-    sheet = np.asarray(figures.contact_sheet([red, blue, red], columns=2, tile=40))
+    sheet = np.asarray(contact_sheet([red, blue, red], columns=2, tile=40))
     middle = [(28, 28), (28, 76), (76, 28)]
     assert [tuple(sheet[place]) for place in middle] == [(255, 0, 0), (0, 0, 255), (255, 0, 0)]
     assert tuple(sheet[76, 76]) == (255, 255, 255)
@@ -143,8 +149,8 @@ def test_contact_sheet_places_pictures_row_by_row() -> None:
 
 def test_contact_sheet_cuts_long_captions_at_the_tile() -> None:
     picture = np.zeros((8, 8, 3), np.uint8)
-    short = figures.contact_sheet([picture, picture], 2, ["a", "b"], tile=60)
-    long = figures.contact_sheet([picture, picture], 2, ["a" * 500, "b"], tile=60)
+    short = contact_sheet([picture, picture], 2, ["a", "b"], tile=60)
+    long = contact_sheet([picture, picture], 2, ["a" * 500, "b"], tile=60)
     assert short.size == long.size
     second_caption = (8 + 68, 70, 8 + 68 + 60, 86)
     assert short.crop(second_caption).tobytes() == long.crop(second_caption).tobytes()
@@ -153,8 +159,8 @@ def test_contact_sheet_cuts_long_captions_at_the_tile() -> None:
 def test_contact_sheet_refuses_what_it_cannot_lay_out() -> None:
     picture = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match="pictures"):
-        figures.contact_sheet([], 2)
+        contact_sheet([], 2)
     with pytest.raises(ValueError, match="column"):
-        figures.contact_sheet([picture], 0)
+        contact_sheet([picture], 0)
     with pytest.raises(ValueError, match="captions"):
-        figures.contact_sheet([picture], 1, ["a", "b"])
+        contact_sheet([picture], 1, ["a", "b"])

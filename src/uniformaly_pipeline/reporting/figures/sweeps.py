@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter
 
 from uniformaly_pipeline.evaluation.metrics import metric_label
-from uniformaly_pipeline.figures import new_figure
+from uniformaly_pipeline.reporting.figures.style import COLOURS, MARKERS, new_figure
 
 AXIS_NAMES = {
     "scoring.top_k_ratio": "top-k ratio",
@@ -33,10 +33,7 @@ LOGARITHMIC_FROM = 20
 MAX_NAMED = 12
 """Categories that a legend can name; more are told apart by nobody."""
 
-# Okabe and Ito's colours without the yellow, which is lost on white; markers and line styles tell
-# the curves apart without colour. Their numbers have no common factor: combinations repeat late.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# Colours, markers and line styles have no common factor: combinations repeat late.
 _LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 _NOTHING = "nothing to show"
 _AXIS_INCHES = 2.9
@@ -94,8 +91,8 @@ def sweep_figure(table: pd.DataFrame, parameter: str, metrics: Sequence[str]) ->
         std = np.zeros_like(mean)
         if f"{metric}_std" in rows:
             std = rows[f"{metric}_std"].fillna(0).to_numpy(float)
-        style = {"color": _cycled(_COLOURS, number), "linewidth": 1.6, "markersize": 5}
-        style |= {"marker": _cycled(_MARKERS, number), "label": metric_label(metric)}
+        style = {"color": _cycled(COLOURS, number), "linewidth": 1.6, "markersize": 5}
+        style |= {"marker": _cycled(MARKERS, number), "label": metric_label(metric)}
         style |= {"linestyle": _cycled(_LINES, number) if scale.is_ordered else "none"}
         places = rows["value"].map(scale.places).to_numpy(float)
         # No figure of merit exceeds 1: neither does its band.
@@ -183,8 +180,8 @@ def _cycled(choices: Sequence[Any], number: int) -> Any:
 
 def _thin_style(number: int) -> dict[str, Any]:
     return {
-        "color": _cycled(_COLOURS, number),
-        "marker": _cycled(_MARKERS, number),
+        "color": _cycled(COLOURS, number),
+        "marker": _cycled(MARKERS, number),
         "linestyle": _cycled(_LINES, number),
         "linewidth": 0.9,
         "markersize": 3.5,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.patches import StepPatch
 
-from uniformaly_pipeline.attention_figures import NUM_BINS, attention_histogram
-from uniformaly_pipeline.figures import figure_png
+from uniformaly_pipeline.reporting.figures.attention import NUM_BINS, attention_histogram
+from uniformaly_pipeline.reporting.figures.style import figure_png
 
 
 def test_each_group_has_its_shares_and_tells_what_lies_above_the_threshold() -> None:

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from uniformaly_pipeline.figures import figure_png
-from uniformaly_pipeline.sweep_figures import category_curves, sweep_figure
+from uniformaly_pipeline.reporting.figures.style import figure_png
+from uniformaly_pipeline.reporting.figures.sweeps import category_curves, sweep_figure
 
 K = "scoring.top_k_ratio"
 

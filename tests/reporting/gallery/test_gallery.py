@@ -13,9 +13,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from uniformaly_pipeline import gallery
 from uniformaly_pipeline.datasets.gallery import GalleryDataset
-from uniformaly_pipeline.gallery import GalleryImage
+from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
+from uniformaly_pipeline.reporting.gallery.selection import (
+    GalleryImage,
+    build_gallery,
+    rank_mistakes,
+    wrongness,
+)
+from uniformaly_pipeline.reporting.gallery.storage import gallery_exists, load_gallery, save_gallery
 
 # With threshold 5: b is missed by a lot, d is a false alarm by a little, the others are right.
 TABLE = pd.DataFrame(
@@ -45,7 +51,7 @@ def build(table: pd.DataFrame = TABLE, size: int = 32, **changes: object) -> lis
         "anomaly_map": lambda path: spot,
         "foreground": lambda path: half,
     }
-    return gallery.build_gallery(table, **(arguments | changes))
+    return build_gallery(table, **(arguments | changes))
 
 
 def pixels(image: GalleryImage, view: str) -> np.ndarray:
@@ -55,23 +61,23 @@ def pixels(image: GalleryImage, view: str) -> np.ndarray:
 
 def test_wrongness_is_positive_on_the_wrong_side_in_units_of_the_spread() -> None:
     scores, labels = np.array([0.0, 4.0, 0.0, 4.0]), np.array([0, 0, 1, 1])
-    assert gallery.wrongness(scores, labels, 3.0).tolist() == [-1.5, 0.5, 1.5, -0.5]
-    assert gallery.wrongness(scores * 100, labels, 300.0).tolist() == [-1.5, 0.5, 1.5, -0.5]
+    assert wrongness(scores, labels, 3.0).tolist() == [-1.5, 0.5, 1.5, -0.5]
+    assert wrongness(scores * 100, labels, 300.0).tolist() == [-1.5, 0.5, 1.5, -0.5]
 
 
 def test_wrongness_is_finite_where_all_scores_are_equal_or_none_is_given() -> None:
-    assert np.isfinite(gallery.wrongness(np.ones(3), np.array([0, 1, 0]), 2.0)).all()
-    assert gallery.wrongness(np.array([]), np.array([]), 2.0).shape == (0,)
-    assert gallery.wrongness(np.array([1.0, 2.0]), np.array([0, 0]), None).tolist() == [0, 0]
+    assert np.isfinite(wrongness(np.ones(3), np.array([0, 1, 0]), 2.0)).all()
+    assert wrongness(np.array([]), np.array([]), 2.0).shape == (0,)
+    assert wrongness(np.array([1.0, 2.0]), np.array([0, 0]), None).tolist() == [0, 0]
 
 
 def test_worst_mistake_comes_first() -> None:
-    ranking = gallery.rank_mistakes(TABLE["score"].to_numpy(), TABLE["label"].to_numpy(), THRESHOLD)
+    ranking = rank_mistakes(TABLE["score"].to_numpy(), TABLE["label"].to_numpy(), THRESHOLD)
     assert "".join(TABLE["image"].iloc[ranking]) == "bdcfae"
 
 
 def test_a_score_on_the_threshold_is_a_mistake_only_for_a_normal_image() -> None:
-    ranking = gallery.rank_mistakes(np.array([5.0, 5.0]), np.array([1, 0]), 5.0)
+    ranking = rank_mistakes(np.array([5.0, 5.0]), np.array([1, 0]), 5.0)
     assert ranking.tolist() == [1, 0]
 
 
@@ -166,41 +172,41 @@ def test_a_map_of_another_size_is_refused() -> None:
 
 def test_a_gallery_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     images = [dataclasses.replace(build()[0], image="ä/ö b.png", decision=None), *build()]
-    gallery.save_gallery(tmp_path / "new" / "gallery", images)
-    assert gallery.load_gallery(tmp_path / "new" / "gallery") == images
+    save_gallery(tmp_path / "new" / "gallery", images)
+    assert load_gallery(tmp_path / "new" / "gallery") == images
 
 
 def test_an_image_without_a_label_and_with_a_remark_comes_back(tmp_path: Path) -> None:
     images = [dataclasses.replace(build()[0], label=None, remark="highest at (1, 2); nächste: ö")]
-    gallery.save_gallery(tmp_path, images)
-    assert gallery.load_gallery(tmp_path) == images
+    save_gallery(tmp_path, images)
+    assert load_gallery(tmp_path) == images
 
 
 def test_a_gallery_from_before_there_were_remarks_still_loads(tmp_path: Path) -> None:
     images = build(limit=2)
-    gallery.save_gallery(tmp_path, images)
+    save_gallery(tmp_path, images)
     path = tmp_path / "index.json"
     index = json.loads(path.read_text(encoding="utf-8"))
     for entry in index["images"]:
         del entry["remark"]
     path.write_text(json.dumps(index), encoding="utf-8")
-    assert gallery.load_gallery(tmp_path) == images
-    assert {image.remark for image in gallery.load_gallery(tmp_path)} == {""}
+    assert load_gallery(tmp_path) == images
+    assert {image.remark for image in load_gallery(tmp_path)} == {""}
 
 
 def test_an_empty_gallery_is_a_gallery(tmp_path: Path) -> None:
-    gallery.save_gallery(tmp_path, [])
-    assert gallery.gallery_exists(tmp_path)
-    assert gallery.load_gallery(tmp_path) == []
+    save_gallery(tmp_path, [])
+    assert gallery_exists(tmp_path)
+    assert load_gallery(tmp_path) == []
 
 
 def test_saving_again_removes_the_stale_images_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    gallery.save_gallery(tmp_path, build())
-    gallery.save_gallery(tmp_path, build(limit=1))
+    save_gallery(tmp_path, build())
+    save_gallery(tmp_path, build(limit=1))
     assert len(list(tmp_path.rglob("*.jpg"))) == 3
     assert (tmp_path / "notes.txt").read_text() == "mine"
-    assert [image.image for image in gallery.load_gallery(tmp_path)] == ["b"]
+    assert [image.image for image in load_gallery(tmp_path)] == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -210,27 +216,27 @@ def test_saving_again_removes_the_stale_images_and_nothing_else(tmp_path: Path) 
 )
 def test_a_save_that_fails_midway_leaves_the_old_gallery(tmp_path: Path, broken: dict) -> None:
     old = build(limit=2)
-    gallery.save_gallery(tmp_path, old)
+    save_gallery(tmp_path, old)
     before = sorted(tmp_path.rglob("*"))
     images = build()
     with pytest.raises((ValueError, TypeError)):
-        gallery.save_gallery(tmp_path, [*images, dataclasses.replace(images[0], **broken)])
+        save_gallery(tmp_path, [*images, dataclasses.replace(images[0], **broken)])
     assert sorted(tmp_path.rglob("*")) == before
-    assert gallery.load_gallery(tmp_path) == old
+    assert load_gallery(tmp_path) == old
 
 
 def test_a_missing_gallery_and_one_of_another_version_are_named(tmp_path: Path) -> None:
-    assert not gallery.gallery_exists(tmp_path)
+    assert not gallery_exists(tmp_path)
     with pytest.raises(FileNotFoundError):
-        gallery.load_gallery(tmp_path)
+        load_gallery(tmp_path)
     (tmp_path / "index.json").write_text('{"version": 99, "folder": "x", "images": []}')
     with pytest.raises(ValueError, match="another version"):
-        gallery.load_gallery(tmp_path)
+        load_gallery(tmp_path)
 
 
 def test_preview_starts_each_image_in_its_own_column(tmp_path: Path) -> None:
     def view(colour: tuple[int, int, int]) -> bytes:
-        return gallery.encode_jpeg(np.full((16, 16, 3), colour, np.uint8))
+        return encode_jpeg(np.full((16, 16, 3), colour, np.uint8))
 
     red, blue = view((255, 0, 0)), view((0, 0, 255))
     image = build(limit=1)[0]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from uniformaly_pipeline.gallery import GalleryImage
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 
 WRONG = frozenset({"missed", "false alarm"})
 

@@ -18,8 +18,14 @@ from PIL import Image
 
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
 from uniformaly_pipeline.evaluation.metrics import metric_label
-from uniformaly_pipeline.gallery import GalleryImage, encode_jpeg, wrongness
-from uniformaly_pipeline.report import MAX_BYTES, ReportSection, ReportTable, render_report
+from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage, wrongness
+from uniformaly_pipeline.reporting.page.page import (
+    MAX_BYTES,
+    ReportSection,
+    ReportTable,
+    render_report,
+)
 
 HOSTILE = '<script>alert("1")</script>'
 METRICS: dict[str, Any] = {

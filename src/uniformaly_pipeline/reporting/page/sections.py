@@ -9,9 +9,10 @@ import pandas as pd
 
 from uniformaly_pipeline.evaluation.metrics import CLUSTER_METRICS, SWEPT_METRICS
 from uniformaly_pipeline.evaluation.paper import paper_sweep
-from uniformaly_pipeline.figures import figure_png, score_histogram
-from uniformaly_pipeline.report import ReportSection, ReportTable
-from uniformaly_pipeline.sweep_figures import sweep_figure
+from uniformaly_pipeline.reporting.figures.score_curves import score_histogram
+from uniformaly_pipeline.reporting.figures.style import figure_png
+from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
+from uniformaly_pipeline.reporting.page.page import ReportSection, ReportTable
 
 _TITLES = {
     "scoring.top_k_ratio": "Top-k ratio (paper Fig. 7)",

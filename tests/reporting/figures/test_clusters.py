@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from PIL import Image
 from scipy.ndimage import binary_dilation, find_objects, label
 
-from uniformaly_pipeline.cluster_figures import (
+from uniformaly_pipeline.reporting.figures.clusters import (
     bank_figure,
     cluster_figure,
     cluster_heading,
     cluster_sheets,
     embed_2d,
 )
-from uniformaly_pipeline.figures import figure_png
+from uniformaly_pipeline.reporting.figures.style import figure_png
 
 GREY = (120, 120, 120)
 FRAME = (0xD5, 0x5E, 0x00)

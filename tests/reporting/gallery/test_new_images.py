@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from uniformaly_pipeline.figures import GROUND_TRUTH_COLOUR
-from uniformaly_pipeline.gallery import GalleryImage
-from uniformaly_pipeline.prediction_gallery import brightest, draw_prediction, file_names
+from uniformaly_pipeline.reporting.figures.style import GROUND_TRUTH_COLOUR
+from uniformaly_pipeline.reporting.gallery.new_images import brightest, draw_prediction, file_names
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 
 PATCH = 16
 GRID = (20, 20)

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from uniformaly_pipeline.figures import GROUND_TRUTH_COLOUR
-from uniformaly_pipeline.gallery import GalleryImage, draw_views, encode_jpeg
+from uniformaly_pipeline.reporting.figures.style import GROUND_TRUTH_COLOUR
+from uniformaly_pipeline.reporting.gallery.drawing import draw_views, encode_jpeg
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.scoring.scores import anomaly_map
 
 CONTEXT = (3, 7)

@@ -7,16 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from uniformaly_pipeline.figures import ANOMALOUS_COLOUR, NORMAL_COLOUR, new_figure
+from uniformaly_pipeline.reporting.figures.style import (
+    ANOMALOUS_COLOUR,
+    COLOURS,
+    INK,
+    NORMAL_COLOUR,
+    new_figure,
+)
 
 NUM_BINS = 40
 _STYLES = (
     (NORMAL_COLOUR, "-", ""),
     (ANOMALOUS_COLOUR, "--", "////"),
-    ("#009E73", "-.", "...."),
-    ("#000000", ":", ""),
+    (COLOURS[2], "-.", "...."),
+    (COLOURS[-1], ":", ""),
 )
-_INK = "#333333"
 
 
 def attention_histogram(
@@ -63,7 +68,7 @@ def attention_histogram(
             hatch=hatch,
             label=f"{name}: {np.mean(flat > threshold):.0%} above the threshold",
         )
-    axes.axvline(threshold, color=_INK, linewidth=1.4, linestyle=":")
+    axes.axvline(threshold, color=INK, linewidth=1.4, linestyle=":")
     axes.annotate(
         f"threshold {threshold:g}",
         (threshold, 1),
@@ -72,7 +77,7 @@ def attention_histogram(
         textcoords="offset points",
         va="top",
         fontsize=8,
-        color=_INK,
+        color=INK,
     )
     figure.legend(loc="outside lower center", frameon=False, fontsize=8)
     # The legend's rows take no room from the bars.

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from uniformaly_pipeline.score_charts import (
+from uniformaly_pipeline.reporting.page.charts import (
     histogram_chart,
     nice_step,
     precision_recall_chart,

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from uniformaly_pipeline.evaluation.confusion import Confusion, confusion
-from uniformaly_pipeline.report_tables import format_figure
-from uniformaly_pipeline.score_charts import (
+from uniformaly_pipeline.reporting.page.charts import (
     Chart,
     histogram_chart,
     nice_step,
@@ -19,6 +18,7 @@ from uniformaly_pipeline.score_charts import (
     roc_chart,
     score_range,
 )
+from uniformaly_pipeline.reporting.page.tables import format_figure
 
 COUNTS = {
     "tp": "anomalous images called anomalous: found",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline.interactive_figures import (
+from uniformaly_pipeline.reporting.figures.interactive import (
     all_roc_curves,
     all_score_plots,
     roc_plot,

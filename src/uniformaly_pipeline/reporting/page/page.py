@@ -16,23 +16,23 @@ from markupsafe import Markup
 
 from uniformaly_pipeline.common.provenance import made_with
 from uniformaly_pipeline.dotted import flatten
-from uniformaly_pipeline.gallery import GalleryImage
-from uniformaly_pipeline.report_decisions import (
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
+from uniformaly_pipeline.reporting.page.choice import GalleryChoice, choose_images, describe_choice
+from uniformaly_pipeline.reporting.page.embedding import data_url, picture_size, to_base64
+from uniformaly_pipeline.reporting.page.tables import (
+    general,
+    glossary,
+    headline,
+    leaderboard_view,
+    table_view,
+)
+from uniformaly_pipeline.reporting.page.thresholds import (
     COUNTS,
     RATIOS,
     Panel,
     embedded_scores,
     panel_of,
     total_of,
-)
-from uniformaly_pipeline.report_gallery import GalleryChoice, choose_images, describe_choice
-from uniformaly_pipeline.report_pictures import data_url, picture_size, to_base64
-from uniformaly_pipeline.report_tables import (
-    general,
-    glossary,
-    headline,
-    leaderboard_view,
-    table_view,
 )
 
 MAX_BYTES = 15_000_000
@@ -123,7 +123,7 @@ def render_report(
             means are shown in the headline, too. None where there is nothing to compare.
         galleries: Images of each category; shown together, worst mistake first, or highest score
             first where no image is labelled. Which of them are left out if there is no room, see
-            :func:`.report_gallery.by_importance`.
+            :func:`.choice.by_importance`.
         figures: PNG bytes of each category's figures by name.
         parameters: The resolved parameters, nested.
         command: Command line that repeats the run.
@@ -185,7 +185,7 @@ def render_report(
 def _environment() -> Environment:
     """The templates, with what they share."""
     environment = Environment(
-        loader=PackageLoader("uniformaly_pipeline"),
+        loader=PackageLoader("uniformaly_pipeline.reporting.page"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

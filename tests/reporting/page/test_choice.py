@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from uniformaly_pipeline.gallery import GalleryImage
-from uniformaly_pipeline.report_gallery import by_importance, choose_images, describe_choice
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
+from uniformaly_pipeline.reporting.page.choice import by_importance, choose_images, describe_choice
 
 
 def image(name: str, wrongness: float, **changes: Any) -> GalleryImage:

@@ -13,14 +13,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from uniformaly_pipeline.evaluation.clustering import match_clusters
-from uniformaly_pipeline.figures import contact_sheet
+from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
+from uniformaly_pipeline.reporting.figures.style import ANOMALOUS_COLOUR, COLOURS, INK, MARKERS
 
-# Okabe and Ito's colours without the yellow, which is lost on white. There are 7 colours and 8
-# markers: cycling together they tell 56 groups apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_STRANGER_COLOUR = "#D55E00"
-_INK = "#333333"
 _COLUMNS = 8
 _TILE_PX = 112
 _HEADING_PX = 26
@@ -94,7 +89,7 @@ def cluster_figure(
     figure = Figure(figsize=(7.6, height), layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08))
     # An empty title would still take room.
     if title:
-        figure.suptitle(title, x=0.02, ha="left", fontsize=10, color=_INK, parse_math=False)
+        figure.suptitle(title, x=0.02, ha="left", fontsize=10, color=INK, parse_math=False)
     left, right = figure.subplots(1, 2)
     matched = match_clusters(truth, np.asarray(found)) if clusters else {}
     style_of_kind = {kind: number for number, kind in enumerate(kinds)}
@@ -212,7 +207,7 @@ def bank_figure(embedding: np.ndarray, classes: Sequence[str], title: str) -> Fi
     styles = {name: number for number, name in enumerate(sorted(set(classes)))}
     axes = figure.subplots()
     _draw_groups(axes, "", embedding, classes, styles, scale=0.35)
-    axes.set_title(title, fontsize=10, loc="left", color=_INK, parse_math=False)
+    axes.set_title(title, fontsize=10, loc="left", color=INK, parse_math=False)
     return figure
 
 
@@ -225,26 +220,26 @@ def _draw_groups(
     scale: float = 1.0,
 ) -> None:
     """Draw each group's points in its style, in the order of ``styles``, with a legend."""
-    axes.set_title(title, fontsize=9, loc="left", color=_INK)
+    axes.set_title(title, fontsize=9, loc="left", color=INK)
     axes.set(xticks=[], yticks=[])
     axes.margins(0.07)
     for spine in axes.spines.values():
         spine.set_color("#BBBBBB")
     if not groups:
         axes.text(
-            0.5, 0.5, "no images", ha="center", va="center", color=_INK, transform=axes.transAxes
+            0.5, 0.5, "no images", ha="center", va="center", color=INK, transform=axes.transAxes
         )
         return
     labels = np.asarray(groups)
     for name, style in styles.items():
         points = embedding[labels == name]
-        marker = _MARKERS[style % len(_MARKERS)]
+        marker = MARKERS[style % len(MARKERS)]
         axes.scatter(
             points[:, 0],
             points[:, 1],
             # Stars and pluses look smaller than they are.
             s=scale * (48 if marker in "*PX" else 30),
-            color=_COLOURS[style % len(_COLOURS)],
+            color=COLOURS[style % len(COLOURS)],
             marker=marker,
             linewidths=0.5 * scale,
             edgecolors="white",
@@ -305,7 +300,7 @@ def _heading_strip(text: str) -> Image.Image:
     """A line of text on white, as wide as the text needs."""
     font = ImageFont.load_default(size=_HEADING_FONT_PX)
     strip = Image.new("RGB", (math.ceil(font.getlength(text)) + 16, _HEADING_PX), "white")
-    ImageDraw.Draw(strip).text((8, 7), text, fill=_INK, font=font)
+    ImageDraw.Draw(strip).text((8, 7), text, fill=INK, font=font)
     return strip
 
 
@@ -325,5 +320,5 @@ def _dashed_frame(tile: Image.Image, width: int = 5, dash: int = 14) -> None:
     border[width:-width, width:-width] = False
     pixels = np.asarray(tile).copy()
     pixels[border] = 255
-    pixels[border & along] = [int(_STRANGER_COLOUR[i : i + 2], 16) for i in (1, 3, 5)]
+    pixels[border & along] = [int(ANOMALOUS_COLOUR[i : i + 2], 16) for i in (1, 3, 5)]
     tile.paste(Image.fromarray(pixels))

@@ -1,0 +1,1 @@
+"""What people look at: figures, galleries, the report, the terminal."""

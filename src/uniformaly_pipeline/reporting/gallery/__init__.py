@@ -1,0 +1,1 @@
+"""Images with what the method made of them."""
