@@ -36,7 +36,7 @@ mlflow: $(VENV)/.run
 
 # make compare ARGS="--differing --last 5"
 compare: $(VENV)/.run
-	$(BIN)/python -m uniformaly_pipeline.compare $(ARGS)
+	$(BIN)/python -m uniformaly_pipeline.tracking.compare $(ARGS)
 
 docs: $(VENV)/.test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from uniformaly_pipeline.datasets.manifest import ManifestDataset
+from uniformaly_pipeline.datasets.manifest_dataset import ManifestDataset
 from uniformaly_pipeline.ingestion.health import examine
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS

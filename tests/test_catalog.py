@@ -12,7 +12,7 @@ from kedro.framework.project import configure_project, pipelines
 from kedro.framework.session import KedroSession
 from kedro.io import DataCatalog, MemoryDataset
 
-from uniformaly_pipeline.pipeline_registry import REFUSAL
+from uniformaly_pipeline.parameters.refusal import REFUSAL
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,7 +91,7 @@ def test_paths_follow_the_rule(catalog: DataCatalog) -> None:
 def test_domain_code_knows_no_kedro() -> None:
     """Nodes, datasets and the project's frame use Kedro; the method does not."""
     package = ROOT / "src/uniformaly_pipeline"
-    frame = {"__main__", "context", "hooks", "pipeline_registry", "run_parameters", "settings"}
+    frame = {"__main__", "context", "hooks", "pipeline_registry", "current_run", "settings"}
     for path in package.rglob("*.py"):
         inside = path.relative_to(package).parts
         if inside[0] in {"pipelines", "datasets", "tasks"} or path.stem in frame:

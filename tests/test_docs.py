@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 from tools.docs import parameters as reference
-from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.layouts.interface import Split
-from uniformaly_pipeline.run_parameters import current_run
+from uniformaly_pipeline.parameters.current_run import current_run, flatten
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -6,8 +6,8 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 
-from uniformaly_pipeline import run_parameters
 from uniformaly_pipeline.common.errors import CommandError, InputError
+from uniformaly_pipeline.parameters import current_run
 
 
 class PublishingContext(KedroContext):
@@ -21,7 +21,7 @@ class PublishingContext(KedroContext):
         """
         super().__init__(*args, **kwargs)
         try:
-            run = run_parameters.publish(
+            run = current_run.publish(
                 self.config_loader["parameters"],
                 self.project_path,
                 self._runtime_params,

@@ -12,7 +12,6 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from uniformaly_pipeline import tracking
 from uniformaly_pipeline.common.errors import (
     CommandError,
     InputError,
@@ -23,9 +22,10 @@ from uniformaly_pipeline.common.provenance import git_commit
 from uniformaly_pipeline.detector.decisions import check_rate, check_same_masking
 from uniformaly_pipeline.features.backbone import Backbone, check_backbone
 from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.pipeline_registry import REFUSAL
+from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run
+from uniformaly_pipeline.parameters.refusal import REFUSAL
 from uniformaly_pipeline.reporting.terminal import print_decisions, print_findings, print_summary
-from uniformaly_pipeline.run_parameters import CurrentRun, current_run
+from uniformaly_pipeline.tracking import runs
 
 logger = logging.getLogger(__name__)
 
@@ -134,11 +134,9 @@ class TrackingHooks:
             return
         run = current_run()
         tags = _tags(run, pipeline)
-        name = tracking.run_name(tags) if tags["task"] else "part of a run"
-        tracking.log_parameters(
-            run_id, run.parameters.resolved(), {**tags, tracking.NAME_TAG: name}
-        )
-        tracking.save_views(run_id)
+        name = runs.run_name(tags) if tags["task"] else "part of a run"
+        runs.log_parameters(run_id, run.parameters.resolved(), {**tags, runs.NAME_TAG: name})
+        runs.save_views(run_id)
 
     @hook_impl(tryfirst=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -150,7 +148,7 @@ class TrackingHooks:
         tags = _tags(run, pipeline) | _data_tags(pipeline, catalog)
         tasks = list(_tasks(pipeline))
         notes = "\n\n".join([f"`{run.command(task)}`" for task in tasks] + run.notes)
-        tracking.log_tags(run_id, {**tags, tracking.NOTE_TAG: notes})
+        runs.log_tags(run_id, {**tags, runs.NOTE_TAG: notes})
         for task in tasks:
             _log_task(run_id, task, pipeline, catalog, run, tags)
 
@@ -158,14 +156,14 @@ class TrackingHooks:
 def _tags(run: CurrentRun, pipeline: Pipeline) -> dict[str, str]:
     """What tells this run apart from others."""
     commit = git_commit(run.project_path)
-    return tracking.run_tags("+".join(_tasks(pipeline)), run.parameters.resolved(), commit)
+    return runs.run_tags("+".join(_tasks(pipeline)), run.parameters.resolved(), commit)
 
 
 def _data_tags(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
     """Which pictures the run was about."""
     made = pipeline.all_outputs() | pipeline.inputs()
     name = next((name for name in ("predict.images", "manifest") if name in made), None)
-    return {} if name is None else {"data_hash": tracking.data_hash(catalog.load(name))}
+    return {} if name is None else {"data_hash": runs.data_hash(catalog.load(name))}
 
 
 def _log_task(
@@ -180,10 +178,10 @@ def _log_task(
     outputs = pipeline.all_outputs()
     metrics, report = catalog.load(f"{task}.metrics"), catalog.load(f"{task}.report")
     if f"{task}.leaderboard" not in outputs:
-        tracking.log_prediction(run_id, metrics, report)
+        runs.log_prediction(run_id, metrics, report)
         return
     keys = _category_keys(pipeline, task)
-    tracking.log_task(
+    runs.log_task(
         run_id,
         metrics,
         catalog.load(f"{task}.leaderboard"),
@@ -193,10 +191,10 @@ def _log_task(
     parameters = run.parameters.resolved()
     for key, category in zip(keys, metrics["categories"], strict=True):
         artifacts = _load_category(catalog, f"{task}.{key}", outputs)
-        tracking.log_category(run_id, category, artifacts, parameters, tags)
+        runs.log_category(run_id, category, artifacts, parameters, tags)
     if f"{task}.settings" in outputs:
         settings = catalog.load(f"{task}.settings")
-        tracking.log_settings(run_id, settings, parameters, tags)
+        runs.log_settings(run_id, settings, parameters, tags)
 
 
 class ClosingHooks:
@@ -248,7 +246,7 @@ class SummaryHooks:
                 catalog.load(f"{task}.leaderboard"),
                 [
                     ("report", os.path.relpath(report)),
-                    ("compare runs", "python -m uniformaly_pipeline.compare"),
+                    ("compare runs", "python -m uniformaly_pipeline.tracking.compare"),
                     ("in a browser", "mlflow ui: the experiment's Views, Compare runs"),
                     ("see the lineage", "kedro viz run"),
                 ],
@@ -298,11 +296,11 @@ _PICTURES = ("roc_figure", "score_histogram", "cluster_figure", "cluster_sheet",
 
 def _load_category(
     catalog: CatalogProtocol, namespace: str, outputs: set[str]
-) -> tracking.CategoryArtifacts:
+) -> runs.CategoryArtifacts:
     def load(name: str) -> Any:
         return catalog.load(f"{namespace}.{name}")
 
-    return tracking.CategoryArtifacts(
+    return runs.CategoryArtifacts(
         metrics=load("metrics"),
         image_scores=load("image_scores"),
         figures={name: load(name) for name in _PICTURES if f"{namespace}.{name}" in outputs},

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.common.errors import CommandError, InputError
+from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run
+from uniformaly_pipeline.parameters.refusal import REFUSAL, refuse
 from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.download.pipeline import create_pipeline as create_download
 from uniformaly_pipeline.pipelines.ingestion.pipeline import create_examination, create_tree
-from uniformaly_pipeline.run_parameters import CurrentRun, current_run
 from uniformaly_pipeline.tasks import clustering, multiclass, one_class, predict, sweeps
 from uniformaly_pipeline.tasks.stages import create_ingestion
 
@@ -23,10 +24,6 @@ TASKS: dict[str, Callable[[CurrentRun], Pipeline]] = {
     "ablation": sweeps.create_ablation,
     "predict": predict.create,
 }
-
-
-REFUSAL = "refuse"
-"""Name of the node that stands for a task that does not fit the run."""
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -61,12 +58,3 @@ def _create(task: str, run: CurrentRun) -> Pipeline:
         refusal = bind(refuse, reason=str(error))
         node = Node(refusal, inputs=None, outputs="metrics", name=REFUSAL)
         return Pipeline([node], namespace=task)
-
-
-def refuse(reason: str) -> None:
-    """End the run of a task that does not fit its parameters or data set.
-
-    Raises:
-        InputError: Always.
-    """
-    raise InputError(reason)

@@ -6,7 +6,7 @@ from omegaconf.resolvers import oc
 
 from uniformaly_pipeline.context import PublishingContext
 from uniformaly_pipeline.hooks import CheckHooks, ClosingHooks, SummaryHooks, TrackingHooks
-from uniformaly_pipeline.run_parameters import current_run
+from uniformaly_pipeline.parameters.current_run import current_run
 
 
 def _local_only(path: str) -> str | None:

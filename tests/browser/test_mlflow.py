@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline import tracking
+from uniformaly_pipeline.tracking import runs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -66,16 +66,16 @@ def parameters(run: dict[str, Any]) -> dict[str, Any]:
 def track(client: Any, experiment: str, run: dict[str, Any]) -> str:
     """A finished run with a category, as the hooks track it."""
     run_id: str = client.create_run(experiment).info.run_id
-    tags = tracking.run_tags("defect", parameters(run), "0123456789ab")
-    name = {tracking.NAME_TAG: tracking.run_name(tags)}
-    tracking.log_parameters(run_id, parameters(run), {**tags, **name})
-    tracking.save_views(run_id)
+    tags = runs.run_tags("defect", parameters(run), "0123456789ab")
+    name = {runs.NAME_TAG: runs.run_name(tags)}
+    runs.log_parameters(run_id, parameters(run), {**tags, **name})
+    runs.save_views(run_id)
     figures = {"image_auroc": run["image_auroc"], "bank_size": 482}
     metrics = {"mean": figures, "std": {"image_auroc": 0.01}, "categories": {"bolt": figures}}
     page = "<!doctype html><title>Report</title><h1>The report</h1>"
-    tracking.log_task(run_id, metrics, pd.DataFrame([figures]), page, {})
-    artifacts = tracking.CategoryArtifacts(figures, pd.DataFrame({"score": [1.0]}), {}, [])
-    tracking.log_category(run_id, "bolt", artifacts, parameters(run), tags)
+    runs.log_task(run_id, metrics, pd.DataFrame([figures]), page, {})
+    artifacts = runs.CategoryArtifacts(figures, pd.DataFrame({"score": [1.0]}), {}, [])
+    runs.log_category(run_id, "bolt", artifacts, parameters(run), tags)
     client.set_terminated(run_id)
     return run_id
 
@@ -109,7 +109,7 @@ def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     client = MlflowClient()
     experiment = client.create_experiment("uniformaly_pipeline", f"file://{folder}/artifacts")
-    runs = [track(client, experiment, run) for run in RUNS]
+    ids = [track(client, experiment, run) for run in RUNS]
     port = free_port()
     options = [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", "--host=127.0.0.1"]
     process = subprocess.Popen(
@@ -121,7 +121,7 @@ def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     )
     try:
         wait_until_healthy(f"http://127.0.0.1:{port}", process)
-        yield Server(f"http://127.0.0.1:{port}", experiment, runs)
+        yield Server(f"http://127.0.0.1:{port}", experiment, ids)
     finally:
         process.terminate()
         process.wait(timeout=30)

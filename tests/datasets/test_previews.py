@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.datasets.array_bundle import ArrayBundleDataset
-from uniformaly_pipeline.datasets.download import DownloadDataset
-from uniformaly_pipeline.datasets.patch_scores import PatchScoresDataset
-from uniformaly_pipeline.datasets.picture import PictureFolderDataset
-from uniformaly_pipeline.datasets.tree import TreeDataset
+from uniformaly_pipeline.datasets.array_bundle_dataset import ArrayBundleDataset
+from uniformaly_pipeline.datasets.download_dataset import DownloadDataset
+from uniformaly_pipeline.datasets.patch_scores_dataset import PatchScoresDataset
+from uniformaly_pipeline.datasets.picture_dataset import PictureFolderDataset
+from uniformaly_pipeline.datasets.tree_dataset import TreeDataset
 
 
 def opened(preview: str) -> np.ndarray:

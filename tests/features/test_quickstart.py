@@ -14,7 +14,7 @@ from uniformaly_pipeline.features.backbone import Backbone, load_backbone
 from uniformaly_pipeline.features.encoder import Encoder
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion import drawings
-from uniformaly_pipeline.run_parameters import current_run
+from uniformaly_pipeline.parameters.current_run import current_run
 
 WEIGHTS = Path(uniformaly_pipeline.__file__).parent / "weights"
 

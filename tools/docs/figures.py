@@ -28,7 +28,7 @@ from matplotlib.patches import ConnectionPatch, FancyBboxPatch
 from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.datasets.array_bundle import ArrayBundleDataset
+from uniformaly_pipeline.datasets.array_bundle_dataset import ArrayBundleDataset
 from uniformaly_pipeline.evaluation.category import ground_truth
 from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.preprocessing import Preprocessing

@@ -2,9 +2,9 @@
 
     python -m tools.docs.parameters
 
-Types and limits come from the fields of ``uniformaly_pipeline.parameters``, descriptions from the
-text below each field, defaults from ``conf/base/parameters*.yml``. What a data set or backbone may
-leave out has the schema's own default.
+Types and limits come from the fields of ``uniformaly_pipeline.parameters.schema``, descriptions
+from the text below each field, defaults from ``conf/base/parameters*.yml``. What a data set or
+backbone may leave out has the schema's own default.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from uniformaly_pipeline import parameters as schema_module
-from uniformaly_pipeline.dotted import flatten
-from uniformaly_pipeline.parameters import Parameters
+from uniformaly_pipeline.parameters import schema as schema_module
+from uniformaly_pipeline.parameters.current_run import flatten
+from uniformaly_pipeline.parameters.schema import Parameters
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/parameters.md"
@@ -59,8 +59,8 @@ NOTES = {
 }
 
 INTRODUCTION = """\
-<!-- Made by "python -m tools.docs.parameters": change src/uniformaly_pipeline/parameters.py or \
-conf/base, not this page. -->
+<!-- Made by "python -m tools.docs.parameters": change \
+src/uniformaly_pipeline/parameters/schema.py or conf/base, not this page. -->
 
 # Parameters
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.pipelines.clustering.pipeline import create_comparison, create_pipeline
 from uniformaly_pipeline.reporting.page.sections import clustering_sections
-from uniformaly_pipeline.run_parameters import CurrentRun
 from uniformaly_pipeline.tasks.stages import (
     category_keys,
     create_categories,

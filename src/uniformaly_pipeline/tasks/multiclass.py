@@ -5,10 +5,10 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.pipelines.ingestion.pipeline import create_defect_selection
 from uniformaly_pipeline.pipelines.reporting.pipeline import create_bank_figure
 from uniformaly_pipeline.reporting.page.sections import multiclass_sections
-from uniformaly_pipeline.run_parameters import CurrentRun
 from uniformaly_pipeline.tasks.stages import (
     Category,
     category_key,

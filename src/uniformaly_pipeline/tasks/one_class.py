@@ -5,7 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.run_parameters import CurrentRun
+from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.tasks.stages import (
     Category,
     create_categories,

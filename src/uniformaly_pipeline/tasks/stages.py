@@ -10,6 +10,7 @@ from typing import Any
 from kedro.pipeline import Pipeline
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.pipelines import (
     evaluation,
     features,
@@ -28,7 +29,6 @@ from uniformaly_pipeline.pipelines.reporting.pipeline import (
     create_overview,
     create_report,
 )
-from uniformaly_pipeline.run_parameters import CurrentRun
 
 SHARED = ("raw_images", "manifest")
 """Datasets that all categories and tasks use; so is a feature store."""

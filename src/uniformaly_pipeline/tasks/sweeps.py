@@ -6,10 +6,10 @@ from typing import Any
 
 from kedro.pipeline import Pipeline
 
+from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.pipelines.sweep.nodes import sweep_ablation, sweep_shots
 from uniformaly_pipeline.pipelines.sweep.pipeline import create_pipeline, create_settings
 from uniformaly_pipeline.reporting.page.sections import ablation_sections, lowshot_sections
-from uniformaly_pipeline.run_parameters import CurrentRun
 from uniformaly_pipeline.tasks.stages import (
     category_keys,
     create_categories,

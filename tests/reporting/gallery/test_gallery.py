@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from uniformaly_pipeline.datasets.gallery import GalleryDataset
+from uniformaly_pipeline.datasets.gallery_dataset import GalleryDataset
 from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
 from uniformaly_pipeline.reporting.gallery.selection import (
     GalleryImage,

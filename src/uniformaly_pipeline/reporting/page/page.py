@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from uniformaly_pipeline.common.provenance import made_with
-from uniformaly_pipeline.dotted import flatten
+from uniformaly_pipeline.parameters.current_run import flatten
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.reporting.page.choice import GalleryChoice, choose_images, describe_choice
 from uniformaly_pipeline.reporting.page.embedding import data_url, picture_size, to_base64

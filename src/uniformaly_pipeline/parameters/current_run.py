@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +20,13 @@ from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.features.backbone import PACKAGED, UNTRAINED
 from uniformaly_pipeline.features.masking import BackPatchMasking, drops_patches
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.roots import choose_classes, list_classes
 from uniformaly_pipeline.ingestion.splits import multiclass_splits
-from uniformaly_pipeline.parameters import Parameters, parse_parameters
+from uniformaly_pipeline.parameters.schema import Parameters, parse_parameters
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def publish(
     """Check the parameters of a run and make them the current ones.
 
     Raises:
-        InputError: They are not usable, see :func:`.parameters.parse_parameters`, or the data
+        InputError: They are not usable, see :func:`.schema.parse_parameters`, or the data
             set's credentials are not there.
     """
     global _current  # noqa: PLW0603 - Kedro calls register_pipelines() without arguments
@@ -225,3 +224,16 @@ def _as_text(value: Any) -> str:
     if isinstance(value, list):
         return "+".join(map(_as_text, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested mappings; an empty mapping is a value.
+
+    >>> dict(flatten({"bpm": {"mode": "binary"}, "seed": 0}))
+    {'bpm.mode': 'binary', 'seed': 0}
+    """
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from kedro_datasets._typing import ImagePreview
 
-from uniformaly_pipeline.datasets.array_bundle import ArrayBundleDataset
+from uniformaly_pipeline.datasets.array_bundle_dataset import ArrayBundleDataset
 from uniformaly_pipeline.datasets.previews import COLUMNS, PREVIEW_IMAGES, picture_preview
 from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 

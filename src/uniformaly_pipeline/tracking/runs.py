@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from uniformaly_pipeline.dotted import flatten
 from uniformaly_pipeline.evaluation.metrics import BRIEF_COSTS, BRIEF_METRICS, SWEPT_METRICS
+from uniformaly_pipeline.parameters.current_run import flatten
 from uniformaly_pipeline.reporting.figures.style import figure_png
 from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline.tracking import data_hash, run_name, run_tags
+from uniformaly_pipeline.tracking.runs import data_hash, run_name, run_tags
 
 PARAMETERS: dict[str, Any] = {
     "dataset": "demo",

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.parameters import parse_parameters
+from uniformaly_pipeline.parameters.schema import parse_parameters
 
-CONF = Path(__file__).parents[1] / "conf/base"
+CONF = Path(__file__).parents[2] / "conf/base"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Finished runs side by side, from MLflow: a table for notebooks, and the same in the terminal.
 
-``python -m uniformaly_pipeline.compare --task=defect --differing``
+``python -m uniformaly_pipeline.tracking.compare --task=defect --differing``
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from uniformaly_pipeline.evaluation.metrics import (
     metric_label,
 )
 from uniformaly_pipeline.reporting.terminal import metric_cell
-from uniformaly_pipeline.tracking import CATEGORY_TAG, SETTING_TAG
+from uniformaly_pipeline.tracking.runs import CATEGORY_TAG, SETTING_TAG
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 """Where a run tracks to unless ``MLFLOW_TRACKING_URI`` says otherwise, as in ``mlflow.yml``."""

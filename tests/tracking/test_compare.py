@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.compare import main, runs_table
-from uniformaly_pipeline.tracking import log_parameters, run_tags
+from uniformaly_pipeline.tracking.compare import main, runs_table
+from uniformaly_pipeline.tracking.runs import log_parameters, run_tags
 
 Run = dict[str, Any]
 

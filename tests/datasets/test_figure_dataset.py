@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from uniformaly_pipeline.datasets.figure import FigureDataset
+from uniformaly_pipeline.datasets.figure_dataset import FigureDataset
 
 
 def test_a_figure_is_read_back_as_the_picture_that_was_saved(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from kedro.io import DatasetError
 
 from uniformaly_pipeline.common.errors import InputError, find_input_error
-from uniformaly_pipeline.datasets.feature_store import FeatureStoreDataset
+from uniformaly_pipeline.datasets.feature_store_dataset import FeatureStoreDataset
 
 
 def test_saving_encodes_what_is_missing_and_loading_opens_the_store(

@@ -12,7 +12,7 @@ from kedro.io import DatasetError
 from safetensors.numpy import load_file
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.datasets.array_bundle import ArrayBundleDataset
+from uniformaly_pipeline.datasets.array_bundle_dataset import ArrayBundleDataset
 
 ARRAYS = {
     "half": np.arange(6, dtype=np.float16).reshape(2, 3),

@@ -12,7 +12,7 @@ import pytest
 from kedro.io import DatasetError
 from PIL import Image
 
-from uniformaly_pipeline.datasets.picture import PictureDataset
+from uniformaly_pipeline.datasets.picture_dataset import PictureDataset
 
 
 def picture(colour: tuple[int, int, int] = (200, 30, 7)) -> Image.Image:

@@ -28,7 +28,7 @@ class GalleryDataset(AbstractDataset[list[GalleryImage], list[GalleryImage]]):
     Example of a catalog entry::
 
         "{task}.{category}.gallery":
-          type: uniformaly_pipeline.datasets.gallery.GalleryDataset
+          type: uniformaly_pipeline.datasets.gallery_dataset.GalleryDataset
           filepath: data/08_reporting/gallery/{category}
     """
 

@@ -12,7 +12,7 @@ import pytest
 from kedro.io import DataCatalog, DatasetError
 from PIL import Image
 
-from uniformaly_pipeline.datasets.gallery import GalleryDataset
+from uniformaly_pipeline.datasets.gallery_dataset import GalleryDataset
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 
 
@@ -34,7 +34,7 @@ def open_preview(dataset: GalleryDataset) -> Image.Image:
 
 def test_catalog_entry_saves_and_loads(tmp_path: Path) -> None:
     entry = {
-        "type": "uniformaly_pipeline.datasets.gallery.GalleryDataset",
+        "type": "uniformaly_pipeline.datasets.gallery_dataset.GalleryDataset",
         "filepath": str(tmp_path / "gallery"),
         "metadata": {"kedro-viz": {"layer": "reporting"}},
     }

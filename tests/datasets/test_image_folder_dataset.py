@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.datasets.image_folder import ImageFolderDataset
+from uniformaly_pipeline.datasets.image_folder_dataset import ImageFolderDataset
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts.demo import DrawnImages
 
