@@ -10,10 +10,13 @@ from uniformaly_pipeline.common.errors import CommandError, InputError
 from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run
 from uniformaly_pipeline.parameters.refusal import REFUSAL, refuse
 from uniformaly_pipeline.pipelines.binding import bind
-from uniformaly_pipeline.pipelines.download.pipeline import create_pipeline as create_download
-from uniformaly_pipeline.pipelines.ingestion.pipeline import create_examination, create_tree
-from uniformaly_pipeline.tasks import clustering, multiclass, one_class, predict, sweeps
-from uniformaly_pipeline.tasks.stages import create_ingestion
+from uniformaly_pipeline.pipelines.ingestion.pipeline import (
+    create_download,
+    create_examination,
+    create_tree,
+)
+from uniformaly_pipeline.pipelines.tasks import clustering, multiclass, one_class, predict, sweeps
+from uniformaly_pipeline.pipelines.tasks.assembly import create_ingestion
 
 TASKS: dict[str, Callable[[CurrentRun], Pipeline]] = {
     "defect": one_class.create_defect,

@@ -16,7 +16,7 @@ from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion import drawings
 from uniformaly_pipeline.parameters.current_run import current_run
 
-WEIGHTS = Path(uniformaly_pipeline.__file__).parent / "weights"
+WEIGHTS = Path(uniformaly_pipeline.__file__).parent / "features/weights"
 
 
 def backbone(name: str) -> Backbone:

@@ -239,7 +239,7 @@ def _fetch(checkpoint: str, sha256: str | None) -> Path:
 
 def _local_path(checkpoint: str) -> Path:
     if checkpoint.startswith(PACKAGED):
-        return Path(__file__).parents[1] / checkpoint.removeprefix(PACKAGED)
+        return Path(__file__).parent / checkpoint.removeprefix(PACKAGED)
     return Path(checkpoint).expanduser()
 
 

@@ -10,7 +10,7 @@ from uniformaly_pipeline.pipelines.clustering.nodes import (
     compare_features,
     draw_clusters,
 )
-from uniformaly_pipeline.pipelines.reporting.interactive import draw_settings
+from uniformaly_pipeline.pipelines.reporting.nodes import draw_settings
 
 
 def create_pipeline(dataset: str, category: str) -> Pipeline:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pandas as pd
 from PIL import Image
 
+from uniformaly_pipeline.ingestion.download.sources import Provision, find_provision
 from uniformaly_pipeline.ingestion.health import count_images, examine
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
@@ -125,3 +127,17 @@ def select_defect_images(
 def select_class_images(manifest: pd.DataFrame, normal: list[str]) -> pd.DataFrame:
     """Images of the normal classes and of foreign ones, see :func:`.manifest.select_classes`."""
     return select_classes(manifest, normal)
+
+
+logger = logging.getLogger(__name__)
+
+
+def choose_provision(layout: str) -> Provision:
+    """Where a published data set comes from; its terms are logged before anything is fetched.
+
+    Raises:
+        InputError: It is not a published one.
+    """
+    provision = find_provision(layout)
+    logger.warning("Licence: %s. Published at %s", provision.licence, provision.page)
+    return provision

@@ -7,6 +7,7 @@ from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.ingestion.nodes import (
+    choose_provision,
     draw_demo_images,
     draw_samples,
     examine_manifest,
@@ -96,3 +97,21 @@ def create_class_selection(normal: list[str]) -> Pipeline:
 def _selection(select: Callable[..., Any]) -> Pipeline:
     name = "select_normal_and_test_images"
     return Pipeline([Node(select, inputs="manifest", outputs="images", name=name)])
+
+
+def create_download(layout: str) -> Pipeline:
+    """A published data set from its publishers to disk.
+
+    Args:
+        layout: A key of :data:`.layouts.LAYOUTS`.
+    """
+    return Pipeline(
+        [
+            Node(
+                bind(choose_provision, layout=layout),
+                inputs=None,
+                outputs="downloaded",
+                name="download_data_set",
+            )
+        ]
+    )

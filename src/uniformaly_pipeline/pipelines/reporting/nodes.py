@@ -17,6 +17,13 @@ from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.memory_bank.bank import bank_images
 from uniformaly_pipeline.reporting.figures.clusters import bank_figure, embed_2d
+from uniformaly_pipeline.reporting.figures.interactive import (
+    all_roc_curves,
+    all_score_plots,
+    roc_plot,
+    score_plot,
+    settings_plot,
+)
 from uniformaly_pipeline.reporting.figures.score_curves import roc_figure, score_histogram
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage, build_gallery
 from uniformaly_pipeline.reporting.page.page import ReportSection, render_report
@@ -182,3 +189,36 @@ def write_report(
         notes=notes,
         sections=sections(parameters, *extras) if sections else [],
     )
+
+
+Plot = Any
+"""A plotly figure: Kedro reads type hints as it starts, and importing plotly takes a while."""
+
+
+def draw_plots(
+    image_scores: pd.DataFrame, metrics: dict[str, Any], category: str
+) -> tuple[Plot, Plot]:
+    """A category's ROC curve and score histogram, to hover over."""
+    return (
+        roc_plot(image_scores, category),
+        score_plot(image_scores, category, metrics["threshold"]),
+    )
+
+
+def collect_plots(*plots: Plot, categories: Sequence[str]) -> tuple[Plot, Plot]:
+    """All categories' ROC curves in one figure, and their score histograms in another.
+
+    Args:
+        plots: First the ROC curves, then the histograms, in the order of ``categories``.
+        categories: Names of the categories.
+    """
+    number = len(categories)
+    return (
+        all_roc_curves(dict(zip(categories, plots[:number], strict=True))),
+        all_score_plots(dict(zip(categories, plots[number:], strict=True))),
+    )
+
+
+def draw_settings(settings: pd.DataFrame) -> Plot:
+    """Figures of merit against each parameter under study, to hover over."""
+    return settings_plot(settings)

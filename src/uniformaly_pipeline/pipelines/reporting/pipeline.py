@@ -6,11 +6,12 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.pipelines.binding import bind
-from uniformaly_pipeline.pipelines.reporting.interactive import collect_plots, draw_plots
 from uniformaly_pipeline.pipelines.reporting.nodes import (
+    collect_plots,
     draw_bank,
     draw_figures,
     draw_gallery,
+    draw_plots,
     write_report,
 )
 

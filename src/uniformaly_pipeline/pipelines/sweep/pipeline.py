@@ -6,7 +6,7 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.pipelines.binding import bind
-from uniformaly_pipeline.pipelines.reporting.interactive import draw_settings
+from uniformaly_pipeline.pipelines.reporting.nodes import draw_settings
 from uniformaly_pipeline.pipelines.sweep.nodes import summarise_sweep
 
 

@@ -9,8 +9,7 @@ from kedro.pipeline import Pipeline
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.pipelines.sweep.nodes import sweep_ablation, sweep_shots
 from uniformaly_pipeline.pipelines.sweep.pipeline import create_pipeline, create_settings
-from uniformaly_pipeline.reporting.page.sections import ablation_sections, lowshot_sections
-from uniformaly_pipeline.tasks.stages import (
+from uniformaly_pipeline.pipelines.tasks.assembly import (
     category_keys,
     create_categories,
     create_features,
@@ -18,6 +17,7 @@ from uniformaly_pipeline.tasks.stages import (
     create_results,
     one_class_categories,
 )
+from uniformaly_pipeline.reporting.page.sections import ablation_sections, lowshot_sections
 
 
 def create_lowshot(run: CurrentRun) -> Pipeline:

@@ -8,8 +8,7 @@ from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.pipelines.ingestion.pipeline import create_defect_selection
 from uniformaly_pipeline.pipelines.reporting.pipeline import create_bank_figure
-from uniformaly_pipeline.reporting.page.sections import multiclass_sections
-from uniformaly_pipeline.tasks.stages import (
+from uniformaly_pipeline.pipelines.tasks.assembly import (
     Category,
     category_key,
     class_category,
@@ -19,6 +18,7 @@ from uniformaly_pipeline.tasks.stages import (
     create_ingestion,
     create_results,
 )
+from uniformaly_pipeline.reporting.page.sections import multiclass_sections
 
 TASK = "multiclass"
 

@@ -6,7 +6,7 @@ from kedro.pipeline import Pipeline
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.parameters.current_run import CurrentRun
-from uniformaly_pipeline.tasks.stages import (
+from uniformaly_pipeline.pipelines.tasks.assembly import (
     Category,
     create_categories,
     create_features,

@@ -7,8 +7,7 @@ from kedro.pipeline import Pipeline
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.pipelines.clustering.pipeline import create_comparison, create_pipeline
-from uniformaly_pipeline.reporting.page.sections import clustering_sections
-from uniformaly_pipeline.tasks.stages import (
+from uniformaly_pipeline.pipelines.tasks.assembly import (
     category_keys,
     create_categories,
     create_features,
@@ -16,6 +15,7 @@ from uniformaly_pipeline.tasks.stages import (
     create_results,
     defect_category,
 )
+from uniformaly_pipeline.reporting.page.sections import clustering_sections
 
 TASK = "clustering"
 STORE = "all_features"

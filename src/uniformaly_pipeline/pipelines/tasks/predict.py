@@ -8,8 +8,8 @@ from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.pipelines import features
 from uniformaly_pipeline.pipelines.prediction.pipeline import create_listing, create_pipeline
-from uniformaly_pipeline.tasks.multiclass import categories_and_banks
-from uniformaly_pipeline.tasks.stages import category_key
+from uniformaly_pipeline.pipelines.tasks.assembly import category_key
+from uniformaly_pipeline.pipelines.tasks.multiclass import categories_and_banks
 
 TASK = "predict"
 

@@ -1,1 +1,0 @@
-"""A published data set from its publishers to disk."""
