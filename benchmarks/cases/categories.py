@@ -1,4 +1,4 @@
-"""Whole categories, from image files to figures of merit."""
+"""Whole categories, from image files to metrics."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ def _evaluate(folder: Any, patch_scores: Any, image_scores: Any) -> dict[str, An
     from uniformaly_pipeline.evaluation.category import (
         anomaly_maps,
         ground_truths,
-        image_figures,
-        pixel_figures,
+        image_metrics,
+        pixel_metrics,
     )
     from uniformaly_pipeline.features.preprocessing import Preprocessing
 
@@ -181,13 +181,13 @@ def _evaluate(folder: Any, patch_scores: Any, image_scores: Any) -> dict[str, An
     ordered = image_scores.sort_values(["label", "image"])
     return {
         "scores": ordered["score"].to_numpy(),
-        "image_auroc": image_figures(image_scores)["image_auroc"],
-        "pixel_auroc": pixel_figures(masks, maps)["pixel_auroc"],
+        "image_auroc": image_metrics(image_scores)["image_auroc"],
+        "pixel_auroc": pixel_metrics(masks, maps)["pixel_auroc"],
     }
 
 
 def _compare_figures(_settings: Settings, authors: Arrays, ours: Arrays) -> Agreement:
-    """Figures of merit within a tolerance; scores are reported.
+    """Metrics within a tolerance; scores are reported.
 
     Half-precision features may change which of two nearly equally far patches enters the bank.
     """
@@ -280,7 +280,7 @@ def _semantic_authors(settings: Settings) -> Workload:
 
 
 def _semantic_ours(settings: Settings) -> Workload:
-    from uniformaly_pipeline.evaluation.category import image_figures
+    from uniformaly_pipeline.evaluation.category import image_metrics
     from uniformaly_pipeline.ingestion.images import ImageFolder
     from uniformaly_pipeline.ingestion.manifest import ImageRecord, build_manifest, select_classes
 
@@ -302,7 +302,7 @@ def _semantic_ours(settings: Settings) -> Workload:
         for name in CLASSES:
             images = select_classes(manifest, [name])
             _, image_scores = _score(images, features)
-            figures.append(image_figures(image_scores)["image_auroc"] or 0.0)
+            figures.append(image_metrics(image_scores)["image_auroc"] or 0.0)
         # Banks are counted with the tests: they are small, and that is to our disadvantage.
         encoding = listed - start + encoded - loaded
         return _Stages(loaded - listed, 0.0, encoding, time.perf_counter() - encoded, figures)

@@ -35,13 +35,13 @@ def _authors(settings: Settings) -> Workload:
 def _ours(settings: Settings) -> Workload:
     import pandas as pd
 
-    from uniformaly_pipeline.evaluation.category import image_figures, pixel_figures
+    from uniformaly_pipeline.evaluation.category import image_metrics, pixel_metrics
 
     maps, masks = _inputs(settings)
 
     def run() -> dict[str, float | None]:
         table = pd.DataFrame({"label": masks.any(axis=(1, 2)), "score": maps.max(axis=(1, 2))})
-        return {**image_figures(table), **pixel_figures(masks, maps)}
+        return {**image_metrics(table), **pixel_metrics(masks, maps)}
 
     what = f"image figures, pixel AUROC, AP, F1 and AUPRO of {len(maps):,} maps, one by one"
     return Workload(run, what, arrays=_as_arrays)

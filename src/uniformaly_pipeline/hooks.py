@@ -124,7 +124,7 @@ def _check_prediction(results: set[str], catalog: CatalogProtocol, run: CurrentR
 
 
 class TrackingHooks:
-    """Logs parameters, figures and artifacts to the run that kedro-mlflow opened."""
+    """Logs parameters, metrics and artifacts to the run that kedro-mlflow opened."""
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
@@ -192,9 +192,9 @@ def _log_task(
     for key, category in zip(keys, metrics["categories"], strict=True):
         artifacts = _load_category(catalog, f"{task}.{key}", outputs)
         runs.log_category(run_id, category, artifacts, parameters, tags)
-    if f"{task}.settings" in outputs:
-        settings = catalog.load(f"{task}.settings")
-        runs.log_settings(run_id, settings, parameters, tags)
+    if f"{task}.sweep_metrics" in outputs:
+        sweep_metrics = catalog.load(f"{task}.sweep_metrics")
+        runs.log_settings(run_id, sweep_metrics, parameters, tags)
 
 
 class ClosingHooks:

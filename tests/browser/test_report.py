@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline.evaluation.category import image_figures
+from uniformaly_pipeline.evaluation.category import image_metrics
 from uniformaly_pipeline.evaluation.confusion import Confusion, confusion
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage, build_gallery
@@ -66,7 +66,7 @@ def tables() -> dict[str, pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def thresholds(tables: dict[str, pd.DataFrame]) -> dict[str, float]:
-    return {name: float(image_figures(table)["threshold"] or 0) for name, table in tables.items()}
+    return {name: float(image_metrics(table)["threshold"] or 0) for name, table in tables.items()}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def report(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A report on disk, as a run writes it."""
-    categories: dict[str, Any] = {name: image_figures(table) for name, table in tables.items()}
+    categories: dict[str, Any] = {name: image_metrics(table) for name, table in tables.items()}
     mean = {"image_auroc": float(np.mean([c["image_auroc"] for c in categories.values()]))}
     metrics = {"mean": mean, "std": {"image_auroc": 0.01}, "categories": categories}
     html = render_report(

@@ -98,7 +98,7 @@ def test_boxes_expand(graph: Any, screenshot: Any) -> None:
     assert box(page, "defect.denim").count() == 1
     screenshot("viz_categories")
     box(page, "defect.button").click()
-    node(page, "compute_figures_of_merit").wait_for()
+    node(page, "compute_metrics").wait_for()
     layers = page.locator(".pipeline-layer-name").all_text_contents()
     assert layers == [
         "raw", "manifest", "features", "memory bank", "scores", "metrics", "report",

@@ -169,7 +169,7 @@ def test_clustering(project: Any, small: Parameters) -> None:
     assert clusters.groupby("defect")["cluster"].nunique().tolist() == [1, 1]
     page = report(project, place)
     assert "Contact sheet of each cluster of nut" in page
-    settings = pd.read_csv(project.path / "data/08_reporting" / place / "settings.csv")
+    settings = pd.read_csv(project.path / "data/08_reporting" / place / "sweep_metrics.csv")
     assert list(settings["value"]) == ["all", "max", "top 0.05", "top 0.01"]
     with Image.open(project.path / "data/08_reporting" / place / "nut/cluster_sheet.png") as sheet:
         assert sheet.height > 2 * 112
@@ -178,10 +178,12 @@ def test_clustering(project: Any, small: Parameters) -> None:
 def test_lowshot(project: Any, small: Parameters) -> None:
     project.run("lowshot", lowshot={"shots": "1+3+9+all", "num_draws": 2}, **small)
     place = "lowshot/folder/custom"
-    settings = pd.read_csv(project.path / "data/08_reporting" / place / "settings.csv", dtype=str)
+    settings = pd.read_csv(
+        project.path / "data/08_reporting" / place / "sweep_metrics.csv", dtype=str
+    )
     assert list(settings["value"]) == ["1", "3", "all"]
     of_nut = pd.read_parquet(
-        project.path / "data/07_model_output" / place / "nut/settings.parquet"
+        project.path / "data/07_model_output" / place / "nut/sweep_metrics.parquet"
     ).set_index(["value", "draw"])
     assert list(of_nut.index) == [("1", 0), ("1", 1), ("3", 0), ("3", 1), ("all", 0)]
     assert of_nut["bank_size"].tolist() == [6, 6, 19, 19, 25]
@@ -209,7 +211,7 @@ def test_ablation(project: Any, small: Parameters, encoded: list[str], tracking_
     assert len(encoded) == len(set(encoded)) == 20
     place = "ablation/folder/custom"
     settings = pd.read_csv(
-        project.path / "data/08_reporting" / place / "settings.csv", dtype={"value": str}
+        project.path / "data/08_reporting" / place / "sweep_metrics.csv", dtype={"value": str}
     )
     assert settings.groupby("parameter", sort=False)["value"].agg(list).to_dict() == {
         "scoring.top_k_ratio": ["0.01", "0.05", "0.5"],
@@ -267,7 +269,7 @@ def test_layers_of_an_ablation_equal_a_run_with_those_layers(
     ablation = {**{key: [] for key in ABLATION}, "layers": [[8, 9]]}
     project.run("ablation", ablation=ablation, features={"dtype": "float32"}, **small)
     of_nut = pd.read_parquet(
-        project.path / "data/07_model_output/ablation/folder/custom/nut/settings.parquet"
+        project.path / "data/07_model_output/ablation/folder/custom/nut/sweep_metrics.parquet"
     ).set_index("value")
     small["backbones"]["custom"] = {**small["backbones"]["custom"], "layers": [8, 9]}
     project.run("defect", features={"dtype": "float32"}, **small)

@@ -1,4 +1,4 @@
-"""A category's figures of merit and their summary."""
+"""A category's metrics and their summary."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from uniformaly_pipeline.evaluation.category import (
-    NO_PIXEL_FIGURES,
+    NO_PIXEL_METRICS,
     anomaly_maps,
     ground_truth,
     ground_truths,
     has_masks,
-    image_figures,
-    pixel_figures,
+    image_metrics,
+    pixel_metrics,
     summarise,
 )
 from uniformaly_pipeline.evaluation.image_metrics import aupro
@@ -30,8 +30,8 @@ from uniformaly_pipeline.scoring.scores import anomaly_map
 
 def test_image_figures_and_the_threshold_between_normal_and_anomalous() -> None:
     scores = pd.DataFrame({"label": [0, 1, 0, 1], "score": [310.0, 900.0, 305.0, 420.0]})
-    figures = image_figures(scores)
-    assert figures == {
+    metrics = image_metrics(scores)
+    assert metrics == {
         "image_auroc": 1.0,
         "image_ap": 1.0,
         "image_f1_max": 1.0,
@@ -41,8 +41,8 @@ def test_image_figures_and_the_threshold_between_normal_and_anomalous() -> None:
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_images_of_one_kind_only_have_no_figures(label: int) -> None:
-    figures = image_figures(pd.DataFrame({"label": [label] * 3, "score": [1.0, 2.0, 3.0]}))
-    assert set(figures.values()) == {None}
+    metrics = image_metrics(pd.DataFrame({"label": [label] * 3, "score": [1.0, 2.0, 3.0]}))
+    assert set(metrics.values()) == {None}
 
 
 def test_pixel_figures_are_over_all_pixels_of_all_images() -> None:
@@ -50,17 +50,17 @@ def test_pixel_figures_are_over_all_pixels_of_all_images() -> None:
     masks = [rng.random((6, 7)) > 0.8, np.zeros((6, 7), bool), rng.random((6, 7)) > 0.5]
     maps = [100 + rng.random((6, 7)).astype(np.float32) + mask for mask in masks]
     maps[1] += 0.5
-    figures = pixel_figures(masks, maps, aupro_limit=0.5)
-    assert figures["pixel_auroc"] == pytest.approx(
+    metrics = pixel_metrics(masks, maps, aupro_limit=0.5)
+    assert metrics["pixel_auroc"] == pytest.approx(
         roc_auc_score(np.stack(masks).ravel(), np.stack(maps).ravel())
     )
-    assert figures["aupro"] == pytest.approx(aupro(masks, maps, 0.5))
-    assert figures.keys() == NO_PIXEL_FIGURES.keys()
+    assert metrics["aupro"] == pytest.approx(aupro(masks, maps, 0.5))
+    assert metrics.keys() == NO_PIXEL_METRICS.keys()
 
 
 def test_pixels_without_an_anomaly_have_no_figures() -> None:
     masks = [np.zeros((3, 3), bool)] * 2
-    assert pixel_figures(masks, [np.ones((3, 3))] * 2) == NO_PIXEL_FIGURES
+    assert pixel_metrics(masks, [np.ones((3, 3))] * 2) == NO_PIXEL_METRICS
 
 
 def test_pixel_figures_hold_one_image_at_a_time() -> None:
@@ -77,14 +77,14 @@ def test_pixel_figures_hold_one_image_at_a_time() -> None:
             del image
 
     masks = (image > 0.5 for image in images(0))
-    assert pixel_figures(masks, images(1)).keys() == NO_PIXEL_FIGURES.keys()
+    assert pixel_metrics(masks, images(1)).keys() == NO_PIXEL_METRICS.keys()
     assert len(given) == 10
 
 
 def test_pixel_figures_need_a_map_per_mask() -> None:
     mask = np.eye(3, dtype=bool)
     with pytest.raises(ValueError, match="shorter"):
-        pixel_figures([mask, mask], [np.zeros((3, 3), np.float32)])
+        pixel_metrics([mask, mask], [np.zeros((3, 3), np.float32)])
 
 
 def test_ground_truths_are_read_one_by_one_and_are_empty_without_a_mask() -> None:

@@ -1,4 +1,4 @@
-"""Clusters of images: what stands for an image, K-means, and figures against brute force."""
+"""Clusters of images: what stands for an image, K-means, and metrics against brute force."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from uniformaly_pipeline.evaluation.clustering import (
     FeatureChoice,
     choose_features,
     cluster,
-    cluster_figures,
+    cluster_metrics,
     match_clusters,
 )
 from uniformaly_pipeline.scoring.scores import top_k_mean_features
@@ -199,14 +199,14 @@ def test_clusters_that_cannot_be_formed_are_one_clear_line(count: int, num_clust
     )
 
 
-# --- figures --------------------------------------------------------------------------------------
+# --- metrics --------------------------------------------------------------------------------------
 
 
 @QUICK
 @given(clusterings)
 def test_f1_is_the_best_of_all_assignments(data: Clustering) -> None:
     truth, found = data
-    assert cluster_figures(truth, found)["f1"] == pytest.approx(best_share(truth, found))
+    assert cluster_metrics(truth, found)["f1"] == pytest.approx(best_share(truth, found))
 
 
 @QUICK
@@ -234,17 +234,17 @@ def test_f1_is_scikit_learns_micro_f1_of_the_relabelled_images(data: Clustering)
     matching = match_clusters(truth, found)
     relabelled = [matching.get(number, "unmatched") for number in found.tolist()]
     expected = f1_score(truth, relabelled, average="micro")
-    assert cluster_figures(truth, found)["f1"] == pytest.approx(expected)
+    assert cluster_metrics(truth, found)["f1"] == pytest.approx(expected)
 
 
 @QUICK
 @given(clusterings)
 def test_nmi_and_ari_are_those_of_the_counts(data: Clustering) -> None:
     truth, found = data
-    figures = cluster_figures(truth, found)
-    assert list(figures) == ["nmi", "ari", "f1"]
-    assert figures["nmi"] == pytest.approx(hand_nmi(truth, found), abs=1e-9)
-    assert figures["ari"] == pytest.approx(hand_ari(truth, found), abs=1e-9)
+    metrics = cluster_metrics(truth, found)
+    assert list(metrics) == ["nmi", "ari", "f1"]
+    assert metrics["nmi"] == pytest.approx(hand_nmi(truth, found), abs=1e-9)
+    assert metrics["ari"] == pytest.approx(hand_ari(truth, found), abs=1e-9)
 
 
 @QUICK
@@ -258,36 +258,36 @@ def test_names_and_order_do_not_count(
         dict(zip(NUMBERS, numbers, strict=True)),
     )
     order = np.random.default_rng(len(truth)).permutation(len(truth))
-    changed = cluster_figures(
+    changed = cluster_metrics(
         [rename[truth[i]] for i in order], np.array([renumber[int(found[i])] for i in order])
     )
-    assert changed == pytest.approx(cluster_figures(truth, found), abs=1e-9)
+    assert changed == pytest.approx(cluster_metrics(truth, found), abs=1e-9)
 
 
 def test_perfect_clusters() -> None:
     truth = ["good", "crack", "good", "cut", "cut"]
     found = np.array([4, 0, 4, 2, 2])
-    assert cluster_figures(truth, found) == pytest.approx({"nmi": 1.0, "ari": 1.0, "f1": 1.0})
+    assert cluster_metrics(truth, found) == pytest.approx({"nmi": 1.0, "ari": 1.0, "f1": 1.0})
     assert match_clusters(truth, found) == {0: "crack", 2: "cut", 4: "good"}
 
 
 def test_one_cluster_for_everything_tells_nothing() -> None:
-    figures = cluster_figures(["good"] * 3 + ["cut"], np.zeros(4, np.int64))
-    assert figures == pytest.approx({"nmi": 0.0, "ari": 0.0, "f1": 0.75})
+    metrics = cluster_metrics(["good"] * 3 + ["cut"], np.zeros(4, np.int64))
+    assert metrics == pytest.approx({"nmi": 0.0, "ari": 0.0, "f1": 0.75})
 
 
 def test_a_cluster_for_each_image() -> None:
     truth = ["good"] * 3 + ["cut"] * 2
     found = np.arange(5)
     # One image of each kind is matched; the three other clusters count as wrong.
-    figures = cluster_figures(truth, found)
-    assert figures["f1"] == pytest.approx(2 / 5)
-    assert figures["ari"] == 0
+    metrics = cluster_metrics(truth, found)
+    assert metrics["f1"] == pytest.approx(2 / 5)
+    assert metrics["ari"] == 0
     assert len(match_clusters(truth, found)) == 2
 
 
 def test_one_kind_alone_in_one_cluster_is_perfect() -> None:
-    assert cluster_figures(["good"] * 3, np.full(3, 8)) == {"nmi": 1.0, "ari": 1.0, "f1": 1.0}
+    assert cluster_metrics(["good"] * 3, np.full(3, 8)) == {"nmi": 1.0, "ari": 1.0, "f1": 1.0}
 
 
 def test_matching_each_cluster_to_its_largest_kind_would_be_worse_or_not_one_to_one() -> None:
@@ -295,17 +295,17 @@ def test_matching_each_cluster_to_its_largest_kind_would_be_worse_or_not_one_to_
     truth = ["good"] * 6 + ["good"] * 5 + ["cut"] * 4
     found = np.array([0] * 6 + [1] * 9)
     assert match_clusters(truth, found) == {0: "good", 1: "cut"}
-    assert cluster_figures(truth, found)["f1"] == pytest.approx(10 / 15)
+    assert cluster_metrics(truth, found)["f1"] == pytest.approx(10 / 15)
 
 
 def test_ari_below_0_is_not_clipped() -> None:
     # Worse than chance: each cluster holds one image of each kind.
-    figures = cluster_figures(["good", "good", "cut", "cut"], np.array([0, 1, 0, 1]))
-    assert figures["ari"] == pytest.approx(-0.5)
+    metrics = cluster_metrics(["good", "good", "cut", "cut"], np.array([0, 1, 0, 1]))
+    assert metrics["ari"] == pytest.approx(-0.5)
 
 
 def test_lengths_that_differ_and_no_images_are_refused() -> None:
     with pytest.raises(ValueError, match="2 kinds for 3 clusters"):
-        cluster_figures(["good", "cut"], np.zeros(3, np.int64))
+        cluster_metrics(["good", "cut"], np.zeros(3, np.int64))
     with pytest.raises(ValueError, match="must be images"):
-        cluster_figures([], np.zeros(0, np.int64))
+        cluster_metrics([], np.zeros(0, np.int64))

@@ -1,4 +1,4 @@
-"""Figures of merit, against brute force, on scores that tie and scores without a bound."""
+"""Metrics, against brute force, on scores that tie and scores without a bound."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sklearn_metrics
 
 from uniformaly_pipeline.evaluation.image_metrics import (
-    DetectionFigures,
+    DetectionMetrics,
     aupro,
     auroc,
-    detection_figures,
+    detection_metrics,
     mean_and_std,
 )
 
@@ -95,7 +95,7 @@ def test_auroc_is_the_chance_that_an_anomaly_scores_higher(
     labels, scores = data
     differences = scores[labels == 1][:, None] - scores[labels == 0][None]
     expected = np.mean((differences > 0) + 0.5 * (differences == 0))
-    found = detection_figures(labels, scores)
+    found = detection_metrics(labels, scores)
     assert found.auroc == pytest.approx(expected)
     assert found.auroc == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores))
 
@@ -110,7 +110,7 @@ def test_ap_sums_precision_over_the_steps_of_recall(data: tuple[np.ndarray, np.n
         recall = called.sum() / labels.sum()
         expected += (recall - reached) * called.mean()
         reached = recall
-    found = detection_figures(labels, scores)
+    found = detection_metrics(labels, scores)
     assert found.ap == pytest.approx(expected)
     assert found.ap == pytest.approx(sklearn_metrics.average_precision_score(labels, scores))
 
@@ -121,7 +121,7 @@ def test_f1_max_is_the_best_of_all_thresholds_and_its_threshold_gives_it(
     data: tuple[np.ndarray, np.ndarray],
 ) -> None:
     labels, scores = data
-    found = detection_figures(labels, scores)
+    found = detection_metrics(labels, scores)
     assert found.f1_max == pytest.approx(max(f1_at(labels, scores, t) for t in scores))
     assert found.threshold in scores
     assert f1_at(labels, scores, found.threshold) == pytest.approx(found.f1_max)
@@ -131,7 +131,7 @@ def test_f1_max_is_the_best_of_all_thresholds_and_its_threshold_gives_it(
 @given(labelled_scores())
 def test_only_the_order_of_scores_counts(data: tuple[np.ndarray, np.ndarray]) -> None:
     labels, scores = data
-    found, stretched = detection_figures(labels, scores), detection_figures(labels, 8 * scores)
+    found, stretched = detection_metrics(labels, scores), detection_metrics(labels, 8 * scores)
     assert (found.auroc, found.ap, found.f1_max) == (
         stretched.auroc,
         stretched.ap,
@@ -142,26 +142,26 @@ def test_only_the_order_of_scores_counts(data: tuple[np.ndarray, np.ndarray]) ->
 def test_large_scores_do_not_tie() -> None:
     # A sigmoid turns every one of these into 1.
     scores = np.array([200.0, 201.0, 202.0, 203.0], np.float32)
-    figures = detection_figures(np.array([0, 0, 1, 1]), scores)
-    assert figures == DetectionFigures(auroc=1.0, ap=1.0, f1_max=1.0, threshold=202.0)
-    assert detection_figures(np.array([1, 1, 0, 0]), scores).auroc == 0.0
+    metrics = detection_metrics(np.array([0, 0, 1, 1]), scores)
+    assert metrics == DetectionMetrics(auroc=1.0, ap=1.0, f1_max=1.0, threshold=202.0)
+    assert detection_metrics(np.array([1, 1, 0, 0]), scores).auroc == 0.0
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_alone_has_no_figures(label: int) -> None:
-    figures = detection_figures(np.full(3, label), np.arange(3.0))
-    assert figures == DetectionFigures(None, None, None, None)
+    metrics = detection_metrics(np.full(3, label), np.arange(3.0))
+    assert metrics == DetectionMetrics(None, None, None, None)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_score_that_is_not_finite_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
-        detection_figures(np.array([0, 1]), np.array([0.0, bad]))
+        detection_metrics(np.array([0, 1]), np.array([0.0, bad]))
 
 
 def test_lengths_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="2 labels for 3 scores"):
-        detection_figures(np.array([0, 1]), np.zeros(3))
+        detection_metrics(np.array([0, 1]), np.zeros(3))
 
 
 @QUICK
@@ -206,14 +206,14 @@ def test_aupro_needs_a_map_per_mask() -> None:
 
 @QUICK
 @given(st.lists(st.none() | st.floats(0, 1), max_size=8))
-def test_mean_and_std_leave_out_what_is_missing(figures: list[float | None]) -> None:
-    known = [figure for figure in figures if figure is not None]
-    mean, std = mean_and_std(figures)
+def test_mean_and_std_leave_out_what_is_missing(metrics: list[float | None]) -> None:
+    known = [metric for metric in metrics if metric is not None]
+    mean, std = mean_and_std(metrics)
     if not known:
         assert (mean, std) == (None, None)
     else:
         assert mean == pytest.approx(sum(known) / len(known))
-        variance = sum((figure - sum(known) / len(known)) ** 2 for figure in known) / len(known)
+        variance = sum((metric - sum(known) / len(known)) ** 2 for metric in known) / len(known)
         assert std == pytest.approx(variance**0.5)
 
 

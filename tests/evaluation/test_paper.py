@@ -1,4 +1,4 @@
-"""The paper's figures, against the paper's own means, and beside a run's."""
+"""The paper's numbers, against the paper's own means, and beside a run's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline.evaluation.paper import _results, paper_figures, paper_sweep, with_paper
+from uniformaly_pipeline.evaluation.paper import _results, paper_metrics, paper_sweep, with_paper
 
 IBOT = "ibot_vitb16"
 DINO = "dino_vitb8"
@@ -34,7 +34,7 @@ STATED_MEANS = [
 # Table 16's iBOT classes average to 91.14, which is not 91.2 by any rounding.
 MISPRINTED = {("cifar100", IBOT)}
 
-# Table 14's deviations. DINO's pixel figures have the sample's, the others the population's.
+# Table 14's deviations. DINO's pixel numbers have the sample's, the others the population's.
 STATED_DEVIATIONS = [
     (IBOT, "image_auroc", 0, 1.07),
     (DINO, "image_auroc", 0, 1.02),
@@ -43,10 +43,10 @@ STATED_DEVIATIONS = [
 ]
 
 
-def category_figures(task: str, dataset: str, backbone: str, metric: str) -> list[float]:
+def category_numbers(task: str, dataset: str, backbone: str, metric: str) -> list[float]:
     return [
         by_metric[metric]
-        for category, by_metric in paper_figures(task, dataset, backbone).items()
+        for category, by_metric in paper_metrics(task, dataset, backbone).items()
         if category not in ("mean", "std")
     ]
 
@@ -91,8 +91,8 @@ class TestPaperFigures:
     def test_the_categories_average_to_the_stated_mean(
         self, task: str, dataset: str, backbone: str, metric: str, count: int, stated: str
     ) -> None:
-        values = category_figures(task, dataset, backbone, metric)
-        mean = paper_figures(task, dataset, backbone)["mean"][metric]
+        values = category_numbers(task, dataset, backbone, metric)
+        mean = paper_metrics(task, dataset, backbone)["mean"][metric]
         assert len(values) == count
         assert mean == pytest.approx(float(stated) / 100, abs=1e-9)
         digits = len(stated.split(".")[1])
@@ -107,8 +107,8 @@ class TestPaperFigures:
     def test_the_categories_deviate_as_stated(
         self, backbone: str, metric: str, ddof: int, stated: float
     ) -> None:
-        values = category_figures("defect", "mvtec", backbone, metric)
-        std = paper_figures("defect", "mvtec", backbone)["std"][metric]
+        values = category_numbers("defect", "mvtec", backbone, metric)
+        std = paper_metrics("defect", "mvtec", backbone)["std"][metric]
         assert std == pytest.approx(stated / 100, abs=1e-9)
         assert 100 * np.std(values, ddof=ddof) == pytest.approx(stated, abs=0.0051)
 
@@ -150,30 +150,30 @@ class TestPaperFigures:
             ("clustering", "mvtec", DINO, "mean", "f1", 64.47),
         ],
     )
-    def test_figures_are_those_printed(
+    def test_numbers_are_those_printed(
         self, task: str, dataset: str, backbone: str, category: str, metric: str, printed: float
     ) -> None:
-        figures = paper_figures(task, dataset, backbone)
-        assert figures[category][metric] == pytest.approx(printed / 100, abs=1e-9)
+        numbers = paper_metrics(task, dataset, backbone)
+        assert numbers[category][metric] == pytest.approx(printed / 100, abs=1e-9)
 
     def test_categories_are_named_as_the_data_set_names_them(self) -> None:
-        assert sorted(paper_figures("defect", "mvtec", DINO)) == sorted([*MVTEC, "mean", "std"])
+        assert sorted(paper_metrics("defect", "mvtec", DINO)) == sorted([*MVTEC, "mean", "std"])
 
     @pytest.mark.skipif(not SPECIES_NAMES.is_file(), reason="the list is not beside the checkout")
     @pytest.mark.parametrize("backbone", [IBOT, DINO])
     def test_species_are_the_sixty(self, backbone: str) -> None:
-        figures = paper_figures("semantic", "species60", backbone)
-        assert [name for name in figures if name != "mean"] == SPECIES_NAMES.read_text().split()
+        numbers = paper_metrics("semantic", "species60", backbone)
+        assert [name for name in numbers if name != "mean"] == SPECIES_NAMES.read_text().split()
 
     @pytest.mark.parametrize("backbone", [IBOT, DINO])
     @pytest.mark.parametrize("dataset", ["cifar100", "species60", "imagenet30"])
     def test_classes_by_index_are_in_alphabetical_order(self, dataset: str, backbone: str) -> None:
-        figures = paper_figures("semantic", dataset, backbone)
-        names = [name for name in figures if name not in ("mean", "std")]
+        numbers = paper_metrics("semantic", dataset, backbone)
+        names = [name for name in numbers if name not in ("mean", "std")]
         assert names == sorted(names)
 
     def test_a_mean_that_the_paper_does_not_state_is_not_made_up(self) -> None:
-        assert "mean" not in paper_figures("semantic", "species60", IBOT)
+        assert "mean" not in paper_metrics("semantic", "species60", IBOT)
 
     @pytest.mark.parametrize(
         ("task", "dataset", "backbone"),
@@ -187,12 +187,12 @@ class TestPaperFigures:
     def test_nothing_where_the_paper_reports_nothing(
         self, task: str, dataset: str, backbone: str
     ) -> None:
-        assert paper_figures(task, dataset, backbone) == {}
+        assert paper_metrics(task, dataset, backbone) == {}
         assert paper_sweep(task, dataset, backbone, "bpm.kernel_size") == {}
 
     def test_a_caller_can_change_what_it_gets(self) -> None:
-        paper_figures("defect", "mvtec", DINO)["mean"]["image_auroc"] = 0.0
-        assert paper_figures("defect", "mvtec", DINO)["mean"]["image_auroc"] == 0.9932
+        paper_metrics("defect", "mvtec", DINO)["mean"]["image_auroc"] = 0.0
+        assert paper_metrics("defect", "mvtec", DINO)["mean"]["image_auroc"] == 0.9932
 
 
 class TestPaperSweep:
@@ -223,7 +223,7 @@ class TestPaperSweep:
             ("clustering", "mvtec", "scoring.top_k_ratio", "0.01", "f1", 0.7072),
         ],
     )
-    def test_figures_are_those_printed(
+    def test_numbers_are_those_printed(
         self, task: str, dataset: str, parameter: str, value: str, metric: str, printed: float
     ) -> None:
         assert paper_sweep(task, dataset, DINO, parameter)[value][metric] == printed
@@ -258,7 +258,7 @@ class TestPaperSweep:
         assert list(sweep) == values
         assert all(list(by_metric) == metrics for by_metric in sweep.values())
         # The tables disagree with one another by up to .0018 (clustering's NMI is .547 or .5452).
-        mean = paper_figures(task, dataset, DINO)["mean"]
+        mean = paper_metrics(task, dataset, DINO)["mean"]
         assert sweep[default] == pytest.approx(mean, abs=0.00181)
 
     def test_the_gains_of_top_k_are_those_that_the_text_states(self) -> None:
@@ -280,12 +280,12 @@ class TestPaperSweep:
 
 
 class TestResults:
-    def test_every_figure_is_a_share_and_has_one_value(self) -> None:
+    def test_every_number_is_a_share_and_has_one_value(self) -> None:
         results = _results()
-        assert results["figure"].between(0, 1).all()
+        assert results["reported"].between(0, 1).all()
         deviations = results["category"] == "std"
-        assert (results.loc[deviations, "figure"] < 0.02).all()
-        assert (results.loc[~deviations, "figure"] > 0.25).all()
+        assert (results.loc[deviations, "reported"] < 0.02).all()
+        assert (results.loc[~deviations, "reported"] > 0.25).all()
         assert not results.duplicated(list(results.columns[1:-1])).any()
         assert ((results["parameter"] == "") == (results["value"] == "")).all()
 
@@ -324,7 +324,7 @@ class TestWithPaper:
         with_paper(ours, "defect", "mvtec", DINO)
         pd.testing.assert_frame_equal(ours, before)
 
-    def test_the_lead_figure_is_the_first_that_the_paper_reports(self) -> None:
+    def test_the_lead_metric_is_the_first_that_the_paper_reports(self) -> None:
         ours = leaderboard_of(MVTEC, image_auroc=[0.9] * 15, nmi=[0.5] * 15, ari=[0.5] * 15)
         table = with_paper(ours, "clustering", "mvtec", DINO)
         assert list(table.columns[1:]) == [
@@ -379,7 +379,7 @@ class TestWithPaper:
         assert cell(table, "wood", "paper_pixel_auroc") == 0.9762
         assert math.isnan(cell(table, "wood", "difference_pixel_auroc"))
 
-    def test_categories_that_the_paper_lacks_have_no_figure(self) -> None:
+    def test_categories_that_the_paper_lacks_have_no_number(self) -> None:
         ours = leaderboard_of(["gear", "tile"], image_auroc=[0.9, 0.9])
         table = with_paper(ours, "defect", "mvtec", DINO)
         assert math.isnan(cell(table, "gear", "paper"))

@@ -1,4 +1,4 @@
-"""Pixel figures one image at a time: exact, whatever the order, whatever the memory."""
+"""Pixel metrics one image at a time: exact, whatever the order, whatever the memory."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def image_sets(draw: st.DrawFn) -> list[tuple[np.ndarray, np.ndarray]]:
     return images
 
 
-def figures_of(images: Images, limit: float = 0.3, **options: Any) -> dict[str, float | None]:
+def metrics_of(images: Images, limit: float = 0.3, **options: Any) -> dict[str, float | None]:
     with PixelMetrics(limit, **options) as metrics:
         for mask, anomaly_map in images:
             metrics.update(mask, anomaly_map)
@@ -128,7 +128,7 @@ def ranges(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def test_figures_are_those_of_scikit_learn_and_of_the_definition_in_any_memory(
     images: list[Any], limit: float, memory: int
 ) -> None:
-    found = figures_of(images, limit, memory_bytes=memory)
+    found = metrics_of(images, limit, memory_bytes=memory)
     assert found == pytest.approx(reference(images, limit), abs=1e-12)
 
 
@@ -136,8 +136,8 @@ def test_figures_are_those_of_scikit_learn_and_of_the_definition_in_any_memory(
 @given(image_sets(), st.randoms(use_true_random=False))
 def test_the_order_of_images_does_not_matter(images: list[Any], random: Any) -> None:
     shuffled = random.sample(images, len(images))
-    assert figures_of(shuffled) == figures_of(images)
-    assert figures_of(shuffled, memory_bytes=500) == pytest.approx(figures_of(images), abs=1e-12)
+    assert metrics_of(shuffled) == metrics_of(images)
+    assert metrics_of(shuffled, memory_bytes=500) == pytest.approx(metrics_of(images), abs=1e-12)
 
 
 @QUICK
@@ -153,18 +153,18 @@ def test_more_images_may_come_after_the_figures(
         for image in more:
             metrics.update(*image)
         both = metrics.compute()
-    assert first == pytest.approx(figures_of(images), abs=1e-12)
-    assert both == pytest.approx(figures_of([*images, *more]), abs=1e-12)
+    assert first == pytest.approx(metrics_of(images), abs=1e-12)
+    assert both == pytest.approx(metrics_of([*images, *more]), abs=1e-12)
 
 
 def test_little_memory_takes_a_file_and_many_ranges(
     spills: list[Any], ranges: list[tuple[int, int]]
 ) -> None:
     images = continuous(20, size=24)
-    enough = figures_of(images)
+    enough = metrics_of(images)
     assert not spills
     assert len(ranges) == 1
-    little = figures_of(images, memory_bytes=6_000)
+    little = metrics_of(images, memory_bytes=6_000)
     assert len(spills) == 2
     assert len(ranges) > 20
     assert little == pytest.approx(enough, abs=1e-12)
@@ -176,8 +176,8 @@ def test_images_whose_scores_do_not_overlap_are_merged_too(ranges: list[tuple[in
         (mask, anomaly_map + np.float32(1e4 * number))
         for number, (mask, anomaly_map) in enumerate(continuous(8, size=32))
     ]
-    found = figures_of(images, memory_bytes=10_000)
-    assert found == pytest.approx(figures_of(images), abs=1e-12)
+    found = metrics_of(images, memory_bytes=10_000)
+    assert found == pytest.approx(metrics_of(images), abs=1e-12)
     # Each of the 16 runs gives its share of a tenth at a time, when others give nothing.
     assert 10 < len(ranges) < 2 * 16 * 10
 
@@ -185,41 +185,41 @@ def test_images_whose_scores_do_not_overlap_are_merged_too(ranges: list[tuple[in
 def test_zeros_tie_whatever_their_sign() -> None:
     mask = np.array([[True, True, False, False]])
     signed = np.array([[0.0, -0.0, 0.0, -0.0]], np.float32)
-    assert figures_of([(mask, signed)]) == figures_of([(mask, np.abs(signed))])
+    assert metrics_of([(mask, signed)]) == metrics_of([(mask, np.abs(signed))])
 
 
 def test_a_perfect_a_constant_and_an_inverted_map() -> None:
     mask = np.zeros((6, 6), bool)
     mask[1:3, 1:3] = True
     perfect = dict.fromkeys(PIXEL_METRICS, 1.0)
-    assert figures_of([(mask, np.float32(300) * mask)]) == pytest.approx(perfect)
+    assert metrics_of([(mask, np.float32(300) * mask)]) == pytest.approx(perfect)
     constant = {"pixel_auroc": 0.5, "pixel_ap": 1 / 9, "pixel_f1_max": 0.2, "aupro": 0.15}
-    assert figures_of([(mask, np.full(mask.shape, -7.0))]) == pytest.approx(constant)
-    inverted = figures_of([(mask, 1.0 - mask)])
+    assert metrics_of([(mask, np.full(mask.shape, -7.0))]) == pytest.approx(constant)
+    inverted = metrics_of([(mask, 1.0 - mask)])
     assert (inverted["pixel_auroc"], inverted["aupro"]) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 20])
 @pytest.mark.parametrize("masks", [[], [np.zeros((3, 3), bool)] * 2, [np.ones((3, 3), bool)]])
 def test_pixels_of_one_kind_have_no_figures(masks: list[np.ndarray], memory: int) -> None:
-    assert figures_of([(mask, np.ones((3, 3))) for mask in masks], memory_bytes=memory) == NOTHING
+    assert metrics_of([(mask, np.ones((3, 3))) for mask in masks], memory_bytes=memory) == NOTHING
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_score_that_is_not_finite_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
-        figures_of([(np.eye(2, dtype=bool), np.array([[0.0, 1.0], [bad, 2.0]], np.float32))])
+        metrics_of([(np.eye(2, dtype=bool), np.array([[0.0, 1.0], [bad, 2.0]], np.float32))])
 
 
 def test_shapes_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match=r"mask of \(2, 2\) for an anomaly map of \(2, 3\)"):
-        figures_of([(np.eye(2, dtype=bool), np.zeros((2, 3), np.float32))])
+        metrics_of([(np.eye(2, dtype=bool), np.zeros((2, 3), np.float32))])
 
 
 def test_the_images_given_are_left_as_they_are() -> None:
     ((mask, anomaly_map),) = continuous(1)
     before = mask.copy(), anomaly_map.copy()
-    figures_of([(mask, anomaly_map), (np.zeros_like(mask), anomaly_map)])
+    metrics_of([(mask, anomaly_map), (np.zeros_like(mask), anomaly_map)])
     assert (mask == before[0]).all()
     assert (anomaly_map == before[1]).all()
 
@@ -230,7 +230,7 @@ def test_temporary_files_vanish_after_an_error_too(spills: list[Any], tmp_path: 
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError, match="no more"):
-        figures_of(images(), memory_bytes=1000)
+        metrics_of(images(), memory_bytes=1000)
     assert len(spills) == 2
     assert all(file.closed for file in spills)
     assert list(tmp_path.iterdir()) == []
@@ -274,12 +274,12 @@ def test_memory_is_what_was_allowed_whatever_the_scores(kind: str) -> None:
         try:
             for image in many(kind):
                 metrics.update(*image)
-            figures = metrics.compute()
+            found = metrics.compute()
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
     assert peak < MEMORY_BYTES + ONE_IMAGE
-    assert figures == pytest.approx(figures_of(many(kind), memory_bytes=1 << 30), abs=1e-9)
+    assert found == pytest.approx(metrics_of(many(kind), memory_bytes=1 << 30), abs=1e-9)
 
 
 def test_the_bytes_of_a_pixel_are_not_less_than_what_it_takes() -> None:
@@ -289,7 +289,7 @@ def test_the_bytes_of_a_pixel_are_not_less_than_what_it_takes() -> None:
         normal = NUM_IMAGES * SIDE * SIDE - anomalous
         tracemalloc.start()
         try:
-            figures_of(images, memory_bytes=1 << 30)
+            metrics_of(images, memory_bytes=1 << 30)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -306,17 +306,17 @@ rng = np.random.default_rng(0)
 mask = np.zeros((256, 256), bool)
 mask[:60, :60] = True
 
-def figures(count):
+def metrics(count):
     with PixelMetrics(memory_bytes=memory) as metrics:
         for _ in range(count):
             metrics.update(mask, rng.random(mask.shape, np.float32))
         return metrics.compute()
 
-figures(2)  # what libraries allocate once
+metrics(2)  # what libraries allocate once
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 limit = int(status["VmData"].split()[0]) * 1024 + allowance
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-figures(count)
+metrics(count)
 print("done")
 """
 

@@ -13,16 +13,16 @@ from sklearn.metrics import roc_auc_score
 
 from uniformaly_pipeline.evaluation import sweep
 from uniformaly_pipeline.evaluation.category import anomaly_maps
-from uniformaly_pipeline.evaluation.clustering import cluster, cluster_figures
+from uniformaly_pipeline.evaluation.clustering import cluster, cluster_metrics
 from uniformaly_pipeline.evaluation.sweep import (
     Category,
     Setting,
     ablation_settings,
     draw_images,
     evaluate_settings,
+    image_features,
     lowshot_settings,
-    representatives,
-    summarise_settings,
+    summarise_sweep,
 )
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
@@ -62,7 +62,7 @@ def category(fake_encoder: Any, tmp_path: Path) -> Category:
 
 
 def step_by_step(category: Category, setting: Setting) -> dict[str, Any]:
-    """The figures of one setting, by the parts that the other pipelines use."""
+    """The metrics of one setting, by the parts that the other pipelines use."""
     bank = build_memory_bank(
         category.store,
         draw_images(category.normal, setting.shots, category.seed, setting.draw),
@@ -77,14 +77,14 @@ def step_by_step(category: Category, setting: Setting) -> dict[str, Any]:
     maps = np.stack(list(anomaly_maps(grids, category.preprocessing)))
     masks = category.masks
     assert masks is not None
-    chosen = representatives(
+    chosen = image_features(
         category.store, category.tested, flat, setting.features, setting.top_k_ratio
     )
     return {
         "bank_size": len(bank),
         "image_auroc": roc_auc_score(LABELS, image_scores(flat, setting.top_k_ratio)),
         "pixel_auroc": roc_auc_score(masks.ravel(), maps.ravel()),
-        **cluster_figures(DEFECTS, cluster(chosen, 3)),
+        **cluster_metrics(DEFECTS, cluster(chosen, 3)),
     }
 
 
@@ -210,13 +210,13 @@ def test_summaries_spread_over_draws_or_over_categories() -> None:
         "a": table([("1", 0, 0.5), ("1", 1, 0.7), ("9", 0, 0.9), ("9", 1, 0.9)]),
         "b": table([("1", 0, 0.7), ("1", 1, 0.9)]),
     }
-    over_draws = summarise_settings(tables, spread_over_draws=True)
+    over_draws = summarise_sweep(tables, spread_over_draws=True)
     assert list(over_draws["value"]) == ["1", "9"]
     assert list(over_draws["num_categories"]) == [2, 1]
     assert list(over_draws["image_auroc"]) == pytest.approx([0.7, 0.9])
     assert list(over_draws["image_auroc_std"]) == pytest.approx([0.1, 0.0])
     assert "pixel_auroc" not in over_draws
-    over_categories = summarise_settings(tables, spread_over_draws=False)
+    over_categories = summarise_sweep(tables, spread_over_draws=False)
     assert list(over_categories["image_auroc"]) == pytest.approx([0.7, 0.9])
     assert list(over_categories["image_auroc_std"]) == pytest.approx([0.1, 0.0])
 
@@ -226,5 +226,5 @@ def test_a_small_category_first_does_not_disturb_the_order() -> None:
         "small": table([("1", 0, 0.5), ("all", 0, 0.7)]),
         "large": table([("1", 0, 0.5), ("10", 0, 0.6), ("all", 0, 0.7)]),
     }
-    summary = summarise_settings(tables, spread_over_draws=True)
+    summary = summarise_sweep(tables, spread_over_draws=True)
     assert list(summary["value"]) == ["1", "10", "all"]

@@ -165,13 +165,15 @@ class Runs:
 
     def settings(self, pipeline: str) -> pd.DataFrame:
         """Figures of each setting of a sweep, means over categories."""
-        path = self.data / f"08_reporting/{pipeline}/{RUN}/settings.csv"
+        path = self.data / f"08_reporting/{pipeline}/{RUN}/sweep_metrics.csv"
         return pd.read_csv(path, dtype={"value": str})
 
     def category_settings(self, pipeline: str) -> pd.DataFrame:
         """Figures of each setting of a sweep, by category."""
         folder = self.data / f"07_model_output/{pipeline}/{RUN}"
-        tables = {c: pd.read_parquet(folder / c / "settings.parquet") for c in OBJECTS + TEXTURES}
+        tables = {
+            c: pd.read_parquet(folder / c / "sweep_metrics.parquet") for c in OBJECTS + TEXTURES
+        }
         return pd.concat([t.assign(category=c) for c, t in tables.items()], ignore_index=True)
 
     def smoothed(self, content_hashes: Sequence[str]) -> np.ndarray:

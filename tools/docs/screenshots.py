@@ -195,7 +195,7 @@ def photograph_viz(chromium: Any, url: str) -> None:
     save(page, "viz_categories")
     open_preview(page, f"{url}/?pid=__default__&sn=defect.button.patch_scores")
     save(page, "viz_heat_maps")
-    open_preview(page, f"{url}/?pid=ablation&sn=ablation.settings_plot")
+    open_preview(page, f"{url}/?pid=ablation&sn=ablation.sweep_plot")
     save(page, "viz_curves")
     page.close()
 

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from uniformaly_pipeline.evaluation.category import anomaly_maps, ground_truth
-from uniformaly_pipeline.evaluation.image_metrics import detection_figures
+from uniformaly_pipeline.evaluation.image_metrics import detection_metrics
 from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone, load_backbone
 from uniformaly_pipeline.features.encoder import Encoder
 from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
@@ -98,7 +98,7 @@ class Detector:
 
 def _image_auroc(patch_scores: np.ndarray, labels: Sequence[int]) -> float:
     flat = patch_scores.reshape(len(labels), PATCHES)
-    auroc = detection_figures(np.asarray(labels), image_scores(flat)).auroc
+    auroc = detection_metrics(np.asarray(labels), image_scores(flat)).auroc
     assert auroc is not None
     return auroc
 
@@ -107,7 +107,7 @@ def _pixel_auroc(
     patch_scores: np.ndarray, masks: Sequence[np.ndarray], preprocessing: Preprocessing
 ) -> float:
     maps = np.stack(list(anomaly_maps(patch_scores, preprocessing)))
-    auroc = detection_figures(np.stack(masks), maps).auroc
+    auroc = detection_metrics(np.stack(masks), maps).auroc
     assert auroc is not None
     return auroc
 

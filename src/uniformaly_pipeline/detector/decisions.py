@@ -44,7 +44,7 @@ def list_images(folder: ImageFolder) -> pd.DataFrame:
     return build_manifest(folder, records)
 
 
-def held_out(images: pd.DataFrame) -> pd.DataFrame:
+def normal_test_images(images: pd.DataFrame) -> pd.DataFrame:
     """The normal images of a category that are not in its memory bank."""
     return images[(images["split"] == "test") & (images["label"] == 0)]
 
@@ -55,7 +55,7 @@ def check_rate(images: pd.DataFrame, false_alarm_rate: float) -> None:
     Raises:
         InputError: They are; the line says how many it takes.
     """
-    conformal_threshold(np.zeros(len(held_out(images))), false_alarm_rate)
+    conformal_threshold(np.zeros(len(normal_test_images(images))), false_alarm_rate)
 
 
 def check_same_masking(bank: ArrayBundle, masking: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A category's figures of merit (METHOD "Evaluation")."""
+"""A category's metrics (METHOD "Evaluation")."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uniformaly_pipeline.evaluation.image_metrics import detection_figures, mean_and_std
+from uniformaly_pipeline.evaluation.image_metrics import detection_metrics, mean_and_std
 from uniformaly_pipeline.evaluation.pixel_metrics import AUPRO_LIMIT, PIXEL_METRICS, PixelMetrics
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.scoring.scores import anomaly_map
 
 
-def image_figures(image_scores: pd.DataFrame) -> dict[str, float | None]:
-    """Image-level figures and the decision threshold.
+def image_metrics(image_scores: pd.DataFrame) -> dict[str, float | None]:
+    """Image-level metrics and the decision threshold.
 
     Args:
         image_scores: Columns ``label`` (0 normal, 1 anomalous) and ``score``.
@@ -25,19 +25,19 @@ def image_figures(image_scores: pd.DataFrame) -> dict[str, float | None]:
         ``image_auroc``, ``image_ap``, ``image_f1_max`` in 0..1 and ``threshold``, the score at
         and above which F1 is highest; ``None`` where the test images are all of one kind.
     """
-    figures = detection_figures(image_scores["label"].to_numpy(), image_scores["score"].to_numpy())
+    metrics = detection_metrics(image_scores["label"].to_numpy(), image_scores["score"].to_numpy())
     return {
-        "image_auroc": figures.auroc,
-        "image_ap": figures.ap,
-        "image_f1_max": figures.f1_max,
-        "threshold": figures.threshold,
+        "image_auroc": metrics.auroc,
+        "image_ap": metrics.ap,
+        "image_f1_max": metrics.f1_max,
+        "threshold": metrics.threshold,
     }
 
 
-def pixel_figures(
+def pixel_metrics(
     masks: Iterable[np.ndarray], maps: Iterable[np.ndarray], aupro_limit: float = AUPRO_LIMIT
 ) -> dict[str, float | None]:
-    """Pixel-level figures over all test images of a category, one image in memory at a time.
+    """Pixel-level metrics over all test images of a category, one image in memory at a time.
 
     Args:
         masks: bool [H, W] per image, true where anomalous.
@@ -56,7 +56,7 @@ def pixel_figures(
         return metrics.compute()
 
 
-NO_PIXEL_FIGURES: dict[str, float | None] = dict.fromkeys(PIXEL_METRICS)
+NO_PIXEL_METRICS: dict[str, float | None] = dict.fromkeys(PIXEL_METRICS)
 
 
 def ground_truth(
@@ -105,10 +105,10 @@ def anomaly_maps(patch_scores: np.ndarray, preprocessing: Preprocessing) -> Iter
 
 
 def summarise(categories: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Put the figures of all categories together: ``mean``, ``std`` and ``categories``.
+    """Put the metrics of all categories together: ``mean``, ``std`` and ``categories``.
 
     Args:
-        categories: Figures by category; ``None`` where a category has no such figure.
+        categories: Metrics by category; ``None`` where a category has no such metric.
 
     Returns:
         The content of ``metrics.json``; the deviation is the population's.
@@ -116,11 +116,11 @@ def summarise(categories: dict[str, dict[str, Any]]) -> dict[str, Any]:
     # Squared distances differ in scale between categories: a mean threshold would say nothing.
     names = list(
         dict.fromkeys(
-            name for figures in categories.values() for name in figures if name != "threshold"
+            name for metrics in categories.values() for name in metrics if name != "threshold"
         )
     )
     both = {
-        name: mean_and_std(figures.get(name) for figures in categories.values()) for name in names
+        name: mean_and_std(metrics.get(name) for metrics in categories.values()) for name in names
     }
     return {
         "mean": {name: mean for name, (mean, _) in both.items()},

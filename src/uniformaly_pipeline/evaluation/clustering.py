@@ -90,7 +90,7 @@ def cluster(features: np.ndarray, num_clusters: int) -> np.ndarray:
     return renumbered
 
 
-def cluster_figures(truth: Sequence[str], found: np.ndarray) -> dict[str, float]:
+def cluster_metrics(truth: Sequence[str], found: np.ndarray) -> dict[str, float]:
     """How well clusters agree with the true kinds (section 5.4.1, METHOD "Evaluation").
 
     Args:

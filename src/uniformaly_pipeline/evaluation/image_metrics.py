@@ -1,7 +1,7 @@
-"""Figures of merit for images and pixels (METHOD "Evaluation"; paper section 5.1).
+"""Metrics for images and pixels (METHOD "Evaluation"; paper section 5.1).
 
 Scores are distances without an upper bound: torchmetrics would pass them through a sigmoid, where
-large ones tie, so the rank-based figures are scikit-learn's.
+large ones tie, so the rank-based metrics are scikit-learn's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uniformaly_pipeline.evaluation.pixel_metrics import AUPRO_LIMIT, PixelMetri
 
 
 @dataclass(frozen=True)
-class DetectionFigures:
+class DetectionMetrics:
     """How well scores separate anomalous from normal; each is ``None`` if a class is missing.
 
     Attributes:
@@ -31,7 +31,7 @@ class DetectionFigures:
     threshold: float | None
 
 
-def detection_figures(labels: np.ndarray, scores: np.ndarray) -> DetectionFigures:
+def detection_metrics(labels: np.ndarray, scores: np.ndarray) -> DetectionMetrics:
     """AUROC, AP and F1-max of images or pixels; :mod:`.pixel_metrics` takes any number of pixels.
 
     Args:
@@ -39,7 +39,7 @@ def detection_figures(labels: np.ndarray, scores: np.ndarray) -> DetectionFigure
         scores: float [n], higher is more anomalous.
 
     Returns:
-        The figures; all ``None`` where only one class is present.
+        The metrics; all ``None`` where only one class is present.
 
     Raises:
         ValueError: The lengths differ or a score is not finite.
@@ -54,9 +54,9 @@ def detection_figures(labels: np.ndarray, scores: np.ndarray) -> DetectionFigure
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite")
     if labels.all() or not labels.any():
-        return DetectionFigures(None, None, None, None)
+        return DetectionMetrics(None, None, None, None)
     f1_max, threshold = best_f1(labels, scores)
-    return DetectionFigures(
+    return DetectionMetrics(
         auroc=float(roc_auc_score(labels, scores)),
         ap=float(average_precision_score(labels, scores)),
         f1_max=f1_max,
@@ -123,9 +123,9 @@ def aupro(
         return metrics.compute()["aupro"]
 
 
-def mean_and_std(figures: Iterable[float | None]) -> tuple[float | None, float | None]:
+def mean_and_std(metrics: Iterable[float | None]) -> tuple[float | None, float | None]:
     """Mean and population standard deviation, ``None`` values left out."""
-    known = [figure for figure in figures if figure is not None]
+    known = [metric for metric in metrics if metric is not None]
     if not known:
         return None, None
     return float(np.mean(known)), float(np.std(known))

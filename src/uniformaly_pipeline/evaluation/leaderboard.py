@@ -22,10 +22,10 @@ def leaderboard_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
     Returns:
         A row per category in the given order, then the rows ``mean`` and ``std``; column
         ``category``, then a column per metric: the known ones first, in a fixed order, then any
-        others. Undefined figures are NaN. Lists and maps (curves) are left out.
+        others. Undefined metrics are NaN. Lists and maps (curves) are left out.
     """
     per_category: Mapping[str, Mapping[str, Any]] = metrics["categories"]
-    rows = [{"category": name, **figures} for name, figures in per_category.items()]
+    rows = [{"category": name, **metrics} for name, metrics in per_category.items()]
     rows += [{"category": name, **metrics.get(name, {})} for name in SUMMARY_ROWS]
     keys = ordered_keys(rows)
     table = pd.DataFrame(

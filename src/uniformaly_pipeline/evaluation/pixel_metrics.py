@@ -1,7 +1,7 @@
 """Pixel AUROC, AP, F1-max and AUPRO of any number of anomaly maps, exactly and in bounded memory.
 
 Between two neighbouring scores of anomalous pixels only normal ones are added: recall and overlap
-stay level, precision and F1 fall. So the figures need nothing but this: for every distinct score
+stay level, precision and F1 fall. So the metrics need nothing but this: for every distinct score
 of an anomalous pixel, how many anomalous and normal pixels reach it. Normal pixels are sorted as
 bare numbers, the few anomalous ones together with the size of their region. What does not fit the
 memory goes to temporary files in sorted runs, and these are merged one range of scores at a time,
@@ -41,7 +41,7 @@ _BLOCK = 1 << 12
 
 
 class PixelMetrics:
-    """Pixel-level figures of merit, one image after the other.
+    """Pixel-level metrics, one image after the other.
 
     Every distinct score is a threshold and equal scores share one, as in scikit-learn; the order
     of the images does not matter. Memory stays below ``memory_bytes`` and what a few copies of
@@ -52,8 +52,8 @@ class PixelMetrics:
     >>> mask = np.array([[True, False], [False, False]])
     >>> with PixelMetrics() as metrics:
     ...     metrics.update(mask, np.array([[5.0, 1.0], [2.0, 9.0]], np.float32))
-    ...     figures = metrics.compute()
-    >>> round(figures["pixel_auroc"], 3), figures["pixel_ap"]
+    ...     found = metrics.compute()
+    >>> round(found["pixel_auroc"], 3), found["pixel_ap"]
     (0.667, 0.5)
     """
 
@@ -115,7 +115,7 @@ class PixelMetrics:
             self._spill()
 
     def compute(self) -> dict[str, float | None]:
-        """Figures of all images so far.
+        """Metrics of all images so far.
 
         Returns:
             ``pixel_auroc``, ``pixel_ap``, ``pixel_f1_max`` and ``aupro``, 0..1; ``None`` where
@@ -138,7 +138,7 @@ class PixelMetrics:
             first = self._first_key(last)
             curves.extend(self._thresholds(first, last), self._num_anomalous)
             last = first - 1
-        return curves.figures(self._num_normal, self._num_anomalous, self._num_regions)
+        return curves.metrics(self._num_normal, self._num_anomalous, self._num_regions)
 
     def _spill(self) -> None:
         self._normal.spill()
@@ -294,7 +294,7 @@ class _Thresholds:
 
 
 class _Curves:
-    """Running sums of all four figures, from the highest score down."""
+    """Running sums of all four metrics, from the highest score down."""
 
     def __init__(self, stop: float) -> None:
         """``stop`` is the number of normal pixels up to which AUPRO is integrated."""
@@ -333,7 +333,7 @@ class _Curves:
         self._area += float(before @ level + (before + climbed / 2) @ slope)
         self._regions = float(after[-1])
 
-    def figures(
+    def metrics(
         self, num_normal: int, num_anomalous: int, num_regions: int
     ) -> dict[str, float | None]:
         """What :meth:`PixelMetrics.compute` returns, of the sums over all pixels."""

@@ -21,7 +21,7 @@ from uniformaly_pipeline.evaluation.clustering import (
     FeatureChoice,
     choose_features,
     cluster,
-    cluster_figures,
+    cluster_metrics,
 )
 from uniformaly_pipeline.evaluation.image_metrics import auroc
 from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS
@@ -164,7 +164,7 @@ def draw_images(normal: Sequence[str], shots: int | None, seed: int, draw: int) 
 
 
 def evaluate_settings(category: Category, settings: Sequence[Setting]) -> pd.DataFrame:
-    """Figures of merit of every setting on a category.
+    """Metrics of every setting on a category.
 
     Memory holds the projected patches of one set of normal images, one memory bank and the test
     images' patch scores at a time.
@@ -187,11 +187,11 @@ def evaluate_settings(category: Category, settings: Sequence[Setting]) -> pd.Dat
 def _evaluated(
     category: Category, settings: Sequence[Setting]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Position and figures of each setting; those that share a memory bank follow each other."""
+    """Position and metrics of each setting; those that share a memory bank follow each other."""
     for group in _groups(settings):
         for scored in _score(category, [settings[i] for i in group]):
-            for position, figures in _figures(category, scored):
-                yield group[position], figures
+            for position, metrics in _metrics(category, scored):
+                yield group[position], metrics
 
 
 def _groups(settings: Sequence[Setting]) -> Iterator[list[int]]:
@@ -235,7 +235,7 @@ def _score(category: Category, settings: Sequence[Setting]) -> Iterator[_Scored]
         for ratio, kept in _coresets(category, candidates.points, ratios):
             bank = candidates.features(kept)
             if masking.mode != "soft":
-                # What a stored bank would hold: figures equal those of the other pipelines.
+                # What a stored bank would hold: metrics equal those of the other pipelines.
                 bank = bank.astype(store.header.dtype)
             scores = score_patches(
                 store,
@@ -285,7 +285,7 @@ def _patches_that_count(
     return np.packbits(store.foreground(content_hashes, masking)).tobytes()
 
 
-def _figures(category: Category, scored: _Scored) -> Iterator[tuple[int, dict[str, Any]]]:
+def _metrics(category: Category, scored: _Scored) -> Iterator[tuple[int, dict[str, Any]]]:
     flat = scored.patch_scores.reshape(len(category.tested), -1)
     pixel_auroc = None
     if category.masks is not None:
@@ -294,7 +294,7 @@ def _figures(category: Category, scored: _Scored) -> Iterator[tuple[int, dict[st
     grouped: dict[tuple[FeatureChoice, float], dict[str, float]] = {}
     for position, setting in scored.settings.items():
         scores = image_scores(flat, setting.top_k_ratio)
-        figures: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             "bank_size": scored.bank_size,
             "image_auroc": auroc(category.labels.astype(bool), scores),
             "pixel_auroc": pixel_auroc,
@@ -302,14 +302,14 @@ def _figures(category: Category, scored: _Scored) -> Iterator[tuple[int, dict[st
         if len(category.defects):
             kind = (setting.features, setting.top_k_ratio)
             if kind not in grouped:
-                chosen = representatives(scored.store, category.tested, flat, *kind)
+                chosen = image_features(scored.store, category.tested, flat, *kind)
                 num_clusters = len(set(category.defects))
-                grouped[kind] = cluster_figures(category.defects, cluster(chosen, num_clusters))
-            figures |= grouped[kind]
-        yield position, figures
+                grouped[kind] = cluster_metrics(category.defects, cluster(chosen, num_clusters))
+            metrics |= grouped[kind]
+        yield position, metrics
 
 
-def representatives(
+def image_features(
     store: FeatureStore,
     content_hashes: Sequence[str],
     patch_scores: np.ndarray,
@@ -338,8 +338,8 @@ def representatives(
     return np.stack(chosen)
 
 
-def summarise_settings(tables: dict[str, pd.DataFrame], spread_over_draws: bool) -> pd.DataFrame:
-    """Mean figures of each setting over categories, and their deviation.
+def summarise_sweep(tables: dict[str, pd.DataFrame], spread_over_draws: bool) -> pd.DataFrame:
+    """Mean metrics of each setting over categories, and their deviation.
 
     Args:
         tables: What :func:`evaluate_settings` returned, by category.
@@ -348,7 +348,7 @@ def summarise_settings(tables: dict[str, pd.DataFrame], spread_over_draws: bool)
 
     Returns:
         A row per setting in order of appearance: ``parameter``, ``value``, ``num_categories``,
-        and for each figure ``<figure>`` and ``<figure>_std`` (population). Figures undefined
+        and for each metric ``<metric>`` and ``<metric>_std`` (population). Metrics undefined
         everywhere are left out.
     """
     rows = pd.concat(
@@ -356,11 +356,11 @@ def summarise_settings(tables: dict[str, pd.DataFrame], spread_over_draws: bool)
     )
     setting = ["parameter", "value"]
     outer = DRAWS if spread_over_draws else "category"
-    figures = [name for name in SWEPT_METRICS if rows[name].notna().any()]
-    within = rows.groupby([*setting, outer], sort=False)[figures].mean()
+    metrics = [name for name in SWEPT_METRICS if rows[name].notna().any()]
+    within = rows.groupby([*setting, outer], sort=False)[metrics].mean()
     groups = within.groupby(setting, sort=False)
     mean, std = groups.mean(), groups.std(ddof=0).add_suffix("_std")
-    both = pd.concat([mean, std], axis=1)[[c for f in figures for c in (f, f"{f}_std")]]
+    both = pd.concat([mean, std], axis=1)[[c for f in metrics for c in (f, f"{f}_std")]]
     count = rows.groupby(setting, sort=False)["category"].nunique().rename("num_categories")
     order = rows[setting].drop_duplicates()
     order = order.assign(_rank=_rank(order, tables)).sort_values("_rank", kind="stable")

@@ -13,7 +13,7 @@ FEW_NORMAL = 10
 """Train images below which a memory bank hardly knows what is normal."""
 FEW_HELD_OUT = 5
 IMBALANCE = 10.0
-"""Ratio of the largest to the smallest class from which figures are not comparable."""
+"""Ratio of the largest to the smallest class from which metrics are not comparable."""
 
 COLUMNS = ("severity", "class", "check", "finding")
 
@@ -72,7 +72,7 @@ def _expected(
 
 
 def examine(manifest: pd.DataFrame, published: Mapping[str, Counts] | None = None) -> pd.DataFrame:
-    """Everything a user should know about a data set before trusting a figure.
+    """Everything a user should know about a data set before trusting a metric.
 
     Args:
         manifest: See :func:`.manifest.build_manifest`.
@@ -95,7 +95,7 @@ def examine(manifest: pd.DataFrame, published: Mapping[str, Counts] | None = Non
 
 
 def refuse_spoiled(manifest: pd.DataFrame, root: str) -> None:
-    """Refuse a data set of the user's own that would give false figures.
+    """Refuse a data set of the user's own that would give false metrics.
 
     Raises:
         InputError: One line that lists every error of :func:`examine`.
@@ -165,7 +165,7 @@ def _sizes(manifest: pd.DataFrame) -> list[Finding]:
             findings.append(("warning", name, "few images", text))
         good = numbers.get((name, "test", False), 0)
         if good < FEW_HELD_OUT:
-            text = f"{name} has {good} normal test images: its figures are uncertain"
+            text = f"{name} has {good} normal test images: its metrics are uncertain"
             findings.append(("warning", name, "few images", text))
     if train and max(train.values()) > IMBALANCE * min(train.values()):
         small, large = min(train, key=train.__getitem__), max(train, key=train.__getitem__)

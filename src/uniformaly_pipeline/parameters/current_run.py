@@ -148,7 +148,7 @@ class CurrentRun:
         checkpoint = self.parameters.chosen_backbone.checkpoint or ""
         if checkpoint == UNTRAINED:
             return [
-                f"{name} has random weights. It shows that everything runs; its figures say "
+                f"{name} has random weights. It shows that everything runs; its metrics say "
                 "nothing about the method. Choose a trained one, for instance backbone=quickstart."
             ]
         if checkpoint.startswith(PACKAGED):

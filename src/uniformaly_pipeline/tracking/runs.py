@@ -57,7 +57,7 @@ class CategoryArtifacts:
     """What a category's child run shows.
 
     Attributes:
-        metrics: The category's figures.
+        metrics: The category's metrics.
         image_scores: A row per test image.
         figures: Pictures (PNG) by name.
         gallery: The most telling test images.
@@ -178,7 +178,7 @@ def log_task(
     report: str,
     figures: Mapping[str, bytes],
 ) -> None:
-    """Log a task's mean figures, their deviation as ``<name>_std``, leaderboard and report.
+    """Log a task's mean metrics, their deviation as ``<name>_std``, leaderboard and report.
 
     Args:
         run_id: The run.
@@ -210,7 +210,7 @@ def log_prediction(run_id: str, metrics: Mapping[str, Any], report: str) -> None
 
 def log_settings(
     run_id: str,
-    settings: pd.DataFrame,
+    sweep_metrics: pd.DataFrame,
     parameters: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> None:
@@ -218,7 +218,7 @@ def log_settings(
 
     Args:
         run_id: The parent run.
-        settings: See :func:`.sweep.summarise_settings`.
+        sweep_metrics: See :func:`.sweep.summarise_sweep`.
         parameters: The run's resolved parameters; a child carries them with its own value in.
         tags: The run's tags; a child's say its own value.
     """
@@ -226,29 +226,29 @@ def log_settings(
     from mlflow.entities import RunStatus
 
     client = MlflowClient()
-    client.log_text(run_id, settings.to_csv(index=False), "settings.csv")
-    _log_files(client, run_id, _curves(settings))
+    client.log_text(run_id, sweep_metrics.to_csv(index=False), "sweep_metrics.csv")
+    _log_files(client, run_id, _curves(sweep_metrics))
     parent = client.get_run(run_id)
-    for row in settings.to_dict("records"):
+    for row in sweep_metrics.to_dict("records"):
         key, value = row["parameter"], row["value"]
         own_tags = {**tags, SETTING_TAG: key, **_own_tag(key, value)}
         name = {PARENT_TAG: run_id, NAME_TAG: f"{key} = {value}"}
         child_id = client.create_run(parent.info.experiment_id, tags=name).info.run_id
         log_parameters(child_id, {**dict(flatten(parameters)), key: value}, own_tags)
-        figures = {
-            name: figure
-            for name, figure in row.items()
-            if name not in {"parameter", "value"} and not pd.isna(figure)
+        metrics = {
+            name: value
+            for name, value in row.items()
+            if name not in {"parameter", "value"} and not pd.isna(value)
         }
-        _log_metrics(client, child_id, figures)
+        _log_metrics(client, child_id, metrics)
         client.set_terminated(child_id, RunStatus.to_string(RunStatus.FINISHED))
 
 
-def _curves(settings: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
-    """Figures of merit against each parameter under study."""
-    figures = [name for name in SWEPT_METRICS if name in settings and name != "bank_size"]
-    for key in settings["parameter"].unique():
-        yield f"curves/{key}.png", figure_png(sweep_figure(settings, key, figures))
+def _curves(sweep_metrics: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
+    """Metrics against each parameter under study."""
+    names = [name for name in SWEPT_METRICS if name in sweep_metrics and name != "bank_size"]
+    for key in sweep_metrics["parameter"].unique():
+        yield f"curves/{key}.png", figure_png(sweep_figure(sweep_metrics, key, names))
 
 
 def _own_tag(key: str, value: str) -> dict[str, str]:
@@ -268,7 +268,7 @@ def log_category(
     parameters: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> None:
-    """Log a category as a child of a run: figures, scores, heat maps and curves.
+    """Log a category as a child of a run: metrics, scores, heat maps and curves.
 
     Args:
         run_id: The parent run.
@@ -292,10 +292,10 @@ def log_category(
     client.set_terminated(child_id, RunStatus.to_string(RunStatus.FINISHED))
 
 
-def _log_metrics(client: Any, run_id: str, figures: Mapping[str, Any]) -> None:
+def _log_metrics(client: Any, run_id: str, metrics: Mapping[str, Any]) -> None:
     from mlflow.entities import Metric
 
-    known = {key: value for key, value in figures.items() if value is not None}
+    known = {key: value for key, value in metrics.items() if value is not None}
     client.log_batch(run_id, metrics=[Metric(key, value, 0, 0) for key, value in known.items()])
 
 

@@ -14,7 +14,7 @@ from uniformaly_pipeline.reporting.figures.interactive import (
     all_score_plots,
     roc_plot,
     score_plot,
-    settings_plot,
+    sweep_plot,
 )
 
 
@@ -82,7 +82,7 @@ def settings() -> pd.DataFrame:
 
 
 def test_menu_shows_the_curves_of_one_parameter() -> None:
-    figure = content(settings_plot(settings()))
+    figure = content(sweep_plot(settings()))
     ratio, mode = figure["data"]
     assert ratio["x"] == ["0.01", "0.05"]
     assert ratio["y"] == [0.8, 0.9]
@@ -95,7 +95,7 @@ def test_menu_shows_the_curves_of_one_parameter() -> None:
 
 
 def test_one_parameter_needs_no_menu() -> None:
-    figure = content(settings_plot(settings().head(2)))
+    figure = content(sweep_plot(settings().head(2)))
     assert "updatemenus" not in figure["layout"]
     assert figure["layout"]["xaxis"]["title"]["text"] == "top-k ratio"
 

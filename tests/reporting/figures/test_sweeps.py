@@ -1,4 +1,4 @@
-"""Curves of figures of merit against a parameter."""
+"""Curves of metrics against a parameter."""
 
 from __future__ import annotations
 

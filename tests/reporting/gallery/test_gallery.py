@@ -18,8 +18,8 @@ from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
 from uniformaly_pipeline.reporting.gallery.selection import (
     GalleryImage,
     build_gallery,
+    error_margin,
     rank_mistakes,
-    wrongness,
 )
 from uniformaly_pipeline.reporting.gallery.storage import gallery_exists, load_gallery, save_gallery
 
@@ -61,14 +61,14 @@ def pixels(image: GalleryImage, view: str) -> np.ndarray:
 
 def test_wrongness_is_positive_on_the_wrong_side_in_units_of_the_spread() -> None:
     scores, labels = np.array([0.0, 4.0, 0.0, 4.0]), np.array([0, 0, 1, 1])
-    assert wrongness(scores, labels, 3.0).tolist() == [-1.5, 0.5, 1.5, -0.5]
-    assert wrongness(scores * 100, labels, 300.0).tolist() == [-1.5, 0.5, 1.5, -0.5]
+    assert error_margin(scores, labels, 3.0).tolist() == [-1.5, 0.5, 1.5, -0.5]
+    assert error_margin(scores * 100, labels, 300.0).tolist() == [-1.5, 0.5, 1.5, -0.5]
 
 
 def test_wrongness_is_finite_where_all_scores_are_equal_or_none_is_given() -> None:
-    assert np.isfinite(wrongness(np.ones(3), np.array([0, 1, 0]), 2.0)).all()
-    assert wrongness(np.array([]), np.array([]), 2.0).shape == (0,)
-    assert wrongness(np.array([1.0, 2.0]), np.array([0, 0]), None).tolist() == [0, 0]
+    assert np.isfinite(error_margin(np.ones(3), np.array([0, 1, 0]), 2.0)).all()
+    assert error_margin(np.array([]), np.array([]), 2.0).shape == (0,)
+    assert error_margin(np.array([1.0, 2.0]), np.array([0, 0]), None).tolist() == [0, 0]
 
 
 def test_worst_mistake_comes_first() -> None:
@@ -115,7 +115,7 @@ def test_gallery_judges_each_image() -> None:
     ]
     assert [image.decision for image in images[:2]] == [0, 1]
     assert {image.verdict for image in images[2:]} == {"right"}
-    worst = [image.wrongness for image in images]
+    worst = [image.error_margin for image in images]
     assert worst == sorted(worst, reverse=True)
 
 

@@ -153,7 +153,7 @@ def test_nobody_knows_whether_the_decision_is_right(flagged: int, verdict: str) 
     assert (image.category, image.defect, image.image) == ("part", "new", "line/new 1.png")
     assert image.score == 3.5
     # The index of a gallery is JSON, which knows no NumPy numbers.
-    assert type(image.score) is type(image.wrongness) is float
+    assert type(image.score) is type(image.error_margin) is float
     assert type(image.decision) is int
 
 

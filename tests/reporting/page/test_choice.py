@@ -8,16 +8,16 @@ from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.reporting.page.choice import by_importance, choose_images, describe_choice
 
 
-def image(name: str, wrongness: float, **changes: Any) -> GalleryImage:
-    """An anomalous image; missed where its wrongness is positive."""
+def image(name: str, error_margin: float, **changes: Any) -> GalleryImage:
+    """An anomalous image; missed where its error_margin is positive."""
     arguments: dict[str, Any] = {
         "image": name,
         "category": "nut",
         "defect": "hole",
         "label": 1,
-        "score": -wrongness,
-        "decision": int(wrongness <= 0),
-        "wrongness": wrongness,
+        "score": -error_margin,
+        "decision": int(error_margin <= 0),
+        "error_margin": error_margin,
         "views": {},
     }
     return GalleryImage(**(arguments | changes))

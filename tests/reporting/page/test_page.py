@@ -19,7 +19,7 @@ from PIL import Image
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
 from uniformaly_pipeline.evaluation.metrics import metric_label
 from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
-from uniformaly_pipeline.reporting.gallery.selection import GalleryImage, wrongness
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage, error_margin
 from uniformaly_pipeline.reporting.page.page import (
     MAX_BYTES,
     ReportSection,
@@ -74,7 +74,7 @@ def image(category: str = "bottle", **changes: Any) -> GalleryImage:
         "label": 1,
         "score": 9.0,
         "decision": 0,
-        "wrongness": 0.5,
+        "error_margin": 0.5,
         "views": {"image": b"one", "heat_map": b"two", "foreground": b"three"},
     }
     return GalleryImage(**(arguments | changes))
@@ -89,7 +89,10 @@ def render(**changes: Any) -> str:
         "backbone": "untrained",
         "metrics": METRICS,
         "leaderboard": leaderboard_table(METRICS),
-        "galleries": {"bottle": [image()], "cable": [image("cable", decision=1, wrongness=-2.0)]},
+        "galleries": {
+            "bottle": [image()],
+            "cable": [image("cable", decision=1, error_margin=-2.0)],
+        },
         "figures": {
             "bottle": {"cluster_figure": b"png"},
             "cable": {"cluster_figure": b"png", "score_map": b"png"},
@@ -183,8 +186,8 @@ def test_one_category_has_no_spread() -> None:
 
 def test_worst_mistakes_of_all_categories_come_first() -> None:
     galleries = {
-        "bottle": [image(wrongness=0.5), image(wrongness=-3.0, decision=1)],
-        "cable": [image("cable", wrongness=2.0), image("cable", wrongness=0.0, decision=1)],
+        "bottle": [image(error_margin=0.5), image(error_margin=-3.0, decision=1)],
+        "cable": [image("cable", error_margin=2.0), image("cable", error_margin=0.0, decision=1)],
     }
     cards = Page(render(galleries=galleries)).of("article")
     shown = [(card["data-category"], card["data-verdict"]) for card in cards]
@@ -202,7 +205,7 @@ def test_a_verdict_is_told_in_words_and_signs() -> None:
             image(),
             image(label=0, decision=1),
             image(decision=1),
-            image(decision=None, wrongness=0.0),
+            image(decision=None, error_margin=0.0),
         ]
     }
     text = Page(render(galleries=galleries)).text
@@ -442,9 +445,9 @@ def unlabelled(**changes: Any) -> str:
     """A report of new images, of which nobody knows what is right."""
     new: dict[str, Any] = {"defect": "new", "label": None}
     images = [
-        image(image="low.png", score=1.0, wrongness=1.0, decision=0, **new),
+        image(image="low.png", score=1.0, error_margin=1.0, decision=0, **new),
         image(image="high.png", score=7.0, decision=1, remark="nearest: 3.png & more", **new),
-        image(image="middle.png", score=3.0, wrongness=9.0, decision=0, **new),
+        image(image="middle.png", score=3.0, error_margin=9.0, decision=0, **new),
     ]
     arguments: dict[str, Any] = {
         "metrics": None,
@@ -717,7 +720,7 @@ def mvtec_sized() -> dict[str, Any]:
         defects = [f"defect {n % 5}" if label else "good" for n, label in enumerate(labels)]
         table = pd.DataFrame({"label": labels.astype(int), "score": scores, "defect": defects})
         table["image"] = [f"{category}/test/{kind}/{n}.png" for n, kind in enumerate(defects)]
-        distances = wrongness(scores, labels.astype(int), 18.0)
+        distances = error_margin(scores, labels.astype(int), 18.0)
         galleries[category] = [
             image(
                 category,
@@ -726,7 +729,7 @@ def mvtec_sized() -> dict[str, Any]:
                 label=row.label,
                 score=float(row.score),
                 decision=int(row.score >= 18.0),
-                wrongness=float(distance),
+                error_margin=float(distance),
                 views=views[n % 2],
             )
             for n, (row, distance) in enumerate(zip(table.itertuples(), distances, strict=True))

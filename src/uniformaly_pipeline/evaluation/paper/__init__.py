@@ -1,4 +1,4 @@
-"""The figures that the UniFormaly paper (arXiv 2307.12540) reports, to set a run's beside.
+"""The numbers that the UniFormaly paper (arXiv 2307.12540) reports, to set a run's beside.
 
 ``results.csv`` holds them as printed: percents divided by 100, every digit kept. Where the paper
 is at odds with itself or incomplete:
@@ -6,13 +6,13 @@ is at odds with itself or incomplete:
 - MVTec's pixel mean with DINO is 98.47 in Tables 10 and 14 and 98.48 in Tables 1 and 9. The mean
   at default settings is Table 14's, which its categories average to; each sweep keeps its own.
 - Clustering at default settings is .547 / .4334 / .6447 in Tables 8 and 9 and .5452 / .4331 / .6451
-  in Table 10. The former are the figures at default settings; each sweep keeps its own.
+  in Table 10. The former are the numbers at default settings; each sweep keeps its own.
 - Table 16's iBOT classes average to 91.1, its mean says 91.2; the mean stays as printed.
-- Table 14's deviations are the population's, except that of DINO's pixel figures.
+- Table 14's deviations are the population's, except that of DINO's pixel numbers.
 - Table 18 gives an index where this gives a species. The index of a species is its alphabetical
   place, because the paper's list of names repeats seven of them.
 
-Left out: Table 11 and section 5.3 (low-shot), which do not say which backbone their figures are
+Left out: Table 11 and section 5.3 (low-shot), which do not say which backbone their numbers are
 for (Table 11's 99.6 on MVTec is neither's); what is only drawn (Figures 6 and 7); and Tables 2 to
 7, which the text that this was taken from lacks.
 """
@@ -29,7 +29,7 @@ import pandas as pd
 from uniformaly_pipeline.evaluation.leaderboard import SUMMARY_ROWS
 
 
-def paper_figures(task: str, dataset: str, backbone: str) -> dict[str, dict[str, float]]:
+def paper_metrics(task: str, dataset: str, backbone: str) -> dict[str, dict[str, float]]:
     """What the paper reports at default settings.
 
     Args:
@@ -38,15 +38,15 @@ def paper_figures(task: str, dataset: str, backbone: str) -> dict[str, dict[str,
         backbone: Key of the backbone.
 
     Returns:
-        A map from metric to figure (0..1) for each category, and for ``mean`` and ``std`` where
+        A map from metric to its value (0..1) for each category, and for ``mean`` and ``std`` where
         the paper states them; empty where it reports nothing.
 
     Example:
-        >>> paper_figures("semantic", "imagenet30", "ibot_vitb16")["mean"]
+        >>> paper_metrics("semantic", "imagenet30", "ibot_vitb16")["mean"]
         {'image_auroc': 0.976}
     """
     rows = _rows(task, dataset, backbone, parameter="")
-    return _nested(rows["category"], rows["metric"], rows["figure"])
+    return _nested(rows["category"], rows["metric"], rows["reported"])
 
 
 def paper_sweep(
@@ -71,14 +71,14 @@ def paper_sweep(
     if not parameter:
         return {}
     rows = _rows(task, dataset, backbone, parameter)
-    return _nested(rows["value"], rows["metric"], rows["figure"])
+    return _nested(rows["value"], rows["metric"], rows["reported"])
 
 
 def with_paper(leaderboard: pd.DataFrame, task: str, dataset: str, backbone: str) -> pd.DataFrame:
-    """Set the paper's figures beside a run's.
+    """Set the paper's numbers beside a run's.
 
     The mean and the deviation are compared only where ours are over the same categories as the
-    paper's: over others they are another figure. Where the paper states a mean without its
+    paper's: over others they are another metric. Where the paper states a mean without its
     categories, they are those that it lists for the data set elsewhere, if it does.
 
     Args:
@@ -89,17 +89,17 @@ def with_paper(leaderboard: pd.DataFrame, task: str, dataset: str, backbone: str
         backbone: Key of the backbone.
 
     Returns:
-        The leaderboard, with two columns after each metric that the paper reports: its figure and
+        The leaderboard, with two columns after each metric that the paper reports: its value and
         ours less that. They are ``paper`` and ``difference`` for the first such metric,
         ``paper_<metric>`` and ``difference_<metric>`` for the others. NaN where the paper reports
         nothing, and for the difference of deviations, which says nothing. The given leaderboard
         itself if the paper reports none of its metrics.
     """
-    figures = {
+    numbers = {
         _lenient(category): by_metric
-        for category, by_metric in paper_figures(task, dataset, backbone).items()
+        for category, by_metric in paper_metrics(task, dataset, backbone).items()
     }
-    reported = {metric for by_metric in figures.values() for metric in by_metric}
+    reported = {metric for by_metric in numbers.values() for metric in by_metric}
     metrics = [column for column in leaderboard.columns if column in reported]
     if not metrics:
         return leaderboard
@@ -109,12 +109,12 @@ def with_paper(leaderboard: pd.DataFrame, task: str, dataset: str, backbone: str
     table = leaderboard.copy()
     for metric in metrics:
         ours = leaderboard[metric].astype(float)
-        # A category whose figure is undefined is not in our mean either.
+        # A category whose number is undefined is not in our mean either.
         covered = {name for name, known in zip(names, ours.notna(), strict=True) if known}
         same_mean = not expected or covered.difference(SUMMARY_ROWS) == expected
         paper = pd.Series(
             [
-                figures.get(name, {}).get(metric) if same_mean or name not in SUMMARY_ROWS else None
+                numbers.get(name, {}).get(metric) if same_mean or name not in SUMMARY_ROWS else None
                 for name in names
             ],
             index=leaderboard.index,
@@ -133,7 +133,7 @@ def _results() -> pd.DataFrame:
     """All of ``results.csv``; its texts stay texts, such as the value ``0.1``."""
     path = resources.files("uniformaly_pipeline.evaluation.paper").joinpath("results.csv")
     with path.open(encoding="utf-8") as file:
-        return pd.read_csv(file, dtype=str, keep_default_na=False).astype({"figure": float})
+        return pd.read_csv(file, dtype=str, keep_default_na=False).astype({"reported": float})
 
 
 def _rows(task: str, dataset: str, backbone: str, parameter: str) -> pd.DataFrame:
@@ -147,11 +147,11 @@ def _rows(task: str, dataset: str, backbone: str, parameter: str) -> pd.DataFram
 
 
 def _nested(
-    names: Iterable[str], metrics: Iterable[str], figures: Iterable[float]
+    names: Iterable[str], metrics: Iterable[str], values: Iterable[float]
 ) -> dict[str, dict[str, float]]:
     nested: dict[str, dict[str, float]] = {}
-    for name, metric, figure in zip(names, metrics, figures, strict=True):
-        nested.setdefault(name, {})[metric] = float(figure)
+    for name, metric, value in zip(names, metrics, values, strict=True):
+        nested.setdefault(name, {})[metric] = float(value)
     return nested
 
 

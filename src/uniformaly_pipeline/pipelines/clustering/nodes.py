@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.evaluation.clustering import FeatureChoice, cluster, cluster_figures
+from uniformaly_pipeline.evaluation.clustering import FeatureChoice, cluster, cluster_metrics
 from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS
-from uniformaly_pipeline.evaluation.sweep import representatives, summarise_settings
+from uniformaly_pipeline.evaluation.sweep import image_features, summarise_sweep
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
@@ -42,7 +42,7 @@ def cluster_images(
         t-SNE embedding.
     """
     tested = images[images["split"] == "test"]
-    chosen = _representatives(
+    chosen = _image_features(
         tested, features, patch_scores, clustering["features"], scoring["top_k_ratio"]
     )
     place = embed_2d(chosen, seed)
@@ -59,26 +59,26 @@ def compare_features(
     patch_scores: ArrayBundle,
     clustering: dict[str, Any],
 ) -> pd.DataFrame:
-    """Figures of every choice of features (Table 8), a row each as in an ablation."""
+    """Metrics of every choice of features (Table 8), a row each as in an ablation."""
     tested = images[images["split"] == "test"]
     choices: list[tuple[str, FeatureChoice, float]] = [("all", "all", 1.0), ("max", "max", 1.0)]
     choices += [(f"top {r:.3g}", "top_k", r) for r in clustering["compared_ratios"]]
     rows = []
     for value, choice, ratio in choices:
-        chosen = _representatives(tested, features, patch_scores, choice, ratio)
-        figures = cluster_figures(list(tested["defect"]), _group(tested, chosen))
-        rows.append({"parameter": "clustering.features", "value": value, "draw": 0, **figures})
+        chosen = _image_features(tested, features, patch_scores, choice, ratio)
+        metrics = cluster_metrics(list(tested["defect"]), _group(tested, chosen))
+        rows.append({"parameter": "clustering.features", "value": value, "draw": 0, **metrics})
     return pd.DataFrame(rows, columns=["parameter", "value", "draw", *SWEPT_METRICS])
 
 
-def add_cluster_figures(
-    detection_figures: dict[str, Any], clusters: pd.DataFrame
+def add_cluster_metrics(
+    detection_metrics: dict[str, Any], clusters: pd.DataFrame
 ) -> dict[str, Any]:
-    """A category's figures of merit, those of its clusters included."""
+    """A category's metrics, those of its clusters included."""
     found = clusters["cluster"].to_numpy()
     return {
-        **detection_figures,
-        **cluster_figures(list(clusters["defect"]), found),
+        **detection_metrics,
+        **cluster_metrics(list(clusters["defect"]), found),
         "num_clusters": int(clusters["cluster"].nunique()),
     }
 
@@ -101,10 +101,10 @@ def draw_clusters(
 
 def compare_categories(*tables: pd.DataFrame, categories: list[str]) -> pd.DataFrame:
     """Mean and deviation over categories of every choice of features."""
-    return summarise_settings(dict(zip(categories, tables, strict=True)), spread_over_draws=False)
+    return summarise_sweep(dict(zip(categories, tables, strict=True)), spread_over_draws=False)
 
 
-def _representatives(
+def _image_features(
     tested: pd.DataFrame,
     features: FeatureStore,
     patch_scores: ArrayBundle,
@@ -112,7 +112,7 @@ def _representatives(
     top_k_ratio: float,
 ) -> np.ndarray:
     flat = patch_scores.arrays["patch_scores"].reshape(len(tested), -1)
-    return representatives(features, list(tested["content_hash"]), flat, choice, top_k_ratio)
+    return image_features(features, list(tested["content_hash"]), flat, choice, top_k_ratio)
 
 
 def _group(tested: pd.DataFrame, chosen: np.ndarray) -> np.ndarray:

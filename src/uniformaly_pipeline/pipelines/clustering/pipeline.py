@@ -4,7 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.clustering.nodes import (
-    add_cluster_figures,
+    add_cluster_metrics,
     cluster_images,
     compare_categories,
     compare_features,
@@ -14,7 +14,7 @@ from uniformaly_pipeline.pipelines.reporting.nodes import draw_settings
 
 
 def create_pipeline(dataset: str, category: str) -> Pipeline:
-    """A category's scores to groups of its test images, their figures and pictures.
+    """A category's scores to groups of its test images, their metrics and pictures.
 
     Args:
         dataset: A key of ``datasets``.
@@ -38,12 +38,12 @@ def create_pipeline(dataset: str, category: str) -> Pipeline:
             Node(
                 compare_features,
                 inputs=["images", "features", "patch_scores", "params:clustering"],
-                outputs="settings",
+                outputs="sweep_metrics",
                 name="compare_features",
             ),
             Node(
-                add_cluster_figures,
-                inputs=["detection_figures", "clusters"],
+                add_cluster_metrics,
+                inputs=["detection_metrics", "clusters"],
                 outputs="metrics",
                 name="evaluate_clusters",
             ),
@@ -64,19 +64,19 @@ def create_comparison(task: str, categories: dict[str, str]) -> Pipeline:
         task: Name of the task, which is the namespace of its datasets.
         categories: Name of each category by its namespace.
     """
-    tables = {f"{key}_settings": f"{task}.{key}.settings" for key in categories}
+    tables = {f"{key}_sweep": f"{task}.{key}.sweep_metrics" for key in categories}
     return Pipeline(
         [
             Node(
                 bind(compare_categories, categories=list(categories.values())),
                 inputs=list(tables),
-                outputs="settings",
+                outputs="sweep_metrics",
                 name="average_over_categories_by_setting",
             ),
             Node(
                 draw_settings,
-                inputs="settings",
-                outputs="settings_plot",
+                inputs="sweep_metrics",
+                outputs="sweep_plot",
                 name="draw_curves_of_settings",
             ),
         ],

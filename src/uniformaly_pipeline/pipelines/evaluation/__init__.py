@@ -1,4 +1,4 @@
-"""From scores to figures of merit."""
+"""From scores to metrics."""
 
 from uniformaly_pipeline.pipelines.evaluation.pipeline import create_pipeline
 

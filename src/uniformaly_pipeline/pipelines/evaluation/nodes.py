@@ -9,12 +9,12 @@ import pandas as pd
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.evaluation.category import (
-    NO_PIXEL_FIGURES,
+    NO_PIXEL_METRICS,
     anomaly_maps,
     ground_truths,
     has_masks,
-    image_figures,
-    pixel_figures,
+    image_metrics,
+    pixel_metrics,
     summarise,
 )
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
@@ -34,7 +34,7 @@ def evaluate_category(
     dataset: dict[str, Any],
     evaluation: dict[str, Any],
 ) -> dict[str, Any]:
-    """Compute a category's figures of merit.
+    """Compute a category's metrics.
 
     Args:
         raw_images: The data set's root, for the masks.
@@ -47,12 +47,12 @@ def evaluate_category(
         evaluation: ``evaluation``.
 
     Returns:
-        Image and pixel figures in 0..1, the threshold, the bank's size in vectors and bytes, the
+        Image and pixel metrics in 0..1, the threshold, the bank's size in vectors and bytes, the
         numbers of images, and images encoded and scored a second; for an approximate search also
         ``search_recall``, the share of the truly nearest vectors that it finds.
     """
-    figures = image_figures(image_scores)
-    pixels = NO_PIXEL_FIGURES
+    metrics = image_metrics(image_scores)
+    pixels = NO_PIXEL_METRICS
     if has_masks(image_scores):
         preprocessing = Preprocessing(**dataset["preprocessing"])
         masks = ground_truths(
@@ -60,13 +60,13 @@ def evaluate_category(
         )
         maps = anomaly_maps(patch_scores.arrays["patch_scores"], preprocessing)
         maps = track(maps, len(image_scores), "Comparing anomaly maps with masks", "images")
-        pixels = pixel_figures(masks, maps, evaluation["aupro_limit"])
+        pixels = pixel_metrics(masks, maps, evaluation["aupro_limit"])
     bank = memory_bank.arrays["memory_bank"]
     tested = images.loc[images["split"] == "test", "content_hash"]
     seconds = features.encode_seconds(list(tested)) + patch_scores.metadata["seconds"]
     recall = patch_scores.metadata["search_recall"]
     return {
-        **figures,
+        **metrics,
         **pixels,
         "bank_size": len(bank),
         "bank_bytes": bank.nbytes,
@@ -77,13 +77,13 @@ def evaluate_category(
     }
 
 
-def collect_metrics(*figures: dict[str, Any], categories: list[str]) -> dict[str, Any]:
-    """Mean, deviation and figures of all categories, see :func:`.category.summarise`."""
-    return summarise(dict(zip(categories, figures, strict=True)))
+def collect_metrics(*metrics: dict[str, Any], categories: list[str]) -> dict[str, Any]:
+    """Mean, deviation and metrics of all categories, see :func:`.category.summarise`."""
+    return summarise(dict(zip(categories, metrics, strict=True)))
 
 
 def rank_categories(
     metrics: dict[str, Any], task: str, dataset: str, backbone: str
 ) -> pd.DataFrame:
-    """The leaderboard: a row per category, then mean and deviation, beside the paper's figures."""
+    """The leaderboard: a row per category, then mean and deviation, beside the paper's metrics."""
     return with_paper(leaderboard_table(metrics), task, dataset, backbone)

@@ -11,11 +11,11 @@ from uniformaly_pipeline.pipelines.evaluation.nodes import (
 
 
 def create_pipeline(dataset: str, output: str = "metrics") -> Pipeline:
-    """A category's scores to its figures of merit.
+    """A category's scores to its metrics.
 
     Args:
         dataset: A key of ``datasets``.
-        output: Name of the figures in the catalog.
+        output: Name of the metrics in the catalog.
     """
     return Pipeline(
         [
@@ -32,14 +32,14 @@ def create_pipeline(dataset: str, output: str = "metrics") -> Pipeline:
                     "params:evaluation",
                 ],
                 outputs=output,
-                name="compute_figures_of_merit",
+                name="compute_metrics",
             )
         ]
     )
 
 
 def create_summary(task: str, categories: dict[str, str], dataset: str, backbone: str) -> Pipeline:
-    """All categories' figures to the task's metrics and leaderboard.
+    """All categories' metrics to the task's metrics and leaderboard.
 
     Args:
         task: Name of the task, which is the namespace of its datasets.
@@ -47,12 +47,12 @@ def create_summary(task: str, categories: dict[str, str], dataset: str, backbone
         dataset: A key of ``datasets``.
         backbone: A key of ``backbones``.
     """
-    figures = {f"{key}_metrics": f"{task}.{key}.metrics" for key in categories}
+    metrics = {f"{key}_metrics": f"{task}.{key}.metrics" for key in categories}
     return Pipeline(
         [
             Node(
                 bind(collect_metrics, categories=list(categories.values())),
-                inputs=list(figures),
+                inputs=list(metrics),
                 outputs="metrics",
                 name="average_over_categories",
             ),
@@ -63,6 +63,6 @@ def create_summary(task: str, categories: dict[str, str], dataset: str, backbone
                 name="write_leaderboard",
             ),
         ],
-        inputs=figures,
+        inputs=metrics,
         namespace=task,
     )

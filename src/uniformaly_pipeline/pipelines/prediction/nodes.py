@@ -14,8 +14,8 @@ from uniformaly_pipeline.detector.decisions import (
     check_same_features,
     check_same_masking,
     decide,
-    held_out,
     list_images,
+    normal_test_images,
 )
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
@@ -92,7 +92,7 @@ def calibrate(
     Raises:
         InputError: The bank's features were made in another way.
     """
-    normal = held_out(bank_images)
+    normal = normal_test_images(bank_images)
     scored = score_new_patches(normal, bank_features, memory_bank, bpm, scoring)
     grids = scored.arrays["patch_scores"]
     scores = image_scores(grids.reshape(len(grids), -1), scoring["top_k_ratio"])

@@ -52,7 +52,7 @@ def create_pipeline(dataset: str, category: str, **report: Any) -> Pipeline:
                 calibrate,
                 inputs=["bank_images", "bank_features", *compared],
                 outputs="calibration_scores",
-                name="score_held_out_images",
+                name="score_normal_test_images",
             ),
             Node(
                 judge_images,

@@ -1,4 +1,4 @@
-"""From figures of merit to what people read."""
+"""From metrics to what people read."""
 
 from uniformaly_pipeline.pipelines.reporting.pipeline import create_pipeline
 

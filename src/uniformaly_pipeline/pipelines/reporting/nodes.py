@@ -22,7 +22,7 @@ from uniformaly_pipeline.reporting.figures.interactive import (
     all_score_plots,
     roc_plot,
     score_plot,
-    settings_plot,
+    sweep_plot,
 )
 from uniformaly_pipeline.reporting.figures.score_curves import roc_figure, score_histogram
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage, build_gallery
@@ -85,7 +85,7 @@ def draw_gallery(
         features: The feature store, for the foreground.
         patch_scores: ``patch_scores`` [B, grid height, grid width].
         image_scores: A row per test image, in the same order.
-        metrics: The category's figures; the threshold tells right from wrong.
+        metrics: The category's metrics; the threshold tells right from wrong.
         dataset: ``datasets.<name>``.
         bpm: ``bpm``.
         reporting: ``reporting``.
@@ -145,7 +145,7 @@ def write_report(
     num_extras: int = 0,
     sections: Callable[..., list[ReportSection]] | None = None,
 ) -> str:
-    """Put a task's figures, galleries and settings on one self-contained HTML page.
+    """Put a task's metrics, galleries and settings on one self-contained HTML page.
 
     Args:
         metrics: The task's metrics.
@@ -220,5 +220,5 @@ def collect_plots(*plots: Plot, categories: Sequence[str]) -> tuple[Plot, Plot]:
 
 
 def draw_settings(settings: pd.DataFrame) -> Plot:
-    """Figures of merit against each parameter under study, to hover over."""
-    return settings_plot(settings)
+    """Metrics against each parameter under study, to hover over."""
+    return sweep_plot(settings)

@@ -17,7 +17,7 @@ from uniformaly_pipeline.pipelines.reporting.nodes import (
 
 
 def create_pipeline(dataset: str, category: str) -> Pipeline:
-    """A category's scores and figures of merit to pictures.
+    """A category's scores and metrics to pictures.
 
     Args:
         dataset: A key of ``datasets``.

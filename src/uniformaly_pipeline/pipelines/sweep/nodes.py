@@ -14,7 +14,7 @@ from uniformaly_pipeline.evaluation.sweep import (
     ablation_settings,
     evaluate_settings,
     lowshot_settings,
-    summarise_settings,
+    summarise_sweep,
 )
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
@@ -32,7 +32,7 @@ def sweep_ablation(
     backbone: str,
     clusters: bool,
 ) -> pd.DataFrame:
-    """Figures of merit of every value of ``ablation``.
+    """Metrics of every value of ``ablation``.
 
     Args:
         raw_images: The data set's root, for the masks.
@@ -65,7 +65,7 @@ def sweep_shots(
     backbone: str,  # noqa: ARG001 - the sweeps' common signature
     clusters: bool,  # noqa: ARG001
 ) -> pd.DataFrame:
-    """Figures of merit with few normal images, see :func:`sweep_ablation` for the arguments."""
+    """Metrics with few normal images, see :func:`sweep_ablation` for the arguments."""
     num_normal = int((images["split"] == "train").sum())
     settings = lowshot_settings(
         _base(parameters, coreset_ratio),
@@ -77,12 +77,12 @@ def sweep_shots(
     return evaluate_settings(category, settings)
 
 
-def summarise_sweep(
+def summarise_categories(
     *tables: pd.DataFrame, categories: list[str], spread_over_draws: bool
 ) -> pd.DataFrame:
-    """Every setting's mean figures over all categories, see :func:`.sweep.summarise_settings`."""
+    """Every setting's mean metrics over all categories, see :func:`.sweep.summarise_sweep`."""
     by_category = dict(zip(categories, tables, strict=True))
-    return summarise_settings(by_category, spread_over_draws)
+    return summarise_sweep(by_category, spread_over_draws)
 
 
 def _base(parameters: dict[str, Any], coreset_ratio: float) -> Setting:

@@ -7,13 +7,13 @@ from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.reporting.nodes import draw_settings
-from uniformaly_pipeline.pipelines.sweep.nodes import summarise_sweep
+from uniformaly_pipeline.pipelines.sweep.nodes import summarise_categories
 
 
 def create_pipeline(
     sweep: Callable[..., Any], dataset: str, backbone: str, coreset_ratio: float, clusters: bool
 ) -> Pipeline:
-    """A category's images and features to every setting's figures of merit.
+    """A category's images and features to every setting's metrics.
 
     Args:
         sweep: One of the sweeps in :mod:`.nodes`.
@@ -30,7 +30,7 @@ def create_pipeline(
             Node(
                 bound,
                 inputs=["raw_images", "images", "features", "parameters"],
-                outputs="settings",
+                outputs="sweep_metrics",
                 name="try_every_setting",
             )
         ]
@@ -38,15 +38,15 @@ def create_pipeline(
 
 
 def create_settings(task: str, categories: dict[str, str]) -> Pipeline:
-    """All categories' figures of every setting to their means.
+    """All categories' metrics of every setting to their means.
 
     Args:
         task: Name of the task, which is the namespace of its datasets.
         categories: Name of each category by its namespace.
     """
-    tables = {f"{key}_settings": f"{task}.{key}.settings" for key in categories}
+    tables = {f"{key}_sweep": f"{task}.{key}.sweep_metrics" for key in categories}
     summarise = bind(
-        summarise_sweep,
+        summarise_categories,
         categories=list(categories.values()),
         spread_over_draws=task == "lowshot",
     )
@@ -55,13 +55,13 @@ def create_settings(task: str, categories: dict[str, str]) -> Pipeline:
             Node(
                 summarise,
                 inputs=list(tables),
-                outputs="settings",
+                outputs="sweep_metrics",
                 name="average_over_categories_by_setting",
             ),
             Node(
                 draw_settings,
-                inputs="settings",
-                outputs="settings_plot",
+                inputs="sweep_metrics",
+                outputs="sweep_plot",
                 name="draw_curves_of_settings",
             ),
         ],

@@ -150,9 +150,9 @@ def create_categories(
     store: str = "features",
     multiclass: bool = False,
     more: Callable[[Category], Pipeline] | None = None,
-    figures: str = "metrics",
+    metrics: str = "metrics",
 ) -> Pipeline:
-    """Selection, memory bank, scores, figures of merit and pictures of every category.
+    """Selection, memory bank, scores, metrics and pictures of every category.
 
     Args:
         run: The run.
@@ -161,7 +161,7 @@ def create_categories(
         store: The feature store to use.
         multiclass: Whether memory banks hold many classes.
         more: Further stages of a category.
-        figures: Name of the detection figures, if ``more`` makes ``metrics`` of them.
+        metrics: Name of the detection metrics, if ``more`` makes ``metrics`` of them.
     """
     dataset = run.parameters.dataset
     coreset_ratio = run.parameters.coreset_ratio(multiclass=multiclass)
@@ -171,7 +171,7 @@ def create_categories(
         stages = [
             category.selection,
             scoring.create_pipeline(),
-            evaluation.create_pipeline(dataset, figures),
+            evaluation.create_pipeline(dataset, metrics),
             reporting.create_pipeline(dataset, category.name),
         ]
         shared = {}
@@ -186,7 +186,7 @@ def create_categories(
 
 
 def create_results(run: CurrentRun, task: str, names: Iterable[str], **report: Any) -> Pipeline:
-    """All categories' figures to metrics, leaderboard and report.
+    """All categories' metrics to metrics, leaderboard and report.
 
     Args:
         run: The run.

@@ -44,7 +44,7 @@ def create(run: CurrentRun) -> Pipeline:
             [defect_category(name) for name in names],
             store=STORE,
             more=lambda category: create_pipeline(dataset, category.name),
-            figures="detection_figures",
+            metrics="detection_metrics",
         )
         + create_comparison(TASK, category_keys(names))
         + create_results(
@@ -52,7 +52,7 @@ def create(run: CurrentRun) -> Pipeline:
             TASK,
             names,
             pictures=["cluster_figure", "cluster_sheet"],
-            extras=["settings"],
+            extras=["sweep_metrics"],
             sections=clustering_sections,
         )
     )

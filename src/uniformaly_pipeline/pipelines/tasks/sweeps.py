@@ -48,7 +48,7 @@ def _create(
     store: str,
     layers: list[list[int]] | None = None,
 ) -> Pipeline:
-    """The default setting in full, and every setting's figures beside it."""
+    """The default setting in full, and every setting's metrics beside it."""
     categories = one_class_categories(run)
     names = [category.name for category in categories]
     dataset, backbone = run.parameters.dataset, run.parameters.backbone
@@ -66,5 +66,5 @@ def _create(
             ),
         )
         + create_settings(task, category_keys(names))
-        + create_results(run, task, names, extras=["settings"], sections=sections)
+        + create_results(run, task, names, extras=["sweep_metrics"], sections=sections)
     )

@@ -1,4 +1,4 @@
-"""Figures to hover over, for Kedro-Viz: score histogram, ROC curve, figures against a parameter.
+"""Figures to hover over, for Kedro-Viz: score histogram, ROC curve, metrics against a parameter.
 
 They show the same as the pictures in :mod:`.style` and :mod:`.sweeps`. Plotly is imported
 where it is used: it takes a while.
@@ -165,33 +165,33 @@ def all_score_plots(plots: Mapping[str, Figure]) -> Figure:
     return _figure("", traces, layout)
 
 
-def settings_plot(settings: pd.DataFrame) -> Figure:
-    """Mean figures of merit against each parameter under study; a menu chooses the parameter.
+def sweep_plot(sweep_metrics: pd.DataFrame) -> Figure:
+    """Mean metrics against each parameter under study; a menu chooses the parameter.
 
     Args:
-        settings: See :func:`.sweep.summarise_settings`.
+        sweep_metrics: See :func:`.sweep.summarise_sweep`.
 
     Returns:
         The figure; error bars are the deviation over categories or draws.
     """
-    parameters = list(settings["parameter"].unique())
+    parameters = list(sweep_metrics["parameter"].unique())
     traces, owners = [], []
     for parameter in parameters:
-        rows = settings[settings["parameter"] == parameter]
+        rows = sweep_metrics[sweep_metrics["parameter"] == parameter]
         for trace in _curves(rows):
             traces.append({**trace, "visible": parameter == parameters[0]})
             owners.append(parameter)
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": _axis_name(parameters[0])}, "type": "category"},
-        "yaxis": {"title": {"text": "figure of merit"}},
+        "yaxis": {"title": {"text": "metric"}},
     }
     if len(parameters) > 1:
         layout["updatemenus"] = [_menu(parameters, owners)]
-    return _figure("Figures of merit, mean and deviation", traces, layout)
+    return _figure("Metrics, mean and deviation", traces, layout)
 
 
 def _curves(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """A curve per figure of merit that is defined; values stand side by side, evenly."""
+    """A curve per metric that is defined; values stand side by side, evenly."""
     for number, name in enumerate(SWEPT_METRICS):
         if name not in rows or rows[name].isna().all():
             continue

@@ -1,4 +1,4 @@
-"""Figures of merit against a parameter, as in the paper's Fig. 6 and 7."""
+"""Metrics against a parameter, as in the paper's Fig. 6 and 7."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ class _Scale:
 
 
 def sweep_figure(table: pd.DataFrame, parameter: str, metrics: Sequence[str]) -> Figure:
-    """Draw mean figures of merit against the values of a parameter, with their deviation.
+    """Draw mean metrics against the values of a parameter, with their deviation.
 
     Numbers stand on a numeric axis, logarithmic if they span a factor of 20 or more; values of
     which one is a word stand side by side.
 
     Args:
         table: A row per value: ``parameter``, ``value`` (text), and per metric ``<metric>``, at
-            most 1, and ``<metric>_std``; undefined figures are NaN.
+            most 1, and ``<metric>_std``; undefined metrics are NaN.
         parameter: The dotted key whose rows are drawn.
         metrics: Metrics to draw, a curve each.
 
@@ -95,7 +95,7 @@ def sweep_figure(table: pd.DataFrame, parameter: str, metrics: Sequence[str]) ->
         style |= {"marker": _cycled(MARKERS, number), "label": metric_label(metric)}
         style |= {"linestyle": _cycled(_LINES, number) if scale.is_ordered else "none"}
         places = rows["value"].map(scale.places).to_numpy(float)
-        # No figure of merit exceeds 1: neither does its band.
+        # No metric exceeds 1: neither does its band.
         above = np.clip(1.0 - mean, 0, std)
         if scale.is_numeric and len(rows) > 1:
             axes.plot(places, mean, **style)
@@ -114,18 +114,18 @@ def sweep_figure(table: pd.DataFrame, parameter: str, metrics: Sequence[str]) ->
 
 
 def category_curves(table: pd.DataFrame, metric: str, parameter: str) -> Figure:
-    """Draw a figure of merit against a parameter, a thin line per category and a bold mean.
+    """Draw a metric against a parameter, a thin line per category and a bold mean.
 
     Args:
         table: A row per category and value: ``category``, ``parameter``, ``value`` (text) and
-            ``<metric>``, at most 1; undefined figures are NaN. Several rows of one category and
+            ``<metric>``, at most 1; undefined metrics are NaN. Several rows of one category and
             value, such as draws, are averaged.
         metric: Metric to draw.
         parameter: The dotted key whose rows are drawn.
 
     Returns:
         The figure, with a legend for up to 12 categories; where there is nothing to draw it says
-        so. The mean at a value is over the categories that have a figure there.
+        so. The mean at a value is over the categories that have a value there.
     """
     rows = _rows(table, parameter)
     figure, axes = _new_axes(parameter)
@@ -223,7 +223,7 @@ def _draw_curve(axes: Axes, scale: _Scale, curve: pd.Series, **style: Any) -> No
 
 def _finish(axes: Axes, scale: _Scale, metrics: Sequence[str]) -> None:
     """Scale, ticks and names of the axes."""
-    axes.set_ylabel(metric_label(metrics[0]) if len(metrics) == 1 else "figure of merit")
+    axes.set_ylabel(metric_label(metrics[0]) if len(metrics) == 1 else "metric")
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     if scale.is_logarithmic:

@@ -98,7 +98,7 @@ def draw_prediction(
         label=None,
         score=float(entry["score"]),
         decision=int(entry["flagged"]),
-        wrongness=float(entry["score"]),
+        error_margin=float(entry["score"]),
         views=views,
         remark=remark,
     )

@@ -30,7 +30,7 @@ class GalleryImage:
         score: Image score (mean of the top squared distances).
         decision: 1 if the score is at or above the category's threshold, else 0; None where the
             category has no threshold.
-        wrongness: See :func:`wrongness`.
+        error_margin: See :func:`error_margin`.
         views: JPEG bytes: ``image`` (ground truth outlined if there is a mask), ``heat_map`` and
             ``foreground`` (BPM: outlined, the background dimmed); of a new image also
             ``nearest_normal``.
@@ -43,7 +43,7 @@ class GalleryImage:
     label: int | None
     score: float
     decision: int | None
-    wrongness: float
+    error_margin: float
     views: dict[str, bytes]
     remark: str = ""
 
@@ -59,7 +59,7 @@ class GalleryImage:
         return "missed" if self.label else "false alarm"
 
 
-def wrongness(scores: np.ndarray, labels: np.ndarray, threshold: float | None) -> np.ndarray:
+def error_margin(scores: np.ndarray, labels: np.ndarray, threshold: float | None) -> np.ndarray:
     """How far each score lies on the wrong side of the threshold.
 
     Args:
@@ -89,15 +89,15 @@ def rank_mistakes(scores: np.ndarray, labels: np.ndarray, threshold: float | Non
             scores come first.
 
     Returns:
-        int64 [n], positions in ``scores``. Equal wrongness: mistakes, then higher scores, then
+        int64 [n], positions in ``scores``. Equal error_margin: mistakes, then higher scores, then
         earlier rows first.
     """
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels)
     right = ~_mistaken(scores, labels, threshold)
-    return np.lexsort((-scores, right, -wrongness(scores, labels, threshold)))
+    return np.lexsort((-scores, right, -error_margin(scores, labels, threshold)))
 
 
-def select_telling(
+def select_examples(
     scores: np.ndarray,
     labels: np.ndarray,
     defects: Sequence[str],
@@ -173,7 +173,7 @@ def build_gallery(
     labels = image_scores["label"].to_numpy(np.int64)
     images = image_scores["image"].astype(str).tolist()
     defects = image_scores["defect"].astype(str).tolist()
-    distances = wrongness(scores, labels, threshold)
+    distances = error_margin(scores, labels, threshold)
 
     def draw(row: int) -> GalleryImage:
         path = images[row]
@@ -184,13 +184,13 @@ def build_gallery(
             label=int(labels[row]),
             score=float(scores[row]),
             decision=None if threshold is None else int(scores[row] >= threshold),
-            wrongness=float(distances[row]),
+            error_margin=float(distances[row]),
             views=draw_views(
                 load_image(path), load_mask(path), anomaly_map(path), foreground(path), vmax
             ),
         )
 
-    return [draw(row) for row in select_telling(scores, labels, defects, threshold, limit)]
+    return [draw(row) for row in select_examples(scores, labels, defects, threshold, limit)]
 
 
 def _mistaken(scores: np.ndarray, labels: np.ndarray, threshold: float | None) -> np.ndarray:

@@ -75,7 +75,7 @@ def in_order(images: Iterable[GalleryImage]) -> list[GalleryImage]:
     """Worst mistakes first; of new images, which nobody has judged, the highest scores."""
     images = list(images)
     if any(image.label is not None for image in images):
-        return sorted(images, key=lambda image: (-image.wrongness, image.verdict == "right"))
+        return sorted(images, key=lambda image: (-image.error_margin, image.verdict == "right"))
     return sorted(images, key=lambda image: -image.score)
 
 

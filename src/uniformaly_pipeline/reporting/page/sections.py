@@ -25,7 +25,9 @@ _TITLES = {
 }
 
 
-def clustering_sections(parameters: dict[str, Any], settings: pd.DataFrame) -> list[ReportSection]:
+def clustering_sections(
+    parameters: dict[str, Any], sweep_metrics: pd.DataFrame
+) -> list[ReportSection]:
     """The comparison of features, like the paper's Table 8."""
     section = _section(
         "Which patches stand for an image (paper Table 8)",
@@ -34,7 +36,7 @@ def clustering_sections(parameters: dict[str, Any], settings: pd.DataFrame) -> l
         "every patch.",
         "clustering",
         parameters,
-        settings,
+        sweep_metrics,
     )
     return [section]
 
@@ -51,7 +53,9 @@ def multiclass_sections(parameters: dict[str, Any], *pictures: bytes) -> list[Re
     ]
 
 
-def lowshot_sections(parameters: dict[str, Any], settings: pd.DataFrame) -> list[ReportSection]:
+def lowshot_sections(
+    parameters: dict[str, Any], sweep_metrics: pd.DataFrame
+) -> list[ReportSection]:
     """AUROC against the number of normal images, like the paper's Fig. 6."""
     draws = parameters["lowshot"]["num_draws"]
     section = _section(
@@ -60,12 +64,14 @@ def lowshot_sections(parameters: dict[str, Any], settings: pd.DataFrame) -> list
         "draws of the normal images. Categories with fewer images are left out of a row.",
         "lowshot",
         parameters,
-        settings,
+        sweep_metrics,
     )
     return [section]
 
 
-def ablation_sections(parameters: dict[str, Any], settings: pd.DataFrame) -> list[ReportSection]:
+def ablation_sections(
+    parameters: dict[str, Any], sweep_metrics: pd.DataFrame
+) -> list[ReportSection]:
     """A table and a curve for each parameter, like the paper's Tables 8 to 10 and Fig. 7."""
     return [
         _section(
@@ -75,7 +81,7 @@ def ablation_sections(parameters: dict[str, Any], settings: pd.DataFrame) -> lis
             parameters,
             rows,
         )
-        for key, rows in settings.groupby("parameter", sort=False)
+        for key, rows in sweep_metrics.groupby("parameter", sort=False)
     ]
 
 
@@ -112,32 +118,32 @@ def _section(
     title: str, text: str, task: str, parameters: dict[str, Any], rows: pd.DataFrame
 ) -> ReportSection:
     key = str(rows["parameter"].iloc[0])
-    figures = [name for name in SWEPT_METRICS if name in rows]
+    metrics = [name for name in SWEPT_METRICS if name in rows]
     if key == "clustering.features":
-        figures = [name for name in figures if name in CLUSTER_METRICS]
+        metrics = [name for name in metrics if name in CLUSTER_METRICS]
     pictures = {
         caption: figure_png(sweep_figure(rows, key, shown))
         for caption, shown in (
-            ("Detection", [name for name in figures if name not in CLUSTER_METRICS]),
-            ("Clusters", [name for name in figures if name in CLUSTER_METRICS]),
+            ("Detection", [name for name in metrics if name not in CLUSTER_METRICS]),
+            ("Clusters", [name for name in metrics if name in CLUSTER_METRICS]),
         )
         if shown
     }
-    spread = [f"{name}_std" for name in figures]
-    columns = ["value", *[c for pair in zip(figures, spread, strict=True) for c in pair]]
-    table = _with_paper(rows[columns], task, parameters, key, figures)
+    spread = [f"{name}_std" for name in metrics]
+    columns = ["value", *[c for pair in zip(metrics, spread, strict=True) for c in pair]]
+    table = _with_paper(rows[columns], task, parameters, key, metrics)
     return ReportSection(title, text, [ReportTable(key, table)], pictures)
 
 
 def _with_paper(
-    table: pd.DataFrame, task: str, parameters: dict[str, Any], key: str, figures: Sequence[str]
+    table: pd.DataFrame, task: str, parameters: dict[str, Any], key: str, metrics: Sequence[str]
 ) -> pd.DataFrame:
-    """The paper's figure beside each of ours, where it reports one."""
+    """The paper's value beside each of ours, where it reports one."""
     table = table.copy()
     tasks = {"clustering": ["clustering"], "ablation": ["defect", "semantic", "clustering"]}
     for reported in tasks.get(task, []):
         paper = paper_sweep(reported, parameters["dataset"], parameters["backbone"], key)
-        for name in figures:
+        for name in metrics:
             known = [paper.get(value, {}).get(name) for value in table["value"]]
             if any(value is not None for value in known):
                 table[f"paper_{name}"] = known

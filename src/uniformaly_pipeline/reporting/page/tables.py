@@ -1,4 +1,4 @@
-"""How the report names, writes and lays out figures of merit."""
+"""How the report names, writes and lays out metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uniformaly_pipeline.evaluation.leaderboard import SUMMARY_ROWS, ordered_key
 from uniformaly_pipeline.evaluation.metrics import Kind, find_metric
 
 MISSING = "–"
-"""Shown for a figure that is undefined, such as pixel AUROC without masks."""
+"""Shown for a metric that is undefined, such as pixel AUROC without masks."""
 
 _COLUMN_TITLES = {
     "category": "Category",
@@ -33,19 +33,19 @@ def headline(
     panels: dict[str, list[dict[str, Any]]] = {}
     for key in ordered_keys([mean]):
         metric = find_metric(key)
-        # Without masks there is no pixel figure at all: a panel of dashes says nothing.
+        # Without masks there is no pixel metric at all: a panel of dashes says nothing.
         if not metric.group or _undefined(metric.group, mean):
             continue
-        spread = format_figure(std.get(key), metric.kind)
+        spread = format_metric(std.get(key), metric.kind)
         panel = panels.setdefault(metric.group, [])
         panel.append(
             {
-                # The first figure of a panel is set large; counts and costs are not.
+                # The first metric of a panel is set large; counts and costs are not.
                 "lead": not panel and metric.kind == "ratio",
                 "name": metric.name,
-                "mean": format_figure(mean[key], metric.kind),
+                "mean": format_metric(mean[key], metric.kind),
                 "std": spread if several and spread != MISSING else "",
-                "paper": format_figure(paper[key], "ratio") if key in paper else "",
+                "paper": format_metric(paper[key], "ratio") if key in paper else "",
             }
         )
     return panels
@@ -57,7 +57,7 @@ def _undefined(group: str, mean: Mapping[str, Any]) -> bool:
 
 
 def _paper_means(leaderboard: pd.DataFrame | None) -> dict[str, float]:
-    """The paper's mean figures by metric, where the leaderboard has them."""
+    """The paper's means by metric, where the leaderboard has them."""
     if leaderboard is None or "mean" not in set(leaderboard["category"]):
         return {}
     mean = leaderboard.set_index("category").loc["mean"]
@@ -80,7 +80,7 @@ def table_view(table: pd.DataFrame) -> dict[str, Any]:
     body = [
         [
             {
-                "text": format_figure(values[key][row], find_metric(key).kind),
+                "text": format_metric(values[key][row], find_metric(key).kind),
                 "spread": _spread(values.get(f"{key}_std"), row, find_metric(key).kind),
                 "value": _sort_value(values[key][row]),
                 "is_text": is_text[key],
@@ -101,8 +101,8 @@ def table_view(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _spread(deviations: Sequence[Any] | None, row: int, kind: Kind) -> str:
-    """A deviation to show after its figure; nothing where there is none."""
-    text = MISSING if deviations is None else format_figure(deviations[row], kind)
+    """A deviation to show after its mean; nothing where there is none."""
+    text = MISSING if deviations is None else format_metric(deviations[row], kind)
     return "" if text == MISSING else text
 
 
@@ -123,7 +123,7 @@ def glossary(leaderboard: pd.DataFrame | None) -> set[str]:
     return terms | ({"paper"} if any(name.startswith("paper") for name in columns) else set())
 
 
-def format_figure(value: Any, kind: Kind = "plain") -> str:
+def format_metric(value: Any, kind: Kind = "plain") -> str:
     """Write a metric's value; None and NaN become a dash."""
     if isinstance(value, str):
         return value

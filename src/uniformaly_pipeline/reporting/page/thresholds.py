@@ -18,7 +18,7 @@ from uniformaly_pipeline.reporting.page.charts import (
     roc_chart,
     score_range,
 )
-from uniformaly_pipeline.reporting.page.tables import format_figure
+from uniformaly_pipeline.reporting.page.tables import format_metric
 
 COUNTS = {
     "tp": "anomalous images called anomalous: found",
@@ -45,7 +45,7 @@ class Panel:
         roc: ROC curve; None where a class is missing.
         precision_recall: Precision-recall curve; None where a class is missing.
         confusion: The counts at the threshold.
-        figures: Area under the curves, in words, by chart.
+        areas: Area under the curves, in words, by chart.
     """
 
     category: str
@@ -58,20 +58,20 @@ class Panel:
     roc: Chart | None
     precision_recall: Chart | None
     confusion: Confusion | None
-    figures: dict[str, str]
+    areas: dict[str, str]
 
 
-def panel_of(category: str, image_scores: pd.DataFrame, figures: Mapping[str, Any]) -> Panel:
+def panel_of(category: str, image_scores: pd.DataFrame, metrics: Mapping[str, Any]) -> Panel:
     """Draw a category's scores and count its decisions.
 
     Args:
         category: Name of the category.
         image_scores: A row per test image; columns ``label`` (0 normal, 1 anomalous) and
             ``score``.
-        figures: The category's figures of merit, of which ``threshold`` decides.
+        metrics: The category's metrics, of which ``threshold`` decides.
     """
     labels, scores = _labels_and_scores(image_scores)
-    threshold = figures.get("threshold")
+    threshold = metrics.get("threshold")
     both = bool((labels == 1).any() and (labels == 0).any())
     counts = None if threshold is None else confusion(labels, scores, threshold)
     return Panel(
@@ -85,13 +85,13 @@ def panel_of(category: str, image_scores: pd.DataFrame, figures: Mapping[str, An
         roc=roc_chart(labels, scores) if both else None,
         precision_recall=precision_recall_chart(labels, scores) if both else None,
         confusion=counts,
-        figures={
-            chart: f"{name} {format_figure(figures[key], 'ratio')}"
+        areas={
+            chart: f"{name} {format_metric(metrics[key], 'ratio')}"
             for chart, name, key in (
                 ("roc", "AUROC", "image_auroc"),
                 ("precision_recall", "AP", "image_ap"),
             )
-            if figures.get(key) is not None
+            if metrics.get(key) is not None
         },
     )
 
@@ -104,7 +104,7 @@ def texts_of(counts: Confusion) -> dict[str, dict[str, str]]:
     }
     return {
         name: {
-            "text": format_figure(value, "ratio" if name in RATIOS else "count"),
+            "text": format_metric(value, "ratio" if name in RATIOS else "count"),
             "value": "" if value is None else repr(value),
         }
         for name, value in values.items()
