@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.config import OmegaConfigLoader
 from PIL import Image
 
 from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone
@@ -24,6 +25,7 @@ from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import folder as folder_layout
 from uniformaly_pipeline.ingestion.layouts.interface import Split
 from uniformaly_pipeline.ingestion.manifest import build_manifest, select_defects
+from uniformaly_pipeline.parameters.schema import Parameters, parse_parameters
 
 # No test may depend on the Hugging Face hub, whose client reads this when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -226,3 +228,11 @@ def parity() -> Parity:
         ),
         expected=expected,
     )
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Parameters:
+    """The parameters that the project ships."""
+    conf = str(Path(__file__).parents[1] / "conf")
+    loader = OmegaConfigLoader(conf, base_env="base", default_run_env="base")
+    return parse_parameters(loader["parameters"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -11,8 +14,9 @@ import pytest
 from kedro.framework.project import configure_project, pipelines
 from kedro.framework.session import KedroSession
 from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node
 
-from uniformaly_pipeline.parameters.refusal import REFUSAL
+from uniformaly_pipeline.pipelines.ingestion.pipeline import create_refusal
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,7 +77,54 @@ def test_nodes_read_as_sentences() -> None:
     for pipeline in pipelines.values():
         for node in pipeline.nodes:
             name = node.name.rpartition(".")[2]
-            assert len(name.split("_")) > 1 or name == REFUSAL, name
+            assert len(name.split("_")) > 1, name
+
+
+def all_nodes() -> list[Node]:
+    """The nodes of all pipelines, of a refused task too, once each."""
+    found = {node for pipeline in pipelines.values() for node in pipeline.nodes}
+    return sorted(found | set(create_refusal("defect").nodes))
+
+
+def test_every_node_shows_its_code() -> None:
+    """Kedro-Viz shows the code of plain functions only: no partial, no closure, no object."""
+    for node in all_nodes():
+        function = node.func
+        assert inspect.isfunction(function), node.name
+        assert function.__qualname__ == function.__name__, f"{node.name} is no module's own"
+        module = importlib.import_module(function.__module__)
+        assert getattr(module, function.__name__) is function, node.name
+        assert function.__closure__ is None, node.name
+        assert function.__module__.rpartition(".")[2] == "nodes", node.name
+
+
+def test_every_node_has_one_stage() -> None:
+    """The tag of its folder, and no other stage's: ``kedro run --tags=scoring``."""
+    folder = ROOT / "src/uniformaly_pipeline/pipelines"
+    stages = {path.parent.name for path in folder.glob("*/nodes.py")}
+    assert len(stages) == 9
+    for node in all_nodes():
+        own = node.func.__module__.split(".")[-2]
+        assert node.tags & stages == {own}, node.name
+
+
+def test_every_node_takes_datasets_and_parameters_only(catalog: DataCatalog) -> None:
+    """Every ``params:`` that a node asks for is there, and nothing else is hidden in it."""
+    for name, pipeline in pipelines.items():
+        for wanted in pipeline.inputs():
+            if wanted.startswith("params:"):
+                assert wanted in catalog, (name, wanted)
+
+
+def test_hooks_do_not_read_names() -> None:
+    """They ask tags, plans or the registry: a name may be spelt as it likes."""
+    tree = ast.parse((ROOT / "src/uniformaly_pipeline/hooks.py").read_text(encoding="utf-8"))
+    called = {
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert not called & {"endswith", "split", "rsplit", "partition", "rpartition", "removesuffix"}
 
 
 def test_paths_follow_the_rule(catalog: DataCatalog) -> None:

@@ -12,7 +12,8 @@ from tools.docs import parameters as reference
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.layouts.interface import Split
-from uniformaly_pipeline.parameters.current_run import current_run, flatten
+from uniformaly_pipeline.parameters.current_run import flatten
+from uniformaly_pipeline.parameters.schema import Parameters
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -31,9 +32,9 @@ def test_the_page_of_parameters_is_up_to_date() -> None:
     assert page == reference.page(), "run: python -m tools.docs.parameters"
 
 
-def test_every_parameter_of_a_run_is_documented() -> None:
+def test_every_parameter_of_a_run_is_documented(shipped: Parameters) -> None:
     """The table of parameters has each key of a run, and no other."""
-    resolved = current_run().parameters.resolved()
+    resolved = shipped.resolved()
     expected = set()
     for section in ("datasets", "backbones"):
         (entry,) = resolved.pop(section).values()
@@ -82,12 +83,12 @@ def test_values_and_defaults_are_those_of_the_schema(key: str, values: str, defa
     assert (row.values, row.default) == (values, default)
 
 
-def test_every_backbone_and_data_set_is_documented() -> None:
+def test_every_backbone_and_data_set_is_documented(shipped: Parameters) -> None:
     backbones = (DOCS / "backbones.md").read_text(encoding="utf-8")
-    for name in current_run().parameters.backbones:
+    for name in shipped.backbones:
         assert f"`{name}`" in backbones, name
     datasets = (DOCS / "parameters.md").read_text(encoding="utf-8")
-    for name in current_run().parameters.datasets:
+    for name in shipped.datasets:
         assert f"| `{name}` |" in datasets, name
 
 

@@ -1,4 +1,8 @@
-"""What happens around a run, in the process that drives it: checks, tracking, the last words."""
+"""What happens around a run, in the process that drives it: checks, tracking, the last words.
+
+Hooks ask for a node's tags and build the names of datasets from the run's plans: nothing here
+depends on how a name is spelt.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
@@ -23,21 +29,37 @@ from uniformaly_pipeline.detector.decisions import check_rate, check_same_maskin
 from uniformaly_pipeline.features.backbone import Backbone, check_backbone
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run
-from uniformaly_pipeline.parameters.refusal import REFUSAL
+from uniformaly_pipeline.pipelines import features
+from uniformaly_pipeline.pipelines.ingestion.nodes import refuse_task
+from uniformaly_pipeline.pipelines.tasks.plan import (
+    PLANNERS,
+    TaskPlan,
+    plan_task,
+)
+from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of
 from uniformaly_pipeline.reporting.terminal import print_decisions, print_findings, print_summary
 from uniformaly_pipeline.tracking import runs
 
 logger = logging.getLogger(__name__)
 
+SOURCES = {"raw_images", "predict.new_images", "parameters"}
+"""What pipelines start from that no earlier run made."""
+
 
 class CheckHooks:
     """Finds bad input before any work and reports it as one line."""
 
-    @hook_impl
-    def after_context_created(self) -> None:
-        """Keep Kedro's logs about input errors off the terminal."""
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Have the parameters checked and published before pipelines are built of them.
+
+        Raises:
+            CommandError: The parameters are not usable.
+        """
         for handler in logging.getLogger().handlers:
+            # Kedro's logs about input errors stay off the terminal.
             handler.addFilter(InputErrorFilter())
+        context.config_loader["parameters"]
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -46,29 +68,16 @@ class CheckHooks:
         Raises:
             CommandError: Something is missing or cannot be used.
         """
-        for node in pipeline.nodes:
-            if node.name.endswith(f".{REFUSAL}"):
-                raise CommandError(node.func.keywords["reason"])  # type: ignore[attr-defined]
-        run = current_run()
-        results = {name for name in pipeline.inputs() if _is_result(name)}
-        _require(results - {"features"}, catalog, run)
-        if "predict.metrics" in pipeline.all_outputs():
-            _check_prediction(results, catalog, run)
-        _require(results & {"features"}, catalog, run)
-        if not any(node.name.endswith("_features") for node in pipeline.nodes):
-            return
-        parameters = run.parameters
-        preprocessing = Preprocessing(**parameters.chosen_dataset.preprocessing.model_dump())
-        backbone = Backbone(**parameters.chosen_backbone.model_dump())
-        if "layered_features" in pipeline.all_outputs():
-            layers = {layer for choice in run.layer_choices or [] for layer in choice}
-            backbone = replace(backbone, layers=tuple(sorted(layers)))
+        run = _run()
         try:
-            check_backbone(backbone, preprocessing.input_size)
+            for node in pipeline.nodes:
+                if node.func is refuse_task:
+                    refuse_task(catalog.load(node.inputs[0]))
+            _check_inputs(pipeline, catalog, run)
+            if any(features.STAGE in node.tags for node in pipeline.nodes):
+                _check_encoder(pipeline, run)
         except InputError as error:
             raise CommandError(str(error)) from error
-        for note in run.notes:
-            logger.warning(note)
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
@@ -82,45 +91,138 @@ class CheckHooks:
             raise CommandError(str(input_error)) from error
 
 
-def _is_result(name: str) -> bool:
-    """Whether a dataset that a pipeline starts from is what an earlier run made."""
-    is_source = name.startswith(("params:", "predict.")) or name in {"raw_images", "parameters"}
-    return not is_source
+def _run() -> CurrentRun:
+    """The run that :class:`.config_loader.RunConfigLoader` published."""
+    run = current_run()
+    assert run is not None
+    return run
+
+
+def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun) -> None:
+    """Refuse to start without what this run goes on from, or to judge by a bank that does not fit.
+
+    Raises:
+        InputError: Something is missing or does not fit; the line names it and what to do.
+    """
+    results = {
+        name for name in pipeline.inputs() if not name.startswith("params:") and name not in SOURCES
+    }
+    judges = "predict.metrics" in pipeline.all_outputs()
+    if judges:
+        plan = plan_task("predict", run)
+        if plan.problem is not None:
+            raise InputError(plan.problem)
+    # A bank that does not fit is worth more of a word than features that are missing.
+    _require(results - {"features"}, catalog, run)
+    if judges:
+        made_by = run.parameters.predict.task
+        ((key, category),) = plan.categories.items()
+        bank, images = f"{made_by}.{category.bank or key}.memory_bank", f"{made_by}.{key}.images"
+        if bank in results:
+            check_same_masking(catalog.load(bank), run.parameters.bpm.model_dump())
+        if images in results:
+            check_rate(catalog.load(images), run.parameters.predict.false_alarm_rate)
+    _require(results & {"features"}, catalog, run)
 
 
 def _require(results: set[str], catalog: CatalogProtocol, run: CurrentRun) -> None:
-    """Refuse to start without what this run goes on from.
+    """Refuse to start without what an earlier run made.
 
     Raises:
-        CommandError: Something is missing; the line names it and the command that makes it.
+        InputError: Something is missing; the line names it and the command that makes it.
     """
     for name in sorted(results):
         if catalog.exists(name):
             continue
-        task, _, rest = name.rpartition(".")[0].partition(".")
-        of_category = f" of '{rest}'" if rest else ""
-        command = run.command(task or run.parameters.predict.task, without="predict")
-        raise CommandError(
-            f"the {name.split('.')[-1].replace('_', ' ')}{of_category} for this data set and "
-            f"backbone are missing: first run {command}"
+        task, what = _described(name, run)
+        command = command_for(run, task, without="predict")
+        raise InputError(
+            f"the {what} for this data set and backbone are missing: first run {command}"
         )
 
 
-def _check_prediction(results: set[str], catalog: CatalogProtocol, run: CurrentRun) -> None:
-    """Refuse to judge by a bank of another masking, or at a rate that cannot be kept.
+def _described(name: str, run: CurrentRun) -> tuple[str, str]:
+    """The task that makes a dataset, and what it is in words."""
+    for plan in _plans(run):
+        owners = {**plan.categories, **plan.banks}
+        for prefix, of in [
+            *((f"{plan.task}.{key}.", f" of '{key}'") for key in owners),
+            (f"{plan.task}.", ""),
+        ]:
+            if name.startswith(prefix):
+                return plan.task, name.removeprefix(prefix).replace("_", " ") + of
+    return run.parameters.predict.task, name.replace("_", " ")
+
+
+def _plans(run: CurrentRun) -> Iterator[TaskPlan]:
+    """What the tasks that fit the run are about."""
+    for task in PLANNERS:
+        try:
+            yield plan_task(task, run)
+        except InputError:
+            continue
+
+
+def _check_encoder(pipeline: Pipeline, run: CurrentRun) -> None:
+    """Find out before any work whether the backbone can be had and takes the images.
 
     Raises:
-        CommandError: The bank does not fit, or too few normal images were held out.
+        InputError: It cannot, or does not.
     """
-    bank = next((name for name in results if name.endswith(".memory_bank")), None)
-    images = next((name for name in results if name.endswith(".images")), None)
-    try:
-        if bank is not None:
-            check_same_masking(catalog.load(bank), run.parameters.bpm.model_dump())
-        if images is not None:
-            check_rate(catalog.load(images), run.parameters.predict.false_alarm_rate)
-    except InputError as error:
-        raise CommandError(str(error)) from error
+    parameters = run.parameters
+    preprocessing = Preprocessing(**parameters.chosen_dataset.preprocessing.model_dump())
+    backbone = Backbone(**parameters.chosen_backbone.model_dump())
+    if "layered_features" in pipeline.all_outputs():
+        layers = {layer for choice in parameters.layer_choices or [] for layer in choice}
+        backbone = replace(backbone, layers=tuple(sorted(layers)))
+    check_backbone(backbone, preprocessing.input_size)
+    for note in notes_on(parameters):
+        logger.warning(note)
+
+
+class MlflowRunHooks:
+    """kedro-mlflow's hooks, but for those around single nodes.
+
+    These log each node's parameters, which :class:`TrackingHooks` logs once for all, and enter the
+    run again for every node without leaving it.
+    """
+
+    @cached_property
+    def _plugin(self) -> Any:
+        # MLflow takes seconds to import.
+        from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
+
+        return MlflowHook()
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Read ``mlflow.yml`` and choose the tracking server and the experiment."""
+        self._plugin.after_context_created(context)
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Open the run."""
+        self._plugin.before_pipeline_run(run_params, pipeline, catalog)
+
+    @hook_impl
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Close the run."""
+        self._plugin.after_pipeline_run(run_params, pipeline, catalog)
+
+    @hook_impl
+    def on_pipeline_error(
+        self,
+        error: Exception,
+        run_params: dict[str, Any],
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+    ) -> None:
+        """Close the run as failed."""
+        self._plugin.on_pipeline_error(error, run_params, pipeline, catalog)
 
 
 class TrackingHooks:
@@ -132,7 +234,7 @@ class TrackingHooks:
         run_id = _active_run_id()
         if run_id is None:
             return
-        run = current_run()
+        run = _run()
         tags = _tags(run, pipeline)
         name = runs.run_name(tags) if tags["task"] else "part of a run"
         runs.log_parameters(run_id, run.parameters.resolved(), {**tags, runs.NAME_TAG: name})
@@ -144,19 +246,20 @@ class TrackingHooks:
         run_id = _active_run_id()
         if run_id is None:
             return
-        run = current_run()
+        run = _run()
         tags = _tags(run, pipeline) | _data_tags(pipeline, catalog)
-        tasks = list(_tasks(pipeline))
-        notes = "\n\n".join([f"`{run.command(task)}`" for task in tasks] + run.notes)
+        tasks = _finished_tasks(pipeline)
+        commands = [f"`{command_for(run, task)}`" for task in tasks]
+        notes = "\n\n".join([*commands, *notes_on(run.parameters)])
         runs.log_tags(run_id, {**tags, runs.NOTE_TAG: notes})
         for task in tasks:
-            _log_task(run_id, task, pipeline, catalog, run, tags)
+            _log_task(run_id, plan_task(task, run), pipeline, catalog, run, tags)
 
 
 def _tags(run: CurrentRun, pipeline: Pipeline) -> dict[str, str]:
     """What tells this run apart from others."""
     commit = git_commit(run.project_path)
-    return runs.run_tags("+".join(_tasks(pipeline)), run.parameters.resolved(), commit)
+    return runs.run_tags("+".join(_finished_tasks(pipeline)), run.parameters.resolved(), commit)
 
 
 def _data_tags(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
@@ -166,59 +269,40 @@ def _data_tags(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
     return {} if name is None else {"data_hash": runs.data_hash(catalog.load(name))}
 
 
+def _finished_tasks(pipeline: Pipeline) -> list[str]:
+    """Names of the tasks whose report the pipeline writes, sorted."""
+    return [task for task in sorted(PLANNERS) if f"{task}.report" in pipeline.all_outputs()]
+
+
 def _log_task(
     run_id: str,
-    task: str,
+    plan: TaskPlan,
     pipeline: Pipeline,
     catalog: CatalogProtocol,
     run: CurrentRun,
     tags: dict[str, str],
 ) -> None:
-    """Log a finished task, its categories and its settings."""
-    outputs = pipeline.all_outputs()
+    """Log a finished task, its categories and its sweep."""
+    outputs, task = pipeline.all_outputs(), plan.task
     metrics, report = catalog.load(f"{task}.metrics"), catalog.load(f"{task}.report")
     if f"{task}.leaderboard" not in outputs:
         runs.log_prediction(run_id, metrics, report)
         return
-    keys = _category_keys(pipeline, task)
+    bank_figures = {key: f"{task}.{key}.bank_figure" for key in plan.banks}
     runs.log_task(
         run_id,
         metrics,
         catalog.load(f"{task}.leaderboard"),
         report,
-        _load_bank_figures(catalog, task, outputs, keys),
+        {key: catalog.load(name) for key, name in bank_figures.items() if name in outputs},
     )
     parameters = run.parameters.resolved()
-    for key, category in zip(keys, metrics["categories"], strict=True):
+    for key, category in plan.categories.items():
         artifacts = _load_category(catalog, f"{task}.{key}", outputs)
-        runs.log_category(run_id, category, artifacts, parameters, tags)
+        runs.log_category(run_id, category.name, artifacts, parameters, tags)
     if f"{task}.sweep_metrics" in outputs:
         sweep_metrics = catalog.load(f"{task}.sweep_metrics")
         runs.log_settings(run_id, sweep_metrics, parameters, tags)
-
-
-class ClosingHooks:
-    """Closes what kedro-mlflow leaves open, for processes that run several sessions.
-
-    It enters the run again for each node but leaves it only once.
-    """
-
-    def __init__(self) -> None:
-        """Nothing is open yet."""
-        self._outer_run_id: str | None = None
-
-    @hook_impl(tryfirst=True)
-    def after_context_created(self) -> None:
-        """Remember a run that someone opened around this session: it stays open."""
-        self._outer_run_id = _active_run_id()
-
-    @hook_impl(trylast=True)
-    def after_pipeline_run(self) -> None:
-        """Leave this session's run for good."""
-        import mlflow
-
-        while _active_run_id() not in (None, self._outer_run_id):
-            mlflow.end_run()
 
 
 class SummaryHooks:
@@ -227,25 +311,23 @@ class SummaryHooks:
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Print each finished task's leaderboard and where to look next."""
-        run = current_run()
+        run = _run()
         if "ingestion.report" in pipeline.all_outputs():
-            report = str(getattr(catalog["ingestion.report"], "_filepath", ""))
             print_findings(
                 f"{run.parameters.dataset}: images",
                 catalog.load("ingestion.counts"),
                 catalog.load("ingestion.findings"),
-                [("report", os.path.relpath(report))],
+                [("report", _path(catalog, "ingestion.report"))],
             )
-        for task in _tasks(pipeline):
+        for task in _finished_tasks(pipeline):
             if f"{task}.leaderboard" not in pipeline.all_outputs():
-                _print_decisions(run, task, pipeline, catalog)
+                _print_decisions(run, task, catalog)
                 continue
-            report = str(getattr(catalog[f"{task}.report"], "_filepath", ""))
             print_summary(
-                run.title(task),
+                title_of(task, run.parameters),
                 catalog.load(f"{task}.leaderboard"),
                 [
-                    ("report", os.path.relpath(report)),
+                    ("report", _path(catalog, f"{task}.report")),
                     ("compare runs", "python -m uniformaly_pipeline.tracking.compare"),
                     ("in a browser", "mlflow ui: the experiment's Views, Compare runs"),
                     ("see the lineage", "kedro viz run"),
@@ -260,38 +342,29 @@ def _active_run_id() -> str | None:
     return active.info.run_id if active else None
 
 
-def _tasks(pipeline: Pipeline) -> Iterator[str]:
-    """Names of the tasks whose report the pipeline writes."""
-    for name in sorted(pipeline.all_outputs()):
-        if name.endswith(".report") and name != "ingestion.report":
-            yield name.removesuffix(".report")
+def _path(catalog: CatalogProtocol, name: str) -> str:
+    """Where a dataset of one file lies, as seen from the working directory."""
+    return os.path.relpath(str(catalog[name]._filepath))
 
 
-def _category_keys(pipeline: Pipeline, task: str) -> list[str]:
-    """Namespaces of a task's categories, in the order in which its metrics list them."""
-    collect = next(node for node in pipeline.nodes if f"{task}.metrics" in node.outputs)
-    return [name.split(".")[1] for name in collect.inputs]
-
-
-def _print_decisions(
-    run: CurrentRun, task: str, pipeline: Pipeline, catalog: CatalogProtocol
-) -> None:
+def _print_decisions(run: CurrentRun, task: str, catalog: CatalogProtocol) -> None:
     """Print what became of new images."""
-    scores = next(name for name in pipeline.all_outputs() if name.endswith(".scores"))
-    maps = scores.removesuffix("scores") + "heat_maps"
+    ((key, _),) = plan_task(task, run).categories.items()
+    scores = f"{task}.{key}.scores"
     print_decisions(
-        run.title(task),
+        title_of(task, run.parameters),
         catalog.load(scores),
         catalog.load(f"{task}.metrics"),
         [
-            ("scores", os.path.relpath(str(catalog[scores]._filepath))),
-            ("heat maps", os.path.relpath(str(catalog[maps]._path))),
-            ("report", os.path.relpath(str(catalog[f"{task}.report"]._filepath))),
+            ("scores", _path(catalog, scores)),
+            ("heat maps", os.path.relpath(str(catalog[f"{task}.{key}.heat_maps"]._path))),
+            ("report", _path(catalog, f"{task}.report")),
         ],
     )
 
 
-_PICTURES = ("roc_figure", "score_histogram", "cluster_figure", "cluster_sheet", "bank_figure")
+_FIGURES = ("cluster_figure", "cluster_sheet", "bank_figure")
+_PLOTS = ("roc_plot", "score_plot")
 
 
 def _load_category(
@@ -303,19 +376,7 @@ def _load_category(
     return runs.CategoryArtifacts(
         metrics=load("metrics"),
         image_scores=load("image_scores"),
-        figures={name: load(name) for name in _PICTURES if f"{namespace}.{name}" in outputs},
+        figures={name: load(name) for name in _FIGURES if f"{namespace}.{name}" in outputs},
+        plots={name: load(name) for name in _PLOTS if f"{namespace}.{name}" in outputs},
         gallery=load("gallery"),
     )
-
-
-def _load_bank_figures(
-    catalog: CatalogProtocol, task: str, outputs: set[str], categories: list[str]
-) -> dict[str, bytes]:
-    """Pictures of the memory banks that categories share, by the bank's name."""
-    ends = (f"{task}.", ".bank_figure")
-    banks = [
-        name.removeprefix(ends[0]).removesuffix(ends[1])
-        for name in sorted(outputs)
-        if name.startswith(ends[0]) and name.endswith(ends[1])
-    ]
-    return {bank: catalog.load(bank.join(ends)) for bank in banks if bank not in categories}

@@ -4,9 +4,10 @@ import os
 
 from omegaconf.resolvers import oc
 
-from uniformaly_pipeline.context import PublishingContext
-from uniformaly_pipeline.hooks import CheckHooks, ClosingHooks, SummaryHooks, TrackingHooks
+from uniformaly_pipeline.datasets.catalog_values import catalog_value
+from uniformaly_pipeline.hooks import CheckHooks, MlflowRunHooks, SummaryHooks, TrackingHooks
 from uniformaly_pipeline.parameters.current_run import current_run
+from uniformaly_pipeline.pipelines.config_loader import RunConfigLoader
 
 
 def _local_only(path: str) -> str | None:
@@ -14,7 +15,13 @@ def _local_only(path: str) -> str | None:
     return None if os.environ.get("MLFLOW_TRACKING_URI") else path
 
 
-CONTEXT_CLASS = PublishingContext
+def _of_run(key: str) -> str | None:
+    """What the catalog asks of the run, once there is one."""
+    run = current_run()
+    return None if run is None else catalog_value(run, key)
+
+
+CONFIG_LOADER_CLASS = RunConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
@@ -22,8 +29,10 @@ CONFIG_LOADER_ARGS = {
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
     "custom_resolvers": {
         "oc.env": oc.env,
-        "run": lambda key: current_run().catalog_value(key),
+        "run": _of_run,
         "local_only": _local_only,
     },
 }
-HOOKS = (CheckHooks(), TrackingHooks(), ClosingHooks(), SummaryHooks())
+HOOKS = (CheckHooks(), MlflowRunHooks(), TrackingHooks(), SummaryHooks())
+# MlflowRunHooks stands for them; the name is spelt either way, as the package was built.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", "kedro_mlflow")

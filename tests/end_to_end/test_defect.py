@@ -101,7 +101,7 @@ def test_tracking(project: Any, small: Parameters, tracking_uri: str) -> None:
         assert child.data.tags["category"] == child.info.run_name
         assert child.data.tags["data_hash"] == parent.data.tags["data_hash"]
         artifacts = {file.path for file in client.list_artifacts(child.info.run_id)}
-        assert {"roc_figure.png", "score_histogram.png"} <= artifacts
+        assert {"roc_plot.html", "score_plot.html"} <= artifacts
         assert client.list_artifacts(child.info.run_id, "heat_maps")
 
 

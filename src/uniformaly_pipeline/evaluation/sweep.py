@@ -64,7 +64,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Category:
+class SweepInputs:
     """What the settings are tried on.
 
     Attributes:
@@ -163,7 +163,7 @@ def draw_images(normal: Sequence[str], shots: int | None, seed: int, draw: int) 
     return [normal[i] for i in sorted(order[:shots])]
 
 
-def evaluate_settings(category: Category, settings: Sequence[Setting]) -> pd.DataFrame:
+def evaluate_settings(inputs: SweepInputs, settings: Sequence[Setting]) -> pd.DataFrame:
     """Metrics of every setting on a category.
 
     Memory holds the projected patches of one set of normal images, one memory bank and the test
@@ -174,7 +174,7 @@ def evaluate_settings(category: Category, settings: Sequence[Setting]) -> pd.Dat
         and :data:`SWEPT_METRICS` in 0..1, undefined ones as NaN.
     """
     rows: dict[int, dict[str, Any]] = dict(
-        track(_evaluated(category, settings), len(settings), "Trying settings", "settings")
+        track(_evaluated(inputs, settings), len(settings), "Trying settings", "settings")
     )
     table = [
         {"parameter": s.parameter, "value": s.value, DRAWS: s.draw, **rows[i]}
@@ -185,12 +185,12 @@ def evaluate_settings(category: Category, settings: Sequence[Setting]) -> pd.Dat
 
 
 def _evaluated(
-    category: Category, settings: Sequence[Setting]
+    inputs: SweepInputs, settings: Sequence[Setting]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Position and metrics of each setting; those that share a memory bank follow each other."""
     for group in _groups(settings):
-        for scored in _score(category, [settings[i] for i in group]):
-            for position, metrics in _metrics(category, scored):
+        for scored in _score(inputs, [settings[i] for i in group]):
+            for position, metrics in _metrics(inputs, scored):
                 yield group[position], metrics
 
 
@@ -215,42 +215,40 @@ class _Scored:
     settings: dict[int, Setting]
 
 
-def _score(category: Category, settings: Sequence[Setting]) -> Iterator[_Scored]:
+def _score(inputs: SweepInputs, settings: Sequence[Setting]) -> Iterator[_Scored]:
     """Build each different memory bank of some settings and score the test images with it."""
     first = settings[0]
-    store = category.store
+    store = inputs.store
     if first.layers is not None:
         store = store.with_layers(first.layers)
-    normal = draw_images(category.normal, first.shots, category.seed, first.draw)
+    normal = draw_images(inputs.normal, first.shots, inputs.seed, first.draw)
     by_masking: dict[Any, dict[int, Setting]] = {}
     for i, setting in enumerate(settings):
-        key = _patches_that_count(store, [*normal, *category.tested], setting.masking)
+        key = _patches_that_count(store, [*normal, *inputs.tested], setting.masking)
         by_masking.setdefault(key, {})[i] = setting
     for alike in by_masking.values():
         masking = next(iter(alike.values())).masking
-        candidates = collect_candidates(
-            store, normal, masking, category.projection_dim, category.seed
-        )
+        candidates = collect_candidates(store, normal, masking, inputs.projection_dim, inputs.seed)
         ratios = sorted({setting.coreset_ratio for setting in alike.values()})
-        for ratio, kept in _coresets(category, candidates.points, ratios):
+        for ratio, kept in _coresets(inputs, candidates.points, ratios):
             bank = candidates.features(kept)
             if masking.mode != "soft":
                 # What a stored bank would hold: metrics equal those of the other pipelines.
                 bank = bank.astype(store.header.dtype)
             scores = score_patches(
                 store,
-                category.tested,
+                inputs.tested,
                 bank,
                 masking,
-                search=category.search,
-                num_neighbors=category.num_neighbors,
+                search=inputs.search,
+                num_neighbors=inputs.num_neighbors,
             ).arrays["patch_scores"]
             sharing = {i: s for i, s in alike.items() if s.coreset_ratio == ratio}
             yield _Scored(store, masking, scores, len(bank), sharing)
 
 
 def _coresets(
-    category: Category, points: np.ndarray, ratios: Sequence[float]
+    inputs: SweepInputs, points: np.ndarray, ratios: Sequence[float]
 ) -> Iterator[tuple[float, np.ndarray]]:
     """The patches to keep for each of some increasing ratios, 1 keeping all."""
     partial = [ratio for ratio in ratios if ratio < 1]
@@ -259,14 +257,14 @@ def _coresets(
         return choose_points(
             points,
             ratio,
-            num_starts=category.num_starts,
-            parts=category.coreset_parts,
-            seed=category.seed,
-            device=category.device,
+            num_starts=inputs.num_starts,
+            parts=inputs.coreset_parts,
+            seed=inputs.seed,
+            device=inputs.device,
         )[0]
 
     # The largest greedy coreset begins with the smaller ones; one in two rounds does not.
-    largest = choose(partial[-1]) if partial and category.coreset_parts == 1 else None
+    largest = choose(partial[-1]) if partial and inputs.coreset_parts == 1 else None
     for ratio in ratios:
         if ratio == 1:
             yield ratio, np.arange(len(points))
@@ -285,26 +283,26 @@ def _patches_that_count(
     return np.packbits(store.foreground(content_hashes, masking)).tobytes()
 
 
-def _metrics(category: Category, scored: _Scored) -> Iterator[tuple[int, dict[str, Any]]]:
-    flat = scored.patch_scores.reshape(len(category.tested), -1)
+def _metrics(inputs: SweepInputs, scored: _Scored) -> Iterator[tuple[int, dict[str, Any]]]:
+    flat = scored.patch_scores.reshape(len(inputs.tested), -1)
     pixel_auroc = None
-    if category.masks is not None:
-        maps = np.stack(list(anomaly_maps(scored.patch_scores, category.preprocessing)))
-        pixel_auroc = auroc(category.masks, maps)
+    if inputs.masks is not None:
+        maps = np.stack(list(anomaly_maps(scored.patch_scores, inputs.preprocessing)))
+        pixel_auroc = auroc(inputs.masks, maps)
     grouped: dict[tuple[FeatureChoice, float], dict[str, float]] = {}
     for position, setting in scored.settings.items():
         scores = image_scores(flat, setting.top_k_ratio)
         metrics: dict[str, Any] = {
             "bank_size": scored.bank_size,
-            "image_auroc": auroc(category.labels.astype(bool), scores),
+            "image_auroc": auroc(inputs.labels.astype(bool), scores),
             "pixel_auroc": pixel_auroc,
         }
-        if len(category.defects):
+        if len(inputs.defects):
             kind = (setting.features, setting.top_k_ratio)
             if kind not in grouped:
-                chosen = image_features(scored.store, category.tested, flat, *kind)
-                num_clusters = len(set(category.defects))
-                grouped[kind] = cluster_metrics(category.defects, cluster(chosen, num_clusters))
+                chosen = image_features(scored.store, inputs.tested, flat, *kind)
+                num_clusters = len(set(inputs.defects))
+                grouped[kind] = cluster_metrics(inputs.defects, cluster(chosen, num_clusters))
             metrics |= grouped[kind]
         yield position, metrics
 

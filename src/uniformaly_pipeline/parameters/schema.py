@@ -18,6 +18,8 @@ from pydantic import (
 )
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
+from uniformaly_pipeline.evaluation.clustering import FeatureChoice
+from uniformaly_pipeline.features.masking import Keep, MaskingMode
 from uniformaly_pipeline.features.preprocessing import height_width
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 
@@ -54,11 +56,10 @@ Item = TypeVar("Item")
 Distinct = Annotated[list[Item], BeforeValidator(_split_at_plus), AfterValidator(_without_repeats)]
 """A list without repeats; the command line writes it as ``a+b+c``."""
 
-Masking = Annotated[Literal["binary", "soft", "off"], BeforeValidator(_off_is_a_word)]
+Masking = Annotated[MaskingMode, BeforeValidator(_off_is_a_word)]
 Threshold = Annotated[float, Field(ge=0, lt=1)]
 KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-FeatureChoice = Literal["top_k", "max", "all"]
 
 
 class _Section(BaseModel):
@@ -192,7 +193,7 @@ class FeaturesParameters(_Section):
 
     dtype: Literal["float16", "float32"] = "float16"
     """Type of the features on disk."""
-    keep: Literal["foreground", "all"] = "foreground"
+    keep: Keep = "foreground"
     """`all` keeps background patches too, to try other maskings without encoding again."""
 
 
@@ -365,6 +366,17 @@ class Parameters(_Section):
         if bank.multiclass_coreset_ratio is None and bank.coreset_ratio is not None:
             return bank.coreset_ratio
         return bank.multiclass_coreset_ratio or dataset.multiclass_coreset_ratio or one_class
+
+    @property
+    def layer_choices(self) -> list[list[int]] | None:
+        """Blocks to average that the ablation compares, the backbone's own first; None: no others.
+
+        Several choices are features of their own, which one pass of the backbone gives.
+        """
+        own = sorted(set(self.chosen_backbone.layers))
+        others = [sorted(set(layers)) for layers in self.ablation.layers]
+        choices = [own, *(layers for layers in others if layers != own)]
+        return choices if len(choices) > 1 else None
 
     def resolved(self) -> dict[str, Any]:
         """What this run uses, nested: other data sets and backbones left out."""

@@ -60,12 +60,14 @@ class CategoryArtifacts:
         metrics: The category's metrics.
         image_scores: A row per test image.
         figures: Pictures (PNG) by name.
-        gallery: The most telling test images.
+        plots: Plotly figures by name.
+        gallery: The test images that say most.
     """
 
     metrics: Mapping[str, Any]
     image_scores: pd.DataFrame
     figures: Mapping[str, bytes]
+    plots: Mapping[str, Any]
     gallery: list[GalleryImage]
 
 
@@ -289,6 +291,8 @@ def log_category(
     log_parameters(child_id, parameters, {**tags, CATEGORY_TAG: category})
     _log_metrics(client, child_id, artifacts.metrics)
     _log_files(client, child_id, _files(artifacts))
+    for name, plot in artifacts.plots.items():
+        client.log_figure(child_id, plot, f"{name}.html")
     client.set_terminated(child_id, RunStatus.to_string(RunStatus.FINISHED))
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.evaluation.clustering import FeatureChoice, cluster, cluster_metrics
 from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS
-from uniformaly_pipeline.evaluation.sweep import image_features, summarise_sweep
+from uniformaly_pipeline.evaluation.sweep import image_features
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
@@ -23,8 +23,8 @@ def cluster_images(
     images: pd.DataFrame,
     features: FeatureStore,
     patch_scores: ArrayBundle,
-    clustering: dict[str, Any],
-    scoring: dict[str, Any],
+    choice: FeatureChoice,
+    top_k_ratio: float,
     seed: int,
 ) -> pd.DataFrame:
     """Group a category's test images, as many groups as there are kinds.
@@ -33,8 +33,8 @@ def cluster_images(
         images: The category's images.
         features: Features of all patches.
         patch_scores: ``patch_scores`` [B, grid height, grid width].
-        clustering: ``clustering``.
-        scoring: ``scoring``.
+        choice: ``clustering.features``: which patches stand for an image.
+        top_k_ratio: ``scoring.top_k_ratio``: share of the patches that ``top_k`` takes.
         seed: Seed of the embedding.
 
     Returns:
@@ -42,9 +42,7 @@ def cluster_images(
         t-SNE embedding.
     """
     tested = images[images["split"] == "test"]
-    chosen = _image_features(
-        tested, features, patch_scores, clustering["features"], scoring["top_k_ratio"]
-    )
+    chosen = _image_features(tested, features, patch_scores, choice, top_k_ratio)
     place = embed_2d(chosen, seed)
     return (
         tested[["image", "defect"]]
@@ -57,12 +55,19 @@ def compare_features(
     images: pd.DataFrame,
     features: FeatureStore,
     patch_scores: ArrayBundle,
-    clustering: dict[str, Any],
+    compared_ratios: list[float],
 ) -> pd.DataFrame:
-    """Metrics of every choice of features (Table 8), a row each as in an ablation."""
+    """Metrics of every choice of features (Table 8), a row each as in an ablation.
+
+    Args:
+        images: The category's images.
+        features: Features of all patches.
+        patch_scores: ``patch_scores`` [B, grid height, grid width].
+        compared_ratios: ``clustering.compared_ratios``: top-k ratios to compare.
+    """
     tested = images[images["split"] == "test"]
     choices: list[tuple[str, FeatureChoice, float]] = [("all", "all", 1.0), ("max", "max", 1.0)]
-    choices += [(f"top {r:.3g}", "top_k", r) for r in clustering["compared_ratios"]]
+    choices += [(f"top {r:.3g}", "top_k", r) for r in compared_ratios]
     rows = []
     for value, choice, ratio in choices:
         chosen = _image_features(tested, features, patch_scores, choice, ratio)
@@ -86,22 +91,25 @@ def add_cluster_metrics(
 def draw_clusters(
     raw_images: ImageFolder,
     clusters: pd.DataFrame,
-    dataset: dict[str, Any],
-    reporting: dict[str, Any],
-    category: str,
+    preprocessing: dict[str, Any],
+    gallery_images: int,
+    category: dict[str, Any],
 ) -> tuple[Figure, Image.Image]:
-    """A category's t-SNE figure, and a contact sheet of each of its clusters."""
-    preprocessing = Preprocessing(**dataset["preprocessing"])
+    """A category's t-SNE figure, and a contact sheet of each of its clusters.
+
+    Args:
+        raw_images: The data set's root.
+        clusters: As :func:`cluster_images` returns them.
+        preprocessing: ``datasets.<name>.preprocessing``: the images as the encoder sees them.
+        gallery_images: ``reporting.gallery_images``: most images shown of a cluster.
+        category: ``params:run.<task>.categories.<namespace>``.
+    """
+    geometry = Preprocessing(**preprocessing)
     truth, found = list(clusters["defect"]), list(clusters["cluster"])
     place = clusters[["x", "y"]].to_numpy(np.float32)
-    pictures = [preprocessing.fit_image(raw_images.read_image(path)) for path in clusters["image"]]
-    sheet = cluster_sheets(pictures, truth, found, limit=reporting["gallery_images"])
-    return cluster_figure(place, truth, found, category), sheet
-
-
-def compare_categories(*tables: pd.DataFrame, categories: list[str]) -> pd.DataFrame:
-    """Mean and deviation over categories of every choice of features."""
-    return summarise_sweep(dict(zip(categories, tables, strict=True)), spread_over_draws=False)
+    pictures = [geometry.fit_image(raw_images.read_image(path)) for path in clusters["image"]]
+    sheet = cluster_sheets(pictures, truth, found, limit=gallery_images)
+    return cluster_figure(place, truth, found, category["name"]), sheet
 
 
 def _image_features(

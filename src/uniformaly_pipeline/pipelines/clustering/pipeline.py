@@ -2,24 +2,18 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.clustering.nodes import (
     add_cluster_metrics,
     cluster_images,
-    compare_categories,
     compare_features,
     draw_clusters,
 )
-from uniformaly_pipeline.pipelines.reporting.nodes import draw_settings
+
+STAGE = "clustering"
 
 
-def create_pipeline(dataset: str, category: str) -> Pipeline:
-    """A category's scores to groups of its test images, their metrics and pictures.
-
-    Args:
-        dataset: A key of ``datasets``.
-        category: Name of the category.
-    """
+def create_pipeline() -> Pipeline:
+    """A category's scores to groups of its test images, their metrics and figures."""
     return Pipeline(
         [
             Node(
@@ -28,8 +22,8 @@ def create_pipeline(dataset: str, category: str) -> Pipeline:
                     "images",
                     "features",
                     "patch_scores",
-                    "params:clustering",
-                    "params:scoring",
+                    "params:clustering.features",
+                    "params:scoring.top_k_ratio",
                     "params:seed",
                 ],
                 outputs="clusters",
@@ -37,7 +31,7 @@ def create_pipeline(dataset: str, category: str) -> Pipeline:
             ),
             Node(
                 compare_features,
-                inputs=["images", "features", "patch_scores", "params:clustering"],
+                inputs=["images", "features", "patch_scores", "params:clustering.compared_ratios"],
                 outputs="sweep_metrics",
                 name="compare_features",
             ),
@@ -48,38 +42,17 @@ def create_pipeline(dataset: str, category: str) -> Pipeline:
                 name="evaluate_clusters",
             ),
             Node(
-                bind(draw_clusters, category=category),
-                inputs=["raw_images", "clusters", f"params:datasets.{dataset}", "params:reporting"],
+                draw_clusters,
+                inputs=[
+                    "raw_images",
+                    "clusters",
+                    "params:preprocessing",
+                    "params:reporting.gallery_images",
+                    "params:category",
+                ],
                 outputs=["cluster_figure", "cluster_sheet"],
                 name="draw_clusters",
             ),
-        ]
-    )
-
-
-def create_comparison(task: str, categories: dict[str, str]) -> Pipeline:
-    """All categories' comparisons of features to one.
-
-    Args:
-        task: Name of the task, which is the namespace of its datasets.
-        categories: Name of each category by its namespace.
-    """
-    tables = {f"{key}_sweep": f"{task}.{key}.sweep_metrics" for key in categories}
-    return Pipeline(
-        [
-            Node(
-                bind(compare_categories, categories=list(categories.values())),
-                inputs=list(tables),
-                outputs="sweep_metrics",
-                name="average_over_categories_by_setting",
-            ),
-            Node(
-                draw_settings,
-                inputs="sweep_metrics",
-                outputs="sweep_plot",
-                name="draw_curves_of_settings",
-            ),
         ],
-        inputs=tables,
-        namespace=task,
+        tags=STAGE,
     )

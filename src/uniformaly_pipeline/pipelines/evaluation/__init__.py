@@ -1,5 +1,5 @@
 """From scores to metrics."""
 
-from uniformaly_pipeline.pipelines.evaluation.pipeline import create_pipeline
+from uniformaly_pipeline.pipelines.evaluation.pipeline import STAGE, create_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["STAGE", "create_pipeline"]

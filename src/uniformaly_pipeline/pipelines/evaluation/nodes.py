@@ -22,6 +22,7 @@ from uniformaly_pipeline.evaluation.paper import with_paper
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.pipelines.by_category import by_category
 
 
 def evaluate_category(
@@ -31,7 +32,7 @@ def evaluate_category(
     memory_bank: ArrayBundle,
     patch_scores: ArrayBundle,
     image_scores: pd.DataFrame,
-    dataset: dict[str, Any],
+    preprocessing: dict[str, Any],
     evaluation: dict[str, Any],
 ) -> dict[str, Any]:
     """Compute a category's metrics.
@@ -43,7 +44,7 @@ def evaluate_category(
         memory_bank: The category's memory bank.
         patch_scores: ``patch_scores`` [B, grid height, grid width].
         image_scores: A row per test image.
-        dataset: ``datasets.<name>``.
+        preprocessing: ``datasets.<name>.preprocessing``, for the masks and anomaly maps.
         evaluation: ``evaluation``.
 
     Returns:
@@ -54,11 +55,11 @@ def evaluate_category(
     metrics = image_metrics(image_scores)
     pixels = NO_PIXEL_METRICS
     if has_masks(image_scores):
-        preprocessing = Preprocessing(**dataset["preprocessing"])
+        geometry = Preprocessing(**preprocessing)
         masks = ground_truths(
-            raw_images, image_scores["mask"], preprocessing, evaluation["mask_threshold"]
+            raw_images, image_scores["mask"], geometry, evaluation["mask_threshold"]
         )
-        maps = anomaly_maps(patch_scores.arrays["patch_scores"], preprocessing)
+        maps = anomaly_maps(patch_scores.arrays["patch_scores"], geometry)
         maps = track(maps, len(image_scores), "Comparing anomaly maps with masks", "images")
         pixels = pixel_metrics(masks, maps, evaluation["aupro_limit"])
     bank = memory_bank.arrays["memory_bank"]
@@ -77,13 +78,28 @@ def evaluate_category(
     }
 
 
-def collect_metrics(*metrics: dict[str, Any], categories: list[str]) -> dict[str, Any]:
-    """Mean, deviation and metrics of all categories, see :func:`.category.summarise`."""
-    return summarise(dict(zip(categories, metrics, strict=True)))
+def collect_metrics(task: dict[str, Any], **metrics: dict[str, Any]) -> dict[str, Any]:
+    """Mean, deviation and metrics of all categories.
+
+    Args:
+        task: ``params:run.<task>``; its ``categories`` give the order and the names.
+        metrics: ``metrics_<namespace>`` of each category.
+
+    Returns:
+        See :func:`.category.summarise`.
+    """
+    return summarise(by_category(task, "metrics", metrics))
 
 
 def rank_categories(
-    metrics: dict[str, Any], task: str, dataset: str, backbone: str
+    metrics: dict[str, Any], task: dict[str, Any], dataset: str, backbone: str
 ) -> pd.DataFrame:
-    """The leaderboard: a row per category, then mean and deviation, beside the paper's metrics."""
-    return with_paper(leaderboard_table(metrics), task, dataset, backbone)
+    """The leaderboard: a row per category, then mean and deviation, beside the paper's numbers.
+
+    Args:
+        metrics: The task's metrics.
+        task: ``params:run.<task>``.
+        dataset: A key of ``datasets``.
+        backbone: A key of ``backbones``.
+    """
+    return with_paper(leaderboard_table(metrics), task["task"], dataset, backbone)

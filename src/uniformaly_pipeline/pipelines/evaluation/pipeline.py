@@ -1,20 +1,22 @@
 """The evaluation stage."""
 
+from collections.abc import Iterable
+
 from kedro.pipeline import Node, Pipeline
 
-from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.evaluation.nodes import (
     collect_metrics,
     evaluate_category,
     rank_categories,
 )
 
+STAGE = "evaluation"
 
-def create_pipeline(dataset: str, output: str = "metrics") -> Pipeline:
+
+def create_pipeline(output: str = "metrics") -> Pipeline:
     """A category's scores to its metrics.
 
     Args:
-        dataset: A key of ``datasets``.
         output: Name of the metrics in the catalog.
     """
     return Pipeline(
@@ -28,41 +30,38 @@ def create_pipeline(dataset: str, output: str = "metrics") -> Pipeline:
                     "memory_bank",
                     "patch_scores",
                     "image_scores",
-                    f"params:datasets.{dataset}",
+                    "params:preprocessing",
                     "params:evaluation",
                 ],
                 outputs=output,
                 name="compute_metrics",
             )
-        ]
+        ],
+        tags=STAGE,
     )
 
 
-def create_summary(task: str, categories: dict[str, str], dataset: str, backbone: str) -> Pipeline:
+def create_summary(keys: Iterable[str]) -> Pipeline:
     """All categories' metrics to the task's metrics and leaderboard.
 
     Args:
-        task: Name of the task, which is the namespace of its datasets.
-        categories: Name of each category by its namespace.
-        dataset: A key of ``datasets``.
-        backbone: A key of ``backbones``.
+        keys: Namespaces of the categories.
     """
-    metrics = {f"{key}_metrics": f"{task}.{key}.metrics" for key in categories}
+    metrics = {f"metrics_{key}": f"{key}.metrics" for key in keys}
     return Pipeline(
         [
             Node(
-                bind(collect_metrics, categories=list(categories.values())),
-                inputs=list(metrics),
+                collect_metrics,
+                inputs={"task": "params:task", **metrics},
                 outputs="metrics",
                 name="average_over_categories",
             ),
             Node(
-                bind(rank_categories, task=task, dataset=dataset, backbone=backbone),
-                inputs="metrics",
+                rank_categories,
+                inputs=["metrics", "params:task", "params:dataset", "params:backbone"],
                 outputs="leaderboard",
                 name="write_leaderboard",
             ),
         ],
-        inputs=metrics,
-        namespace=task,
+        tags=STAGE,
     )

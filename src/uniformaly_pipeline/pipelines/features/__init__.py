@@ -1,5 +1,5 @@
 """From images to patch features, once for all categories."""
 
-from uniformaly_pipeline.pipelines.features.pipeline import create_pipeline
+from uniformaly_pipeline.pipelines.features.pipeline import STAGE, create_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["STAGE", "create_pipeline"]

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from uniformaly_pipeline.features.backbone import Backbone
-from uniformaly_pipeline.features.masking import BackPatchMasking, Keep
+from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store_update import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def extract_features(
     raw_images: ImageFolder,
     manifest: pd.DataFrame,
     backbone: dict[str, Any],
-    dataset: dict[str, Any],
+    preprocessing: dict[str, Any],
     encoder: dict[str, Any],
     features: dict[str, Any],
     bpm: dict[str, Any],
     seed: int,
-    normal: list[str],
-    keep: Keep | None = None,
-    layers: list[list[int]] | None = None,
+    classes: list[str],
 ) -> FeatureStream:
     """Describe how to encode the images a run needs; the feature store asks for what it lacks.
 
@@ -32,15 +33,12 @@ def extract_features(
         raw_images: The data set's root.
         manifest: One row per image.
         backbone: ``backbones.<name>``.
-        dataset: ``datasets.<name>``.
+        preprocessing: ``datasets.<name>.preprocessing``.
         encoder: ``encoder``.
-        features: ``features``.
-        bpm: ``bpm``.
+        features: ``features``: what is stored of each image.
+        bpm: ``bpm``: which patches are stored.
         seed: Seed of untrained weights.
-        normal: Classes whose train images are needed; the test images of all classes are.
-        keep: Which patches to keep, in place of the run's ``features.keep``.
-        layers: Choices of blocks, in place of the backbone's own; see
-            :func:`.extraction.feature_stream`.
+        classes: Classes whose train images are needed; the test images of all classes are.
 
     Raises:
         InputError: The backbone cannot be loaded.
@@ -48,16 +46,60 @@ def extract_features(
     # Torch takes seconds to import, which commands such as "kedro registry list" need not wait for.
     from uniformaly_pipeline.features.extraction import feature_stream
 
-    needed = manifest[(manifest["split"] == "test") | manifest["class"].isin(normal)]
+    needed = manifest[(manifest["split"] == "test") | manifest["class"].isin(classes)]
     return feature_stream(
         raw_images,
         dict(zip(needed["content_hash"], needed["image"], strict=True)),
         Backbone(**backbone),
-        Preprocessing(**dataset["preprocessing"]),
+        Preprocessing(**preprocessing),
         BackPatchMasking(**bpm),
-        keep=keep or features["keep"],
-        layer_choices=layers,
+        keep=features["keep"],
+        layer_choices=features.get("layer_choices"),
         dtype=features["dtype"],
         seed=seed,
         **encoder,
+    )
+
+
+def extract_all_features(
+    raw_images: ImageFolder,
+    manifest: pd.DataFrame,
+    backbone: dict[str, Any],
+    preprocessing: dict[str, Any],
+    encoder: dict[str, Any],
+    features: dict[str, Any],
+    bpm: dict[str, Any],
+    seed: int,
+    classes: list[str],
+) -> FeatureStream:
+    """As :func:`extract_features`, but of background patches too, whatever ``features.keep`` says.
+
+    Clustering takes the mean of all patches, and an ablation tries other maskings.
+    """
+    every = {**features, "keep": "all"}
+    return extract_features(
+        raw_images, manifest, backbone, preprocessing, encoder, every, bpm, seed, classes
+    )
+
+
+def extract_layered_features(
+    raw_images: ImageFolder,
+    manifest: pd.DataFrame,
+    backbone: dict[str, Any],
+    preprocessing: dict[str, Any],
+    encoder: dict[str, Any],
+    features: dict[str, Any],
+    bpm: dict[str, Any],
+    seed: int,
+    classes: list[str],
+    layer_choices: Sequence[Sequence[int]],
+) -> FeatureStream:
+    """As :func:`extract_all_features`, for several choices of blocks in one pass.
+
+    ``layer_choices`` are lists of blocks in place of the backbone's own, see
+    :func:`.extraction.feature_stream`.
+    """
+    layered = {**features, "layer_choices": layer_choices}
+    return extract_all_features(
+        raw_images, manifest, backbone, preprocessing, encoder, layered, bpm, seed, classes
     )

@@ -1,45 +1,45 @@
 """The features stage."""
 
+from collections.abc import Callable
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from uniformaly_pipeline.pipelines.binding import bind
-from uniformaly_pipeline.pipelines.features.nodes import extract_features
+from uniformaly_pipeline.pipelines.features.nodes import (
+    extract_all_features,
+    extract_features,
+    extract_layered_features,
+)
+
+STAGE = "features"
+
+EXTRACTIONS: dict[str, Callable[..., Any]] = {
+    "features": extract_features,
+    "all_features": extract_all_features,
+    "layered_features": extract_layered_features,
+}
+"""What fills each feature store."""
 
 
-def create_pipeline(
-    dataset: str,
-    backbone: str,
-    output: str = "features",
-    name: str = "extract_patch_features",
-    **arguments: Any,
-) -> Pipeline:
+def create_pipeline(store: str = "features", name: str = "extract_patch_features") -> Pipeline:
     """Images to patch features and attention, each image once.
 
     Args:
-        dataset: A key of ``datasets``.
-        backbone: A key of ``backbones``.
-        output: Name of the feature store in the catalog.
+        store: The feature store to fill: ``features``, ``all_features`` (of background patches
+            too) or ``layered_features`` (of several choices of blocks).
         name: Name of the node.
-        arguments: What else :func:`.nodes.extract_features` is told.
     """
-    return Pipeline(
-        [
-            Node(
-                bind(extract_features, **arguments),
-                inputs=[
-                    "raw_images",
-                    "manifest",
-                    f"params:backbones.{backbone}",
-                    f"params:datasets.{dataset}",
-                    "params:encoder",
-                    "params:features",
-                    "params:bpm",
-                    "params:seed",
-                ],
-                outputs=output,
-                name=name,
-            )
-        ]
-    )
+    inputs = [
+        "raw_images",
+        "manifest",
+        "params:backbone_settings",
+        "params:preprocessing",
+        "params:encoder",
+        "params:features",
+        "params:bpm",
+        "params:seed",
+        "params:run.classes",
+    ]
+    if store == "layered_features":
+        inputs.append("params:run.layer_choices")
+    return Pipeline([Node(EXTRACTIONS[store], inputs=inputs, outputs=store, name=name)], tags=STAGE)

@@ -1,5 +1,5 @@
 """From raw images to the manifest."""
 
-from uniformaly_pipeline.pipelines.ingestion.pipeline import create_pipeline
+from uniformaly_pipeline.pipelines.ingestion.pipeline import STAGE, create_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["STAGE", "create_pipeline"]

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.ingestion.download.sources import Provision, find_provision
 from uniformaly_pipeline.ingestion.health import count_images, examine
 from uniformaly_pipeline.ingestion.images import ImageFolder
@@ -22,8 +23,11 @@ from uniformaly_pipeline.ingestion.manifest import (
     select_defects,
 )
 from uniformaly_pipeline.ingestion.roots import choose_classes, find_classes, published_classes
+from uniformaly_pipeline.parameters.current_run import settings_of
 from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 from uniformaly_pipeline.reporting.page.page import ReportSection, ReportTable, render_report
+
+logger = logging.getLogger(__name__)
 
 SAMPLES_PER_ROW = 8
 MOST_SAMPLES = 48
@@ -35,36 +39,36 @@ def draw_demo_images() -> DrawnImages:
 
 
 def read_manifest(
-    raw_images: ImageFolder, dataset: dict[str, Any], categories: Any
+    raw_images: ImageFolder, data_set: dict[str, Any], categories: Any
 ) -> ManifestPlan:
     """Read a data set's layout; the manifest opens the files that it does not know yet.
 
     Args:
         raw_images: The data set's root.
-        dataset: ``datasets.<name>``.
+        data_set: ``datasets.<name>``.
         categories: The categories wanted: ``all``, a list of names, or names joined by ``+``.
 
     Raises:
         InputError: The layout is broken.
     """
-    layout = LAYOUTS[dataset["layout"]]
-    classes = find_classes(dataset["layout"], raw_images)
+    layout = LAYOUTS[data_set["layout"]]
+    classes = find_classes(data_set["layout"], raw_images)
     chosen = choose_classes(classes, categories)
     # Where other classes are anomalous all of them are tested, whichever are normal in turn.
     wanted = chosen if layout.HAS_DEFECTS else classes
-    records = layout.read(raw_images, wanted, Split(**dataset["split"]))
-    return ManifestPlan(raw_images, records, strict=not published_classes(dataset["layout"]))
+    records = layout.read(raw_images, wanted, Split(**data_set["split"]))
+    return ManifestPlan(raw_images, records, strict=not published_classes(data_set["layout"]))
 
 
 def examine_manifest(
-    manifest: pd.DataFrame, dataset: dict[str, Any]
+    manifest: pd.DataFrame, data_set: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Count a data set's images and look for what may spoil a result.
 
     Returns:
         See :func:`.health.count_images` and :func:`.health.examine`.
     """
-    published = getattr(LAYOUTS[dataset["layout"]], "PUBLISHED", None)
+    published = getattr(LAYOUTS[data_set["layout"]], "PUBLISHED", None)
     return count_images(manifest, published), examine(manifest, published)
 
 
@@ -88,7 +92,6 @@ def write_examination(
     findings: pd.DataFrame,
     samples: bytes,
     parameters: dict[str, Any],
-    title: str,
 ) -> str:
     """Put the doctor's findings, the counts and sample images on one HTML page."""
     numbers = findings["severity"].value_counts()
@@ -103,7 +106,7 @@ def write_examination(
         ReportSection("Samples", "", [], {"An image of each class, split and kind": samples}),
     ]
     return render_report(
-        title=title,
+        title=f"{parameters['dataset']}: the images",
         task="ingestion",
         dataset=parameters["dataset"],
         backbone=parameters["backbone"],
@@ -111,33 +114,56 @@ def write_examination(
         leaderboard=None,
         galleries={},
         figures={},
-        parameters=parameters,
+        parameters=settings_of(parameters),
         command=f"kedro run --pipelines=ingestion --params=dataset={parameters['dataset']}",
         sections=sections,
     )
 
 
-def select_defect_images(
-    manifest: pd.DataFrame, normal: list[str], tested: list[str]
-) -> pd.DataFrame:
-    """Normal and test images of a category, see :func:`.manifest.select_defects`."""
-    return select_defects(manifest, normal, tested)
+def select_defect_images(manifest: pd.DataFrame, category: dict[str, Any]) -> pd.DataFrame:
+    """Normal and test images of a category whose anomalies are defects.
+
+    Args:
+        manifest: One row per image.
+        category: ``normal`` and ``tested`` name the classes to learn from and to test.
+
+    Returns:
+        See :func:`.manifest.select_defects`.
+    """
+    return select_defects(manifest, category["normal"], category["tested"])
 
 
-def select_class_images(manifest: pd.DataFrame, normal: list[str]) -> pd.DataFrame:
-    """Images of the normal classes and of foreign ones, see :func:`.manifest.select_classes`."""
-    return select_classes(manifest, normal)
+def select_class_images(manifest: pd.DataFrame, category: dict[str, Any]) -> pd.DataFrame:
+    """Images of a category's normal classes and of foreign ones.
+
+    Args:
+        manifest: One row per image.
+        category: ``normal`` names the normal classes.
+
+    Returns:
+        See :func:`.manifest.select_classes`.
+    """
+    return select_classes(manifest, category["normal"])
 
 
-logger = logging.getLogger(__name__)
+def refuse_task(refusal: str) -> None:
+    """End the run of a task that does not fit its parameters or data set.
+
+    Raises:
+        InputError: Always; its message is ``refusal``.
+    """
+    raise InputError(refusal)
 
 
-def choose_provision(layout: str) -> Provision:
+def find_publication(data_set: dict[str, Any]) -> Provision:
     """Where a published data set comes from; its terms are logged before anything is fetched.
+
+    Args:
+        data_set: ``datasets.<name>``; its layout tells which one it is.
 
     Raises:
         InputError: It is not a published one.
     """
-    provision = find_provision(layout)
+    provision = find_provision(data_set["layout"])
     logger.warning("Licence: %s. Published at %s", provision.licence, provision.page)
     return provision

@@ -5,55 +5,50 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.ingestion.nodes import (
-    choose_provision,
     draw_demo_images,
     draw_samples,
     examine_manifest,
+    find_publication,
     plan_tree,
     read_manifest,
+    refuse_task,
     select_class_images,
     select_defect_images,
     write_examination,
 )
 
+STAGE = "ingestion"
 
-def create_pipeline(dataset: str, draws_demo: bool) -> Pipeline:
+
+def create_pipeline(draws_demo: bool = False) -> Pipeline:
     """Raw images to manifest.
 
     Args:
-        dataset: A key of ``datasets``.
         draws_demo: Whether the raw images are drawn first.
     """
-    manifest = Node(
-        read_manifest,
-        inputs=["raw_images", f"params:datasets.{dataset}", "params:categories"],
-        outputs="manifest",
-        name="read_and_check_images",
-    )
-    if not draws_demo:
-        return Pipeline([manifest])
-    return Pipeline(
-        [
-            Node(draw_demo_images, inputs=None, outputs="raw_images", name="draw_demo_images"),
-            manifest,
-        ]
-    )
+    nodes = [
+        Node(
+            read_manifest,
+            inputs=["raw_images", "params:data_set", "params:categories"],
+            outputs="manifest",
+            name="read_and_check_images",
+        )
+    ]
+    if draws_demo:
+        nodes.append(
+            Node(draw_demo_images, inputs=None, outputs="raw_images", name="draw_demo_images")
+        )
+    return Pipeline(nodes, tags=STAGE)
 
 
-def create_examination(dataset: str, title: str) -> Pipeline:
-    """Manifest to the doctor's report on the data set.
-
-    Args:
-        dataset: A key of ``datasets``.
-        title: Heading of the report.
-    """
+def create_examination() -> Pipeline:
+    """Manifest to the doctor's report on the data set."""
     return Pipeline(
         [
             Node(
                 examine_manifest,
-                inputs=["manifest", f"params:datasets.{dataset}"],
+                inputs=["manifest", "params:data_set"],
                 outputs=["counts", "findings"],
                 name="examine_data_set",
             ),
@@ -64,15 +59,16 @@ def create_examination(dataset: str, title: str) -> Pipeline:
                 name="draw_sample_images",
             ),
             Node(
-                bind(write_examination, title=title),
+                write_examination,
                 inputs=["counts", "findings", "samples", "parameters"],
                 outputs="report",
                 name="write_data_set_report",
             ),
         ],
         inputs={"raw_images", "manifest"},
-        parameters={f"params:datasets.{dataset}", "parameters"},
+        parameters={"params:data_set", "parameters"},
         namespace="ingestion",
+        tags=STAGE,
     )
 
 
@@ -81,37 +77,46 @@ def create_tree() -> Pipeline:
     node = Node(
         plan_tree, inputs=["raw_images", "manifest"], outputs="tree", name="copy_images_into_tree"
     )
-    return Pipeline([node], inputs={"raw_images", "manifest"}, namespace="ingestion")
+    return Pipeline([node], inputs={"raw_images", "manifest"}, namespace="ingestion", tags=STAGE)
 
 
-def create_defect_selection(normal: list[str], tested: list[str]) -> Pipeline:
+def create_download() -> Pipeline:
+    """A published data set from its publishers to disk."""
+    node = Node(
+        find_publication,
+        inputs="params:data_set",
+        outputs="downloaded",
+        name="download_data_set",
+    )
+    return Pipeline([node], tags=STAGE)
+
+
+def create_defect_selection() -> Pipeline:
     """Manifest to the images of a category whose anomalies are defects."""
-    return _selection(bind(select_defect_images, normal=normal, tested=tested))
+    return _selection(select_defect_images)
 
 
-def create_class_selection(normal: list[str]) -> Pipeline:
+def create_class_selection() -> Pipeline:
     """Manifest to the images of a category whose anomalies are foreign classes."""
-    return _selection(bind(select_class_images, normal=normal))
+    return _selection(select_class_images)
+
+
+def create_refusal(task: str) -> Pipeline:
+    """What stands for a task that does not fit the run: its only node says why."""
+    node = Node(refuse_task, inputs="params:refusal", outputs="metrics", name="refuse_task")
+    return Pipeline(
+        [node],
+        namespace=task,
+        parameters={"params:refusal": f"params:run.{task}.refusal"},
+        tags=STAGE,
+    )
 
 
 def _selection(select: Callable[..., Any]) -> Pipeline:
-    name = "select_normal_and_test_images"
-    return Pipeline([Node(select, inputs="manifest", outputs="images", name=name)])
-
-
-def create_download(layout: str) -> Pipeline:
-    """A published data set from its publishers to disk.
-
-    Args:
-        layout: A key of :data:`.layouts.LAYOUTS`.
-    """
-    return Pipeline(
-        [
-            Node(
-                bind(choose_provision, layout=layout),
-                inputs=None,
-                outputs="downloaded",
-                name="download_data_set",
-            )
-        ]
+    node = Node(
+        select,
+        inputs=["manifest", "params:category"],
+        outputs="images",
+        name="select_normal_and_test_images",
     )
+    return Pipeline([node], tags=STAGE)

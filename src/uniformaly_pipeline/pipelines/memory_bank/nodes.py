@@ -17,9 +17,9 @@ def build_bank(
     features: FeatureStore,
     bpm: dict[str, Any],
     memory_bank: dict[str, Any],
-    encoder: dict[str, Any],
-    seed: int,
     coreset_ratio: float,
+    device: str,
+    seed: int,
 ) -> ArrayBundle:
     """Keep a coreset of the normal images' foreground patches.
 
@@ -27,13 +27,17 @@ def build_bank(
         images: The category's images.
         features: The feature store.
         bpm: ``bpm``.
-        memory_bank: ``memory_bank``.
-        encoder: ``encoder``; the coreset is chosen on the same device.
+        memory_bank: ``memory_bank``: how the coreset is chosen.
+        coreset_ratio: Share of the patches to keep, 0..1: that of the task.
+        device: ``encoder.device``; the coreset is chosen on the same device.
         seed: Seed of the projection and the starting points.
-        coreset_ratio: Share of the patches to keep, as the task resolves it.
 
     Returns:
-        ``memory_bank`` [K, D], see :func:`.bank.build_memory_bank`.
+        ``memory_bank`` [K, D] in the features' type, and where each vector comes from; see
+        :func:`.bank.build_memory_bank`.
+
+    Raises:
+        InputError: The normal images have no foreground patch.
     """
     normal = images.loc[images["split"] == "train", "content_hash"]
     return build_memory_bank(
@@ -41,7 +45,7 @@ def build_bank(
         list(normal),
         BackPatchMasking(**bpm),
         seed=seed,
-        device=encoder["device"],
+        device=device,
         coreset_ratio=coreset_ratio,
         projection_dim=memory_bank["projection_dim"],
         num_starts=memory_bank["num_starts"],

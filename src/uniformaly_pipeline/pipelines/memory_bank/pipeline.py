@@ -2,30 +2,29 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.memory_bank.nodes import build_bank
 
+STAGE = "memory_bank"
 
-def create_pipeline(coreset_ratio: float) -> Pipeline:
-    """A category's normal images to its memory bank.
 
-    Args:
-        coreset_ratio: Share of the patches to keep.
-    """
+def create_pipeline() -> Pipeline:
+    """A category's normal images to its memory bank."""
     return Pipeline(
         [
             Node(
-                bind(build_bank, coreset_ratio=coreset_ratio),
+                build_bank,
                 inputs=[
                     "images",
                     "features",
                     "params:bpm",
                     "params:memory_bank",
-                    "params:encoder",
+                    "params:coreset_ratio",
+                    "params:encoder.device",
                     "params:seed",
                 ],
                 outputs="memory_bank",
                 name="build_memory_bank",
             )
-        ]
+        ],
+        tags=STAGE,
     )

@@ -1,5 +1,5 @@
 """New images judged by a memory bank that another task made."""
 
-from uniformaly_pipeline.pipelines.prediction.pipeline import create_pipeline
+from uniformaly_pipeline.pipelines.prediction.pipeline import STAGE, create_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["STAGE", "create_pipeline"]

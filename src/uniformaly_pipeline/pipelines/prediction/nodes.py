@@ -21,6 +21,7 @@ from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.parameters.current_run import settings_of
 from uniformaly_pipeline.reporting.figures.pictures import overlay_heat_map
 from uniformaly_pipeline.reporting.gallery.new_images import brightest, draw_prediction, file_names
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
@@ -105,19 +106,36 @@ def judge_images(
     calibration_scores: pd.DataFrame,
     memory_bank: ArrayBundle,
     bank_images: pd.DataFrame,
-    dataset: dict[str, Any],
-    scoring: dict[str, Any],
-    predict: dict[str, Any],
+    preprocessing: dict[str, Any],
+    top_k_ratio: float,
+    false_alarm_rate: float,
 ) -> pd.DataFrame:
-    """Flag the images that few normal ones would outscore, see :func:`.decisions.decide`."""
+    """Flag the images that few normal ones would outscore.
+
+    Args:
+        images: The new images.
+        patch_scores: ``patch_scores`` and ``neighbors`` of the new images.
+        calibration_scores: A row per normal image that is not in the memory bank.
+        memory_bank: The memory bank.
+        bank_images: The images of the bank's category.
+        preprocessing: ``datasets.<name>.preprocessing``.
+        top_k_ratio: ``scoring.top_k_ratio``.
+        false_alarm_rate: ``predict.false_alarm_rate``: share of normal images that may be flagged.
+
+    Returns:
+        A row per image, see :func:`.decisions.decide`.
+
+    Raises:
+        InputError: Too few normal images are left to keep the rate.
+    """
     normal = bank_images[bank_images["split"] == "train"]
     return decide(
         images,
         patch_scores,
         calibration_scores["score"].to_numpy(),
-        top_k_ratio=scoring["top_k_ratio"],
-        false_alarm_rate=predict["false_alarm_rate"],
-        preprocessing=Preprocessing(**dataset["preprocessing"]),
+        top_k_ratio=top_k_ratio,
+        false_alarm_rate=false_alarm_rate,
+        preprocessing=Preprocessing(**preprocessing),
         bank=memory_bank,
         normal_images=dict(zip(normal["content_hash"], normal["image"], strict=True)),
     )
@@ -128,23 +146,30 @@ def draw_heat_maps(
     images: pd.DataFrame,
     patch_scores: ArrayBundle,
     scores: pd.DataFrame,
-    dataset: dict[str, Any],
+    preprocessing: dict[str, Any],
 ) -> dict[str, Callable[[], Image.Image]]:
     """Every new image with its anomaly map over it, drawn as it is saved.
 
     The brightest colour is the highest patch score of the folder, but at least twice the
     decision threshold: a folder of sound images stays dark.
 
+    Args:
+        new_images: The folder of new images.
+        images: A row per new image.
+        patch_scores: ``patch_scores`` [B, grid height, grid width], in the order of ``images``.
+        scores: The decisions, for the threshold.
+        preprocessing: ``datasets.<name>.preprocessing``.
+
     Returns:
         Functions that draw, by the image's path without its suffix.
     """
-    preprocessing = Preprocessing(**dataset["preprocessing"])
+    geometry = Preprocessing(**preprocessing)
     grids = patch_scores.arrays["patch_scores"]
     vmax = brightest(grids, scores)
 
     def draw(path: str, grid: np.ndarray) -> Image.Image:
-        picture = np.asarray(preprocessing.fit_image(new_images.read_image(path)))
-        pixels = anomaly_map(grid, (grid.shape[0], grid.shape[1]), preprocessing.input_size)
+        picture = np.asarray(geometry.fit_image(new_images.read_image(path)))
+        pixels = anomaly_map(grid, (grid.shape[0], grid.shape[1]), geometry.input_size)
         return Image.fromarray(overlay_heat_map(picture, pixels, vmax))
 
     names = file_names(list(images["image"]))
@@ -161,20 +186,33 @@ def draw_flagged(
     features: FeatureStore,
     patch_scores: ArrayBundle,
     scores: pd.DataFrame,
-    dataset: dict[str, Any],
+    preprocessing: dict[str, Any],
     bpm: dict[str, Any],
-    reporting: dict[str, Any],
-    category: str,
+    gallery_images: int,
+    category: dict[str, Any],
 ) -> list[GalleryImage]:
-    """The images with the highest scores, each beside the normal patch it was compared with."""
-    preprocessing = Preprocessing(**dataset["preprocessing"])
+    """The images with the highest scores, each beside the normal patch it was compared with.
+
+    Args:
+        new_images: The folder of new images.
+        raw_images: The data set's root, for the normal images.
+        images: A row per new image.
+        features: Their features, for the foreground.
+        patch_scores: ``patch_scores`` [B, grid height, grid width], in the order of ``images``.
+        scores: The decisions, highest score first.
+        preprocessing: ``datasets.<name>.preprocessing``.
+        bpm: ``bpm``.
+        gallery_images: ``reporting.gallery_images``: most images to draw.
+        category: ``params:run.predict.categories.<namespace>``.
+    """
+    geometry = Preprocessing(**preprocessing)
     masking = BackPatchMasking(**bpm)
     grids = patch_scores.arrays["patch_scores"]
     rows = {image: row for row, image in enumerate(images["image"])}
     vmax = brightest(grids, scores)
 
     def picture(folder: ImageFolder, path: str) -> np.ndarray:
-        return np.asarray(preprocessing.fit_image(folder.read_image(path)))
+        return np.asarray(geometry.fit_image(folder.read_image(path)))
 
     def draw(entry: dict[Any, Any]) -> GalleryImage:
         row = rows[entry["image"]]
@@ -182,7 +220,7 @@ def draw_flagged(
         normal = entry["normal_image"]
         return draw_prediction(
             entry,
-            category=category,
+            category=category["name"],
             picture=picture(new_images, entry["image"]),
             patch_scores=grids[row],
             foreground=foreground.reshape(features.grid),
@@ -190,7 +228,7 @@ def draw_flagged(
             normal=picture(raw_images, normal) if normal else None,
         )
 
-    shown = scores.head(reporting["gallery_images"])
+    shown = scores.head(gallery_images)
     return [draw(entry) for entry in shown.to_dict("records")]
 
 
@@ -198,14 +236,25 @@ def summarise_prediction(
     scores: pd.DataFrame,
     calibration_scores: pd.DataFrame,
     memory_bank: ArrayBundle,
-    predict: dict[str, Any],
+    false_alarm_rate: float,
 ) -> dict[str, Any]:
-    """How many images were flagged, at which threshold."""
+    """How many images were flagged, at which threshold.
+
+    Args:
+        scores: The decisions.
+        calibration_scores: A row per normal image that is not in the memory bank.
+        memory_bank: The memory bank.
+        false_alarm_rate: ``predict.false_alarm_rate``.
+
+    Returns:
+        ``num_images``, ``num_flagged``, ``threshold`` [unit of the scores], ``false_alarm_rate``,
+        ``num_calibration`` and ``bank_size``.
+    """
     return {
         "num_images": len(scores),
         "num_flagged": int(scores["flagged"].sum()),
         "threshold": float(scores["threshold"].iloc[0]),
-        "false_alarm_rate": predict["false_alarm_rate"],
+        "false_alarm_rate": false_alarm_rate,
         "num_calibration": len(calibration_scores),
         "bank_size": len(memory_bank.arrays["memory_bank"]),
     }
@@ -217,26 +266,35 @@ def write_prediction_report(
     metrics: dict[str, Any],
     gallery: list[GalleryImage],
     parameters: dict[str, Any],
-    title: str,
-    command: str,
-    category: str,
-    notes: list[str],
+    task: dict[str, Any],
+    category: dict[str, Any],
 ) -> str:
-    """Put the decisions and pictures on one self-contained HTML page."""
+    """Put the decisions and pictures on one self-contained HTML page.
+
+    Args:
+        scores: The decisions.
+        calibration_scores: A row per normal image that is not in the memory bank.
+        metrics: As :func:`summarise_prediction` returns them.
+        gallery: The images with the highest scores.
+        parameters: All parameters.
+        task: ``params:run.predict``: title, command and notes.
+        category: ``params:run.predict.categories.<namespace>``.
+    """
+    name = category["name"]
     return render_report(
-        title=title,
+        title=f"{task['title']}: {name}",
         task="predict",
         dataset=parameters["dataset"],
         backbone=parameters["backbone"],
         metrics=None,
         leaderboard=None,
-        galleries={category: gallery},
+        galleries={name: gallery},
         figures={},
-        parameters=parameters,
-        command=command,
-        notes=notes,
+        parameters=settings_of(parameters),
+        command=task["command"],
+        notes=task["notes"],
         facts={
-            "Memory bank": f"{category}, {metrics['bank_size']:,} vectors",
+            "Memory bank": f"{name}, {metrics['bank_size']:,} vectors",
             "Flagged": f"{metrics['num_flagged']} of {metrics['num_images']} images",
             "False-alarm rate": f"at most {metrics['false_alarm_rate']:g}",
         },

@@ -1,10 +1,7 @@
 """The prediction stage."""
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
-from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.prediction.nodes import (
     calibrate,
     draw_flagged,
@@ -15,6 +12,8 @@ from uniformaly_pipeline.pipelines.prediction.nodes import (
     summarise_prediction,
     write_prediction_report,
 )
+
+STAGE = "prediction"
 
 
 def create_listing() -> Pipeline:
@@ -27,18 +26,13 @@ def create_listing() -> Pipeline:
                 outputs="images",
                 name="list_new_images",
             )
-        ]
+        ],
+        tags=STAGE,
     )
 
 
-def create_pipeline(dataset: str, category: str, **report: Any) -> Pipeline:
-    """New images and an old memory bank to decisions, pictures and a report.
-
-    Args:
-        dataset: A key of ``datasets``.
-        category: The memory bank's category.
-        report: Title, parameters, command and notes.
-    """
+def create_pipeline() -> Pipeline:
+    """New images and an old memory bank to decisions, pictures and a report."""
     compared = ["memory_bank", "params:bpm", "params:scoring"]
     return Pipeline(
         [
@@ -62,9 +56,9 @@ def create_pipeline(dataset: str, category: str, **report: Any) -> Pipeline:
                     "calibration_scores",
                     "memory_bank",
                     "bank_images",
-                    f"params:datasets.{dataset}",
-                    "params:scoring",
-                    "params:predict",
+                    "params:preprocessing",
+                    "params:scoring.top_k_ratio",
+                    "params:predict.false_alarm_rate",
                 ],
                 outputs="scores",
                 name="judge_images",
@@ -76,13 +70,13 @@ def create_pipeline(dataset: str, category: str, **report: Any) -> Pipeline:
                     "new_manifest",
                     "patch_scores",
                     "scores",
-                    f"params:datasets.{dataset}",
+                    "params:preprocessing",
                 ],
                 outputs="heat_maps",
                 name="draw_heat_maps",
             ),
             Node(
-                bind(draw_flagged, category=category),
+                draw_flagged,
                 inputs=[
                     "new_images",
                     "raw_images",
@@ -90,24 +84,39 @@ def create_pipeline(dataset: str, category: str, **report: Any) -> Pipeline:
                     "new_features",
                     "patch_scores",
                     "scores",
-                    f"params:datasets.{dataset}",
+                    "params:preprocessing",
                     "params:bpm",
-                    "params:reporting",
+                    "params:reporting.gallery_images",
+                    "params:category",
                 ],
                 outputs="gallery",
                 name="draw_highest_scores",
             ),
             Node(
                 summarise_prediction,
-                inputs=["scores", "calibration_scores", "memory_bank", "params:predict"],
+                inputs=[
+                    "scores",
+                    "calibration_scores",
+                    "memory_bank",
+                    "params:predict.false_alarm_rate",
+                ],
                 outputs="metrics",
                 name="count_flagged_images",
             ),
             Node(
-                bind(write_prediction_report, category=category, **report),
-                inputs=["scores", "calibration_scores", "metrics", "gallery"],
+                write_prediction_report,
+                inputs=[
+                    "scores",
+                    "calibration_scores",
+                    "metrics",
+                    "gallery",
+                    "parameters",
+                    "params:task",
+                    "params:category",
+                ],
                 outputs="report",
                 name="write_report",
             ),
-        ]
+        ],
+        tags=STAGE,
     )

@@ -1,5 +1,5 @@
 """From metrics to what people read."""
 
-from uniformaly_pipeline.pipelines.reporting.pipeline import create_pipeline
+from uniformaly_pipeline.pipelines.reporting.pipeline import STAGE, create_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["STAGE", "create_pipeline"]

@@ -1,44 +1,43 @@
 """The reporting stage."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from kedro.pipeline import Node, Pipeline
 
-from uniformaly_pipeline.pipelines.binding import bind
 from uniformaly_pipeline.pipelines.reporting.nodes import (
     collect_plots,
     draw_bank,
-    draw_figures,
     draw_gallery,
     draw_plots,
+    write_ablation_sections,
+    write_clustering_sections,
+    write_lowshot_sections,
+    write_multiclass_sections,
     write_report,
 )
 
+STAGE = "reporting"
 
-def create_pipeline(dataset: str, category: str) -> Pipeline:
-    """A category's scores and metrics to pictures.
+SWEEP_SECTIONS = {
+    "clustering": write_clustering_sections,
+    "lowshot": write_lowshot_sections,
+    "ablation": write_ablation_sections,
+}
+"""What writes a task's own part of the report from its sweep."""
 
-    Args:
-        dataset: A key of ``datasets``.
-        category: Name of the category.
-    """
+
+def create_pipeline() -> Pipeline:
+    """A category's scores and metrics to pictures."""
     return Pipeline(
         [
             Node(
-                bind(draw_figures, category=category),
-                inputs=["image_scores", "metrics"],
-                outputs=["roc_figure", "score_histogram"],
-                name="draw_figures",
-            ),
-            Node(
-                bind(draw_plots, category=category),
-                inputs=["image_scores", "metrics"],
+                draw_plots,
+                inputs=["image_scores", "metrics", "params:category"],
                 outputs=["roc_plot", "score_plot"],
                 name="draw_interactive_figures",
             ),
             Node(
-                bind(draw_gallery, category=category),
+                draw_gallery,
                 inputs=[
                     "raw_images",
                     "images",
@@ -46,100 +45,98 @@ def create_pipeline(dataset: str, category: str) -> Pipeline:
                     "patch_scores",
                     "image_scores",
                     "metrics",
-                    f"params:datasets.{dataset}",
+                    "params:preprocessing",
                     "params:bpm",
-                    "params:reporting",
+                    "params:reporting.gallery_images",
+                    "params:category",
                 ],
                 outputs="gallery",
                 name="draw_gallery",
             ),
-        ]
+        ],
+        tags=STAGE,
     )
 
 
-def create_overview(task: str, categories: dict[str, str]) -> Pipeline:
+def create_bank_figure() -> Pipeline:
+    """A memory bank of many classes to a picture of it."""
+    node = Node(
+        draw_bank,
+        inputs=["images", "memory_bank", "params:seed", "params:category"],
+        outputs="bank_figure",
+        name="draw_memory_bank",
+    )
+    return Pipeline([node], tags=STAGE)
+
+
+def create_overview(keys: Iterable[str]) -> Pipeline:
     """All categories' interactive figures to one of each kind.
 
     Args:
-        task: Name of the task, which is the namespace of its datasets.
-        categories: Name of each category by its namespace.
+        keys: Namespaces of the categories.
     """
     plots = {
-        f"{key}_{name}": f"{task}.{key}.{name}"
-        for name in ("roc_plot", "score_plot")
-        for key in categories
+        f"{name}_{key}": f"{key}.{name}" for name in ("roc_plot", "score_plot") for key in keys
     }
-    return Pipeline(
-        [
-            Node(
-                bind(collect_plots, categories=list(categories.values())),
-                inputs=list(plots),
-                outputs=["roc_plots", "score_plots"],
-                name="collect_interactive_figures",
-            )
-        ],
-        inputs=plots,
-        namespace=task,
+    node = Node(
+        collect_plots,
+        inputs={"task": "params:task", **plots},
+        outputs=["roc_plots", "score_plots"],
+        name="collect_interactive_figures",
     )
+    return Pipeline([node], tags=STAGE)
 
 
-def create_bank_figure(name: str) -> Pipeline:
-    """A memory bank of many classes to a picture of it.
+def create_sweep_sections(task: str) -> Pipeline:
+    """A task's sweep to its own part of the report.
 
     Args:
-        name: What the bank is of.
+        task: A key of :data:`SWEEP_SECTIONS`.
     """
-    return Pipeline(
-        [
-            Node(
-                bind(draw_bank, name=name),
-                inputs=["images", "memory_bank", "params:seed"],
-                outputs="bank_figure",
-                name="draw_memory_bank",
-            )
-        ]
+    node = Node(
+        SWEEP_SECTIONS[task],
+        inputs=["sweep_metrics", "parameters"],
+        outputs="sections",
+        name="write_sections_of_report",
     )
+    return Pipeline([node], tags=STAGE)
+
+
+def create_bank_sections(keys: Iterable[str]) -> Pipeline:
+    """Pictures of memory banks to their part of the report.
+
+    Args:
+        keys: Namespaces of the memory banks.
+    """
+    figures = {f"bank_figure_{key}": f"{key}.bank_figure" for key in keys}
+    node = Node(
+        write_multiclass_sections,
+        inputs=figures,
+        outputs="sections",
+        name="write_sections_of_report",
+    )
+    return Pipeline([node], tags=STAGE)
 
 
 def create_report(
-    task: str,
-    categories: dict[str, str],
-    pictures: Sequence[str] = (),
-    extras: Sequence[str] = (),
-    **settings: Any,
+    keys: Iterable[str], figures: Sequence[str] = (), has_sections: bool = False
 ) -> Pipeline:
     """All categories' pictures and the leaderboard to the report.
 
     Args:
-        task: Name of the task, which is the namespace of its datasets.
-        categories: Name of each category by its namespace.
-        pictures: Further pictures of each category, names in the catalog.
-        extras: Datasets of the task that its own sections of the report are made of.
-        settings: Title, parameters, command, notes and what makes the sections of the extras, see
-            :func:`.nodes.write_report`.
+        keys: Namespaces of the categories.
+        figures: Further figures of each category, names in the catalog.
+        has_sections: Whether the task has ``sections`` of its own.
     """
-    names = ["gallery", "image_scores", *pictures]
-    artifacts = {f"{key}_{name}": f"{task}.{key}.{name}" for key in categories for name in names}
-    results = {
-        name.replace(".", "_"): f"{task}.{name}" for name in ("metrics", "leaderboard", *extras)
+    inputs = {
+        "metrics": "metrics",
+        "leaderboard": "leaderboard",
+        "parameters": "parameters",
+        "task": "params:task",
     }
-    report = bind(
-        write_report,
-        task=task,
-        categories=list(categories.values()),
-        pictures=list(pictures),
-        num_extras=len(extras),
-        **settings,
-    )
-    return Pipeline(
-        [
-            Node(
-                report,
-                inputs=[*results, *artifacts],
-                outputs="report",
-                name="write_report",
-            )
-        ],
-        inputs=results | artifacts,
-        namespace=task,
-    )
+    if has_sections:
+        inputs["sections"] = "sections"
+    for name in ("gallery", "image_scores", *figures):
+        inputs |= {f"{name}_{key}": f"{key}.{name}" for key in keys}
+    node = Node(write_report, inputs=inputs, outputs="report", name="write_report")
+    return Pipeline([node], tags=STAGE)

@@ -4,6 +4,8 @@ from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.pipelines.scoring.nodes import score_test_images, score_test_patches
 
+STAGE = "scoring"
+
 
 def create_pipeline() -> Pipeline:
     """A category's test images and memory bank to patch and image scores."""
@@ -21,5 +23,6 @@ def create_pipeline() -> Pipeline:
                 outputs="image_scores",
                 name="score_images",
             ),
-        ]
+        ],
+        tags=STAGE,
     )

@@ -1,5 +1,5 @@
 """Many settings of the method on the same features."""
 
-from uniformaly_pipeline.pipelines.sweep.pipeline import create_pipeline
+from uniformaly_pipeline.pipelines.sweep.pipeline import STAGE, create_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["STAGE", "create_pipeline"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ import pandas as pd
 
 from uniformaly_pipeline.evaluation.category import ground_truths, has_masks
 from uniformaly_pipeline.evaluation.sweep import (
-    Category,
     Setting,
+    SweepInputs,
     ablation_settings,
     evaluate_settings,
     lowshot_settings,
@@ -20,6 +21,8 @@ from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.pipelines.by_category import by_category
+from uniformaly_pipeline.reporting.figures.interactive import sweep_plot
 
 
 def sweep_ablation(
@@ -27,10 +30,7 @@ def sweep_ablation(
     images: pd.DataFrame,
     features: FeatureStore,
     parameters: dict[str, Any],
-    coreset_ratio: float,
-    dataset: str,
-    backbone: str,
-    clusters: bool,
+    has_clusters: bool,
 ) -> pd.DataFrame:
     """Metrics of every value of ``ablation``.
 
@@ -39,20 +39,20 @@ def sweep_ablation(
         images: The category's images.
         features: Features of all patches.
         parameters: All parameters.
-        coreset_ratio: Share of the patches in the memory bank, as the task resolves it.
-        dataset: A key of ``datasets``.
-        backbone: A key of ``backbones``.
-        clusters: Whether test images are grouped by kind as well.
+        has_clusters: Whether test images are of several kinds and are grouped as well.
 
     Returns:
         A row per setting, see :func:`.sweep.evaluate_settings`.
     """
-    base = _base(parameters, coreset_ratio)
+    own_layers = sorted(set(parameters["backbones"][parameters["backbone"]]["layers"]))
+    base = _base(parameters)
     if features.header.layer_choices:
-        base = _with_layers(base, parameters["backbones"][backbone]["layers"])
-    settings = ablation_settings(base, _values(parameters, backbone, base, clusters))
-    category = _category(raw_images, images, features, parameters, dataset, clusters)
-    return evaluate_settings(category, settings)
+        base = replace(base, layers=tuple(own_layers))
+    settings = ablation_settings(
+        base, _values(parameters["ablation"], base, own_layers, has_clusters)
+    )
+    inputs = _inputs(raw_images, images, features, parameters, has_clusters)
+    return evaluate_settings(inputs, settings)
 
 
 def sweep_shots(
@@ -60,48 +60,61 @@ def sweep_shots(
     images: pd.DataFrame,
     features: FeatureStore,
     parameters: dict[str, Any],
-    coreset_ratio: float,
-    dataset: str,
-    backbone: str,  # noqa: ARG001 - the sweeps' common signature
-    clusters: bool,  # noqa: ARG001
 ) -> pd.DataFrame:
-    """Metrics with few normal images, see :func:`sweep_ablation` for the arguments."""
-    num_normal = int((images["split"] == "train").sum())
+    """Metrics with few normal images, each number of them drawn several times.
+
+    Args:
+        raw_images: The data set's root, for the masks.
+        images: The category's images.
+        features: The feature store.
+        parameters: All parameters.
+
+    Returns:
+        A row per number and draw, see :func:`.sweep.evaluate_settings`.
+    """
     settings = lowshot_settings(
-        _base(parameters, coreset_ratio),
+        _base(parameters),
         parameters["lowshot"]["shots"],
         parameters["lowshot"]["num_draws"],
-        num_normal,
+        num_normal=int((images["split"] == "train").sum()),
     )
-    category = _category(raw_images, images, features, parameters, dataset, clusters=False)
-    return evaluate_settings(category, settings)
+    inputs = _inputs(raw_images, images, features, parameters, has_clusters=False)
+    return evaluate_settings(inputs, settings)
 
 
-def summarise_categories(
-    *tables: pd.DataFrame, categories: list[str], spread_over_draws: bool
-) -> pd.DataFrame:
-    """Every setting's mean metrics over all categories, see :func:`.sweep.summarise_sweep`."""
-    by_category = dict(zip(categories, tables, strict=True))
-    return summarise_sweep(by_category, spread_over_draws)
+def summarise_categories(task: dict[str, Any], **tables: pd.DataFrame) -> pd.DataFrame:
+    """Every setting's mean metrics over all categories, and their deviation.
+
+    Args:
+        task: ``params:run.<task>``; ``spread`` tells what the deviation is over.
+        tables: ``sweep_metrics_<namespace>`` of each category.
+
+    Returns:
+        See :func:`.sweep.summarise_sweep`.
+    """
+    named = by_category(task, "sweep_metrics", tables)
+    return summarise_sweep(named, spread_over_draws=task["spread"] == "draws")
 
 
-def _base(parameters: dict[str, Any], coreset_ratio: float) -> Setting:
+def draw_sweep(sweep_metrics: pd.DataFrame) -> Any:
+    """Metrics against each parameter under study, a plotly figure to hover over."""
+    return sweep_plot(sweep_metrics)
+
+
+def _base(parameters: dict[str, Any]) -> Setting:
+    """The run's own setting, which all others vary."""
     return Setting(
         parameter="",
         value="",
         masking=BackPatchMasking(**parameters["bpm"]),
-        coreset_ratio=coreset_ratio,
+        coreset_ratio=parameters["memory_bank"]["coreset_ratio"],
         top_k_ratio=parameters["scoring"]["top_k_ratio"],
         features=parameters["clustering"]["features"],
     )
 
 
-def _with_layers(base: Setting, layers: list[int]) -> Setting:
-    return Setting(**{**vars(base), "layers": tuple(sorted(set(layers)))})
-
-
 def _values(
-    parameters: dict[str, Any], backbone: str, base: Setting, clusters: bool
+    ablation: dict[str, list[Any]], base: Setting, own_layers: list[int], has_clusters: bool
 ) -> dict[str, list[Any]]:
     """What to try: the run's own value is always among those compared with it."""
     own = {
@@ -111,11 +124,11 @@ def _values(
         "mode": base.masking.mode,
         "features": base.features,
         "coreset_ratio": base.coreset_ratio,
-        "layers": sorted(set(parameters["backbones"][backbone]["layers"])),
+        "layers": own_layers,
     }
     values = {}
-    for name, choices in parameters["ablation"].items():
-        if not choices or (name == "features" and not clusters):
+    for name, choices in ablation.items():
+        if not choices or (name == "features" and not has_clusters):
             continue
         missing = [] if own[name] in choices else [own[name]]
         listed = [*choices, *missing]
@@ -124,23 +137,22 @@ def _values(
     return values
 
 
-def _category(
+def _inputs(
     raw_images: ImageFolder,
     images: pd.DataFrame,
     features: FeatureStore,
     parameters: dict[str, Any],
-    dataset: str,
-    clusters: bool,
-) -> Category:
+    has_clusters: bool,
+) -> SweepInputs:
     normal, tested = images[images["split"] == "train"], images[images["split"] == "test"]
-    preprocessing = Preprocessing(**parameters["datasets"][dataset]["preprocessing"])
+    preprocessing = Preprocessing(**parameters["datasets"][parameters["dataset"]]["preprocessing"])
     memory_bank, scoring = parameters["memory_bank"], parameters["scoring"]
-    return Category(
+    return SweepInputs(
         store=features,
         normal=list(normal["content_hash"]),
         tested=list(tested["content_hash"]),
         labels=tested["label"].to_numpy(),
-        defects=list(tested["defect"]) if clusters else (),
+        defects=list(tested["defect"]) if has_clusters else (),
         masks=_masks(raw_images, tested, preprocessing, parameters["evaluation"]),
         preprocessing=preprocessing,
         seed=parameters["seed"],

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.parameters.current_run import CurrentRun
-from uniformaly_pipeline.pipelines.clustering.pipeline import create_comparison, create_pipeline
+from uniformaly_pipeline.pipelines import clustering
+from uniformaly_pipeline.pipelines.reporting.nodes import CATEGORY_FIGURES
+from uniformaly_pipeline.pipelines.reporting.pipeline import create_sweep_sections
+from uniformaly_pipeline.pipelines.sweep.pipeline import create_summary
 from uniformaly_pipeline.pipelines.tasks.assembly import (
-    category_keys,
     create_categories,
     create_features,
     create_ingestion,
     create_results,
-    defect_category,
 )
-from uniformaly_pipeline.reporting.page.sections import clustering_sections
+from uniformaly_pipeline.pipelines.tasks.plan import plan_task
 
 TASK = "clustering"
 STORE = "all_features"
@@ -28,31 +28,22 @@ def create(run: CurrentRun) -> Pipeline:
     Raises:
         InputError: The data set shows no defects, or has no such category.
     """
-    if not run.has_defects:
-        raise InputError(
-            f"the data set '{run.parameters.dataset}' shows no kinds of defect to group; its "
-            "pipelines are semantic, multiclass, lowshot and ablation"
-        )
-    names = run.classes()
-    dataset = run.parameters.dataset
+    plan = plan_task(TASK, run)
     return (
         create_ingestion(run)
         + create_features(run, STORE)
         + create_categories(
             run,
-            TASK,
-            [defect_category(name) for name in names],
+            plan,
             store=STORE,
-            more=lambda category: create_pipeline(dataset, category.name),
             metrics="detection_metrics",
+            more=lambda _: (clustering.create_pipeline(),),
         )
-        + create_comparison(TASK, category_keys(names))
         + create_results(
             run,
-            TASK,
-            names,
-            pictures=["cluster_figure", "cluster_sheet"],
-            extras=["sweep_metrics"],
-            sections=clustering_sections,
+            plan,
+            create_summary(plan.categories),
+            create_sweep_sections(TASK),
+            figures=CATEGORY_FIGURES,
         )
     )

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.pipelines.tasks.assembly import (
-    Category,
     create_categories,
     create_features,
     create_ingestion,
     create_results,
-    defect_category,
-    semantic_categories,
 )
+from uniformaly_pipeline.pipelines.tasks.plan import plan_task
 
 
 def create_defect(run: CurrentRun) -> Pipeline:
@@ -24,12 +21,7 @@ def create_defect(run: CurrentRun) -> Pipeline:
         InputError: The data set shows no defects, has no such category, or two of them cannot be
             told apart.
     """
-    if not run.has_defects:
-        raise InputError(
-            f"the data set '{run.parameters.dataset}' shows no defects; its pipelines are "
-            "semantic, multiclass, lowshot and ablation"
-        )
-    return _create(run, "defect", [defect_category(name) for name in run.classes()])
+    return _create(run, "defect")
 
 
 def create_semantic(run: CurrentRun) -> Pipeline:
@@ -38,13 +30,14 @@ def create_semantic(run: CurrentRun) -> Pipeline:
     Raises:
         InputError: The data set has no such category, or only one class.
     """
-    return _create(run, "semantic", semantic_categories(run))
+    return _create(run, "semantic")
 
 
-def _create(run: CurrentRun, task: str, categories: list[Category]) -> Pipeline:
+def _create(run: CurrentRun, task: str) -> Pipeline:
+    plan = plan_task(task, run)
     return (
         create_ingestion(run)
         + create_features(run)
-        + create_categories(run, task, categories)
-        + create_results(run, task, [category.name for category in categories])
+        + create_categories(run, plan)
+        + create_results(run, plan)
     )

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.pipeline import Pipeline
 
 from uniformaly_pipeline.parameters.current_run import CurrentRun
-from uniformaly_pipeline.pipelines.sweep.nodes import sweep_ablation, sweep_shots
-from uniformaly_pipeline.pipelines.sweep.pipeline import create_pipeline, create_settings
+from uniformaly_pipeline.pipelines import sweep
+from uniformaly_pipeline.pipelines.reporting.pipeline import create_sweep_sections
+from uniformaly_pipeline.pipelines.sweep.pipeline import create_summary
 from uniformaly_pipeline.pipelines.tasks.assembly import (
-    category_keys,
     create_categories,
     create_features,
     create_ingestion,
     create_results,
-    one_class_categories,
 )
-from uniformaly_pipeline.reporting.page.sections import ablation_sections, lowshot_sections
+from uniformaly_pipeline.pipelines.tasks.plan import plan_task
 
 
 def create_lowshot(run: CurrentRun) -> Pipeline:
@@ -26,7 +23,7 @@ def create_lowshot(run: CurrentRun) -> Pipeline:
     Raises:
         InputError: The data set has no such category, or only one class.
     """
-    return _create(run, "lowshot", sweep_shots, lowshot_sections, "features")
+    return _create(run, "lowshot", "features")
 
 
 def create_ablation(run: CurrentRun) -> Pipeline:
@@ -35,36 +32,16 @@ def create_ablation(run: CurrentRun) -> Pipeline:
     Raises:
         InputError: The data set has no such category, or only one class.
     """
-    layers = run.layer_choices
-    store = "layered_features" if layers else "all_features"
-    return _create(run, "ablation", sweep_ablation, ablation_sections, store, layers)
+    layered = run.parameters.layer_choices is not None
+    return _create(run, "ablation", "layered_features" if layered else "all_features")
 
 
-def _create(
-    run: CurrentRun,
-    task: str,
-    sweep: Any,
-    sections: Any,
-    store: str,
-    layers: list[list[int]] | None = None,
-) -> Pipeline:
+def _create(run: CurrentRun, task: str, store: str) -> Pipeline:
     """The default setting in full, and every setting's metrics beside it."""
-    categories = one_class_categories(run)
-    names = [category.name for category in categories]
-    dataset, backbone = run.parameters.dataset, run.parameters.backbone
-    coreset_ratio = run.parameters.coreset_ratio()
+    plan = plan_task(task, run)
     return (
         create_ingestion(run)
-        + create_features(run, store, **({"layers": layers} if layers else {}))
-        + create_categories(
-            run,
-            task,
-            categories,
-            store=store,
-            more=lambda _: create_pipeline(
-                sweep, dataset, backbone, coreset_ratio, clusters=run.has_defects
-            ),
-        )
-        + create_settings(task, category_keys(names))
-        + create_results(run, task, names, extras=["sweep_metrics"], sections=sections)
+        + create_features(run, store)
+        + create_categories(run, plan, store=store, more=lambda _: (sweep.create_pipeline(task),))
+        + create_results(run, plan, create_summary(plan.categories), create_sweep_sections(task))
     )

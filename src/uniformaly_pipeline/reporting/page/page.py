@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,6 +19,7 @@ from markupsafe import Markup
 from uniformaly_pipeline.common.provenance import made_with
 from uniformaly_pipeline.parameters.current_run import flatten
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
+from uniformaly_pipeline.reporting.page.charts import Chart, histogram_chart
 from uniformaly_pipeline.reporting.page.choice import GalleryChoice, choose_images, describe_choice
 from uniformaly_pipeline.reporting.page.embedding import data_url, picture_size, to_base64
 from uniformaly_pipeline.reporting.page.tables import (
@@ -72,6 +75,40 @@ class ReportTable:
 
 
 @dataclass(frozen=True)
+class ScoreHistogram:
+    """How the scores of two groups of images are distributed, and a threshold between them.
+
+    Attributes:
+        caption: What it shows, in one line.
+        names: What labels 0 and 1 stand for.
+        labels: int [n], 0 or 1.
+        scores: float [n].
+        threshold: Score drawn as a line.
+    """
+
+    caption: str
+    names: tuple[str, str]
+    labels: np.ndarray
+    scores: np.ndarray
+    threshold: float
+
+    @property
+    def chart(self) -> Chart:
+        """The chart to draw."""
+        return histogram_chart(self.labels, self.scores)
+
+    @property
+    def key(self) -> list[tuple[str, str]]:
+        """Class in the style sheet and name with the number of images of both groups."""
+        counts = [int((self.labels == label).sum()) for label in (0, 1)]
+        kinds = ("normal", "anomalous")
+        return [
+            (kind, f"{name} ({count})")
+            for kind, name, count in zip(kinds, self.names, counts, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
 class ReportSection:
     """A task's own part of the report, between the results and the images.
 
@@ -80,12 +117,48 @@ class ReportSection:
         text: What to know first; empty lines start new paragraphs.
         tables: Tables, one below the other, above the figures.
         figures: PNG bytes by caption, which is the alternative text as well.
+        histograms: Score histograms, beside the figures.
     """
 
     title: str
     text: str = ""
     tables: Sequence[ReportTable] = ()
     figures: Mapping[str, bytes] = field(default_factory=dict)
+    histograms: Sequence[ScoreHistogram] = ()
+
+
+def sections_to_json(sections: Sequence[ReportSection]) -> list[dict[str, Any]]:
+    """Sections without histograms as JSON holds them: tables as lists, pictures in base 64."""
+    return [
+        {
+            "title": section.title,
+            "text": section.text,
+            "tables": [
+                {"caption": listed.caption, **json.loads(listed.table.to_json(orient="split"))}
+                for listed in section.tables
+            ],
+            "figures": {name: to_base64(png) for name, png in section.figures.items()},
+        }
+        for section in sections
+    ]
+
+
+def sections_from_json(stored: Sequence[Mapping[str, Any]]) -> list[ReportSection]:
+    """The sections that :func:`sections_to_json` wrote."""
+    return [
+        ReportSection(
+            section["title"],
+            section["text"],
+            [
+                ReportTable(
+                    table["caption"], pd.DataFrame(table["data"], table["index"], table["columns"])
+                )
+                for table in section["tables"]
+            ],
+            {name: base64.b64decode(png) for name, png in section["figures"].items()},
+        )
+        for section in stored
+    ]
 
 
 def render_report(
@@ -251,6 +324,7 @@ def _section_view(section: ReportSection) -> dict[str, Any]:
         "paragraphs": [text for text in section.text.split("\n\n") if text.strip()],
         "tables": [(listed.caption, table_view(listed.table)) for listed in section.tables],
         "figures": section.figures,
+        "histograms": section.histograms,
     }
 
 

@@ -9,10 +9,13 @@ import pandas as pd
 
 from uniformaly_pipeline.evaluation.metrics import CLUSTER_METRICS, SWEPT_METRICS
 from uniformaly_pipeline.evaluation.paper import paper_sweep
-from uniformaly_pipeline.reporting.figures.score_curves import score_histogram
 from uniformaly_pipeline.reporting.figures.style import figure_png
 from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
-from uniformaly_pipeline.reporting.page.page import ReportSection, ReportTable
+from uniformaly_pipeline.reporting.page.page import (
+    ReportSection,
+    ReportTable,
+    ScoreHistogram,
+)
 
 _TITLES = {
     "scoring.top_k_ratio": "Top-k ratio (paper Fig. 7)",
@@ -41,7 +44,7 @@ def clustering_sections(
     return [section]
 
 
-def multiclass_sections(parameters: dict[str, Any], *pictures: bytes) -> list[ReportSection]:  # noqa: ARG001
+def multiclass_sections(*pictures: bytes) -> list[ReportSection]:
     """What the memory banks hold, like the paper's Fig. 10."""
     return [
         ReportSection(
@@ -100,8 +103,12 @@ def prediction_sections(
     both = pd.concat(
         [calibration_scores.assign(label=0), scores[["image", "score"]].assign(label=1)]
     )
-    histogram = score_histogram(
-        both, "New images", metrics["threshold"], names=("held-out normal", "new")
+    histogram = ScoreHistogram(
+        "Scores of held-out normal and of new images",
+        ("held-out normal", "new"),
+        both["label"].to_numpy(),
+        both["score"].to_numpy(),
+        metrics["threshold"],
     )
     table = scores[["image", "score", "p_value", "flagged", "x", "y", "normal_image"]]
     return [
@@ -109,7 +116,7 @@ def prediction_sections(
             "Decisions",
             text,
             [ReportTable(f"All {len(scores)} images, highest scores first", table)],
-            {"Scores of held-out normal and of new images": figure_png(histogram)},
+            histograms=[histogram],
         )
     ]
 

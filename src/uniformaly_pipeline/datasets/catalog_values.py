@@ -1,0 +1,44 @@
+"""What the catalog's paths ask of the current run: ``${run:<key>}``."""
+
+from __future__ import annotations
+
+from uniformaly_pipeline.features.masking import BackPatchMasking, drops_patches
+from uniformaly_pipeline.parameters.current_run import CurrentRun
+from uniformaly_pipeline.parameters.schema import Parameters
+
+
+def catalog_value(run: CurrentRun, key: str) -> str | None:
+    """What ``${run:key}`` stands for in the catalog."""
+    parameters = run.parameters
+    dataset = parameters.chosen_dataset
+    values = {
+        "dataset": parameters.dataset,
+        "backbone": parameters.backbone,
+        "root": run.root,
+        "layout": dataset.layout,
+        "credentials": dataset.credentials,
+        "features_key": _features_key(parameters),
+        "all_features_key": _all_features_key(parameters),
+        "layered_features_key": _layered_features_key(parameters),
+        "tree": run.absolute(dataset.tree or ""),
+        "predict_images": run.absolute(parameters.predict.images or ""),
+    }
+    return values[key]
+
+
+def _features_key(parameters: Parameters) -> str:
+    """Name of the feature store's folder: stores that keep other patches lie side by side."""
+    features, bpm = parameters.features, parameters.bpm
+    if not drops_patches(BackPatchMasking(**bpm.model_dump()), features.keep):
+        return _all_features_key(parameters)
+    return f"{features.dtype}-foreground-kernel{bpm.kernel_size}-threshold{bpm.threshold:g}"
+
+
+def _all_features_key(parameters: Parameters) -> str:
+    return f"{parameters.features.dtype}-all"
+
+
+def _layered_features_key(parameters: Parameters) -> str:
+    choices = parameters.layer_choices or []
+    names = (".".join(map(str, layers)) for layers in choices)
+    return f"{_all_features_key(parameters)}-layers-{'_'.join(names)}"

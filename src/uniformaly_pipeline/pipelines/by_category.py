@@ -1,0 +1,17 @@
+"""What nodes are given of many categories at once, by the categories' names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def by_category(task: Mapping[str, Any], artifact: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs ``<artifact>_<namespace>`` of a node by the name of their category, in order.
+
+    >>> task = {"categories": {"hex_nut": {"name": "hex nut"}}}
+    >>> by_category(task, "metrics", {"metrics_hex_nut": 1, "gallery_hex_nut": 2})
+    {'hex nut': 1}
+    """
+    categories = task["categories"].items()
+    return {category["name"]: given[f"{artifact}_{key}"] for key, category in categories}

@@ -1,0 +1,53 @@
+"""Kedro's configuration with the parameters checked, resolved and published.
+
+A hook could do this for ``kedro run``, but Kedro-Viz loads projects without their hooks, and its
+graph would lack the parameters and the paths that depend on them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kedro.config import MissingConfigException, OmegaConfigLoader
+from kedro.framework.project import settings
+from kedro.utils import find_kedro_project
+
+from uniformaly_pipeline.common.errors import CommandError, InputError
+from uniformaly_pipeline.parameters.current_run import CurrentRun, publish
+from uniformaly_pipeline.pipelines.tasks.plan import run_parameters
+
+
+class RunConfigLoader(OmegaConfigLoader):
+    """Publishes the run as soon as its parameters, or paths that depend on them, are asked for."""
+
+    def __getitem__(self, key: str) -> Any:
+        """A part of the configuration.
+
+        ``parameters`` come with every default filled in, and with ``run``: what only the run knows
+        (:func:`.plan.run_parameters`).
+
+        Raises:
+            CommandError: The parameters are not usable.
+        """
+        if key in {"parameters", "catalog"} and "parameters" not in self:
+            run = self._published(super().__getitem__("parameters"))
+            self["parameters"] = {**run.parameters.resolved(), "run": run_parameters(run)}
+        return super().__getitem__(key)
+
+    def _published(self, raw: dict[str, Any]) -> CurrentRun:
+        try:
+            credentials = super().__getitem__("credentials")
+        except MissingConfigException:
+            credentials = {}
+        try:
+            return publish(raw, self._project_path(), self.runtime_params, self.env, credentials)
+        except InputError as error:
+            raise CommandError(str(error)) from error
+
+    def _project_path(self) -> Path:
+        """The project's folder, wherever the configuration lies."""
+        source = Path(self.conf_source)
+        if source.name == settings.CONF_SOURCE:
+            return source.parent
+        return find_kedro_project(Path.cwd()) or Path.cwd()
