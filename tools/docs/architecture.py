@@ -224,7 +224,9 @@ def _imports(boxes: Mapping[str, Box]) -> list[str]:
         for start, ends in thin({name: drawn.get(name, set()) for name in boxes}).items()
         for end in ends
     ]
-    arrows.sort(key=lambda arrow: (arrow[0].floor, arrow[0].column, arrow[1].middle))
+    arrows.sort(
+        key=lambda arrow: (arrow[0].floor, arrow[0].column, arrow[1].column, arrow[1].floor)
+    )
     parts = []
     for start, end in arrows:
         from_ = _port(start, end, [b for a, b in arrows if a == start])
