@@ -251,7 +251,7 @@ def _path(start: Box, end: Box, from_: int, to: int, boxes: Iterable[Box]) -> st
     gap = FLOOR_HEIGHT - BOX_HEIGHT
     between = [box for box in boxes if end.floor < box.floor < start.floor]
     last = end.bottom + 2
-    if not between and start.floor - end.floor == 1:
+    if start.floor - end.floor == 1:
         return f"M{from_} {start.top}{_bend(from_, start.top, to, last)}"
     columns = [FIRST_COLUMN + n * COLUMN_STEP for n in range(3)]
     lanes = [from_, to, *(left + BOX_WIDTH + (COLUMN_STEP - BOX_WIDTH) / 2 for left in columns)]
