@@ -139,18 +139,6 @@ def test_paths_follow_the_rule(catalog: DataCatalog) -> None:
         assert str(catalog.get(name)._filepath).endswith(f"data/{expected}")  # type: ignore[union-attr]
 
 
-def test_domain_code_knows_no_kedro() -> None:
-    """Nodes, datasets and the project's frame use Kedro; the method does not."""
-    package = ROOT / "src/uniformaly_pipeline"
-    frame = {"__main__", "context", "hooks", "pipeline_registry", "current_run", "settings"}
-    for path in package.rglob("*.py"):
-        inside = path.relative_to(package).parts
-        if inside[0] in {"pipelines", "datasets", "tasks"} or path.stem in frame:
-            continue
-        assert "import kedro" not in path.read_text(), path
-        assert "from kedro" not in path.read_text(), path
-
-
 def test_listing_pipelines_imports_nothing_slow() -> None:
     """``kedro registry list`` answers within seconds: no torch, no scikit-learn, no faiss."""
     code = (

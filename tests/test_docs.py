@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tools.docs import architecture
 from tools.docs import parameters as reference
+from tools.house import FLOORS, SOURCE
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.layouts.interface import Split
@@ -30,6 +32,37 @@ def rows() -> list[reference.Row]:
 def test_the_page_of_parameters_is_up_to_date() -> None:
     page = (DOCS / "parameters.md").read_text(encoding="utf-8")
     assert page == reference.page(), "run: python -m tools.docs.parameters"
+
+
+def test_the_map_is_up_to_date() -> None:
+    """The picture of the rooms is that of today's imports, their lines those of the code."""
+    advice = "run: python -m tools.docs.architecture"
+    assert architecture.PICTURE.read_text(encoding="utf-8") == architecture.picture(), advice
+    assert architecture.PAGE.read_text(encoding="utf-8") == architecture.page(), advice
+
+
+def test_the_map_shows_every_room() -> None:
+    picture = architecture.picture()
+    for room in {room for floor in FLOORS for room in floor} - architecture.LEFT_OUT:
+        assert f">{room}<" in picture or f">{room}.py<" in picture, room
+        words = architecture.lead(room)
+        assert 0 < len(words) <= 26, f"{room}: '{words}' is too long for its box"
+    goods = ["raw images", "manifest", "memory bank", "patch scores", "metrics", "report"]
+    places = [picture.index(f">{name}<") for name in goods]
+    assert places == sorted(places)
+
+
+def test_the_map_names_what_is_there() -> None:
+    page = architecture.PAGE.read_text(encoding="utf-8")
+    paths = set(re.findall(r"`([a-z_/]+(?:/|\.py))`", page))
+    assert len(paths) > 20
+    for path in paths:
+        assert (SOURCE / path).exists() or (ROOT / path).exists(), path
+
+
+def test_only_arrows_that_no_chain_stands_for_are_drawn() -> None:
+    arrows = {"d": ["a", "b", "c"], "c": ["b"], "b": ["a"], "e": ["a"]}
+    assert architecture.thin(arrows) == {"d": {"c"}, "c": {"b"}, "b": {"a"}, "e": {"a"}}
 
 
 def test_every_parameter_of_a_run_is_documented(shipped: Parameters) -> None:

@@ -1,1 +1,1 @@
-"""What every room uses."""
+"""What every room uses: errors, progress, bundles of arrays, the origin of a result."""

@@ -1,1 +1,1 @@
-"""Decisions about new images: threshold, p-value, evidence."""
+"""Decisions on new images: threshold, p-value, evidence."""

@@ -1,1 +1,1 @@
-"""From scores to metrics: of images, pixels, clusters, settings, and beside the paper's."""
+"""From scores to metrics: of images, pixels, clusters and settings, beside the paper's."""

@@ -1,1 +1,1 @@
-"""From an image to patch features: preprocessing, backbone, masking, feature store."""
+"""From images to features: preprocessing, backbone, masking, and the store on disk."""

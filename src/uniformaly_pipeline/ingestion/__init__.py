@@ -1,1 +1,1 @@
-"""From a root to a manifest: where a data set lies, how it is laid out, what is in it."""
+"""From images to a manifest: where a data set lies, how it is laid out, whether it is sound."""

@@ -1,1 +1,1 @@
-"""From normal patch features to a memory bank, and the search for nearest vectors in it."""
+"""From features to a bank: normal patches, thinned to a coreset, and the search among them."""

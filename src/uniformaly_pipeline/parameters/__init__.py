@@ -1,1 +1,1 @@
-"""The parameters of a run: checked, resolved, published."""
+"""The parameters of a run: the schema that checks them, and the run they describe."""

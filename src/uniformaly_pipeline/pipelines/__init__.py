@@ -1,1 +1,1 @@
-"""The stages of a run: thin nodes around the domain code, one package a stage."""
+"""Stages and tasks: thin nodes around the domain code, one folder a stage, put together by task."""

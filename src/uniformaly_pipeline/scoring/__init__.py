@@ -1,1 +1,1 @@
-"""From a memory bank to patch scores, image scores and anomaly maps (paper section 4.2)."""
+"""From a bank to scores: of patches and of images, and anomaly maps (paper section 4.2)."""

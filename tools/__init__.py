@@ -1,0 +1,1 @@
+"""What the project is made with: its documentation, the quick-start backbone, the rooms' order."""
