@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.common.progress import ByteProgress, track
+from uniformaly_pipeline.common.progress import byte_progress, track
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
 """How the names of archives end, in lower case."""
@@ -252,7 +252,7 @@ class _Unpacking:
         total = self.archive.stat().st_size
         self._check_free(total)
         with ExitStack() as stack:
-            progress = stack.enter_context(ByteProgress(f"Unpacking {self.archive.name}", total))
+            progress = stack.enter_context(byte_progress(f"Unpacking {self.archive.name}", total))
             raw = stack.enter_context(self.archive.open("rb", buffering=0))
             stream = cast(IO[bytes], stack.enter_context(_ticking(raw, progress)))
             if magic is not None:
@@ -428,7 +428,7 @@ class _Guard:
         return data
 
 
-def _ticking(file: io.RawIOBase, progress: ByteProgress) -> io.BufferedReader:
+def _ticking(file: io.RawIOBase, progress: Any) -> io.BufferedReader:
     """``file`` with every byte read from it shown by ``progress``."""
 
     class Ticking(io.RawIOBase):
@@ -437,7 +437,7 @@ def _ticking(file: io.RawIOBase, progress: ByteProgress) -> io.BufferedReader:
 
         def readinto(self, buffer: Any) -> int | None:
             count = file.readinto(buffer)
-            progress.add(count or 0)
+            progress.update(count or 0)
             return count
 
     return io.BufferedReader(Ticking(), buffer_size=CHUNK_BYTES)
