@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
@@ -65,10 +64,12 @@ def test_nested_stages_log_whole_lines(
     assert [message.partition(":")[0] for message in caplog.messages] == ["Inner", "Outer"]
 
 
-def test_no_thread_is_started_for_the_log() -> None:
-    before = threading.active_count()
-    for _ in progress.track([1], 1, "Encoding", "images"):
-        assert threading.active_count() == before
+def test_no_thread_is_started_for_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress._LoggedBar, "monitor", None)
+    started: list[object] = []
+    monkeypatch.setattr(tqdm.std, "TMonitor", lambda *args: started.append(args))
+    assert list(progress.track([1], 1, "Encoding", "images")) == [1]
+    assert started == []
 
 
 def test_items_are_taken_one_at_a_time() -> None:
