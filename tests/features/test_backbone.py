@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -23,6 +25,7 @@ from uniformaly_pipeline.features.backbone import (
     load_backbone,
     weights_hash,
 )
+from uniformaly_pipeline.ingestion.download import fetch
 
 SIZE = (32, 32)
 KWARGS = {"img_size": 32, "embed_dim": 12, "depth": 2, "num_heads": 2}
@@ -282,14 +285,19 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     requests: list[str]
 
     def do_GET(self) -> None:
-        """Serve a file; one called ``cut`` ends before its announced length."""
+        """Serve a file; ``cut`` ends early, unless it is asked for where it had ended."""
         self.requests.append(self.path)
         if "cut" not in self.path:
             return super().do_GET()
-        self.send_response(200)
-        self.send_header("Content-Length", "100000")
+        content = (Path(self.directory) / "cut.pth").read_bytes()
+        start = int(self.headers.get("Range", "bytes=0-")[len("bytes=") : -1])
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("ETag", '"v1"')
+        self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        self.wfile.write(b"x" * 5000)
+        self.wfile.write(content[start:] if start else content[:5000])
         return None
 
     def log_message(self, *_: object) -> None:
@@ -333,11 +341,71 @@ def test_a_url_is_downloaded_once(
     assert len(downloaded(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("name", ["nowhere.pth", "cut.pth"])
-def test_a_failed_download_leaves_nothing(
-    name: str, server: tuple[str, Path, list[str]], tmp_path: Path
+def test_a_broken_download_goes_on_where_it_stopped(
+    server: tuple[str, Path, list[str]],
+    weights: State,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    url = f"{server[0]}/{name}"
+    address, root, requests = server
+    path = save(weights, root / "cut.pth")
+    monkeypatch.setattr(fetch, "FIRST_PAUSE_S", 0.0)
+    assert_holds(load_backbone(with_checkpoint(f"{address}/cut.pth"), SIZE), weights)
+    assert requests == ["/cut.pth", "/cut.pth"]
+    assert [found.read_bytes() for found in downloaded(tmp_path)] == [path.read_bytes()]
+
+
+def test_a_damaged_copy_is_downloaded_again(
+    server: tuple[str, Path, list[str]], weights: State, tmp_path: Path
+) -> None:
+    address, root, _ = server
+    path = save(weights, root / "weights.pth")
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    backbone = with_checkpoint(f"{address}/weights.pth", sha256=checksum)
+    load_backbone(backbone, SIZE)
+    (copy,) = downloaded(tmp_path)
+    copy.write_bytes(b"damaged")
+    assert_holds(load_backbone(backbone, SIZE), weights)
+
+
+@pytest.mark.parametrize("scheme", ["memory", "file"])
+def test_other_addresses_are_copied_once(
+    scheme: str, weights: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(weights, tmp_path / "weights.pth")
+    url = f"{scheme}://{path}"
+    if scheme == "memory":
+        fsspec.filesystem("memory").pipe_file(str(path), path.read_bytes())
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(InputError, match=r"has SHA-256 .* expected 000"):
+        load_backbone(with_checkpoint(url, sha256="0" * 64), SIZE)
+    assert downloaded(tmp_path) == []
+    backbone = with_checkpoint(url, sha256=checksum)
+    assert_holds(load_backbone(backbone, SIZE), weights)
+    monkeypatch.setattr(fsspec, "open", pytest.fail)
+    assert_holds(load_backbone(backbone, SIZE), weights)
+    assert len(downloaded(tmp_path)) == 1
+
+
+def test_an_interrupted_copy_leaves_nothing(
+    weights: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(weights, tmp_path / "weights.pth")
+
+    def interrupted(source: Any, target: Any) -> None:
+        target.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfileobj", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_backbone(with_checkpoint(f"file://{path}"), SIZE)
+    assert downloaded(tmp_path) == []
+
+
+def test_a_failed_download_leaves_nothing(
+    server: tuple[str, Path, list[str]], tmp_path: Path
+) -> None:
+    url = f"{server[0]}/nowhere.pth"
     with pytest.raises(InputError, match=f"checkpoint {url} cannot be downloaded") as error:
         load_backbone(with_checkpoint(url), SIZE)
     assert "\n" not in str(error.value)
@@ -349,7 +417,7 @@ def test_a_download_with_another_checksum_is_not_kept(
 ) -> None:
     address, root, _ = server
     save(weights, root / "weights.pth")
-    with pytest.raises(InputError, match=r"has SHA-256 .* expected 000"):
+    with pytest.raises(InputError, match=r"weights\.pth is not the file expected .* 000"):
         load_backbone(with_checkpoint(f"{address}/weights.pth", sha256="0" * 64), SIZE)
     assert downloaded(tmp_path) == []
 

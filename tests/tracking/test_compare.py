@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,21 @@ def test_no_database_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(InputError, match="there are no runs in sqlite:///mlflow"):
         runs_table()
     assert not list(tmp_path.iterdir())
+
+
+def test_comparing_does_not_change_where_runs_are_tracked(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook may compare a colleague's runs between two of its own."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    copy = tmp_path / "mlflow.db"
+    shutil.copy(uri.removeprefix("sqlite:///"), copy)
+    assert len(runs_table(f"sqlite:///{copy}")) == len(RUNS)
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert mlflow.get_tracking_uri() == before
 
 
 def test_command(database: Path, tmp_path: Path) -> None:

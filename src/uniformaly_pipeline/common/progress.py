@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -32,76 +30,58 @@ def track(
     Yields:
         The items, unchanged.
     """
-    if sys.stderr.isatty():
-        with tqdm(total=total, desc=description, unit=f" {unit}", leave=False) as bar:
-            for item in items:
-                yield item
-                bar.update(min(step, total - bar.n))
-        return
-    start = last = time.monotonic()
-    done = 0
-    for item in items:
-        yield item
-        done = min(done + step, total)
-        now = time.monotonic()
-        if now - last >= LOG_EVERY_S and done < total:
-            last = now
-            rate = done / (now - start)
-            left = (total - done) / rate
-            logger.info(
-                "%s: %d of %d %s, %.1f a second, %.0f s left",
-                description, done, total, unit, rate, left,
-            )  # fmt: skip
+    with _bar(total=total, desc=description, unit=f" {unit}") as bar:
+        for item in items:
+            yield item
+            bar.update(min(step, total - bar.n))
 
 
-class ByteProgress:
-    """How many bytes are done: a bar in a terminal, a log line every while elsewhere.
+def byte_progress(description: str, total: int | None, done: int = 0) -> tqdm:
+    """Show how many bytes are done, until the block that this opens ends.
 
     Args:
         description: What is being done, as a sentence without a full stop.
         total: How many bytes there are in all, if that is known.
         done: How many of them are there already.
+
+    Returns:
+        A bar; call its ``update`` with the number of bytes that have been added.
     """
+    return _bar(total=total, initial=done, desc=description, unit="B", unit_scale=True)
 
-    def __init__(self, description: str, total: int | None, done: int = 0) -> None:
-        """Start the clock."""
-        self._description = description
-        self._total = total
-        self._first = self._done = done
-        self._start = self._last = time.monotonic()
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            self._bar = tqdm(
-                total=total, initial=done, desc=description, unit="B", unit_scale=True, leave=False
-            )
 
-    def __enter__(self) -> ByteProgress:
-        """Show the progress until the block ends."""
-        return self
+def _bar(total: int | None, **options: Any) -> tqdm:
+    if sys.stderr.isatty():
+        return tqdm(total=total, leave=False, **options)
+    of_total, left = ("", "") if total is None else (" of {total_fmt}", ", {remaining} left")
+    return _LoggedBar(
+        total=total,
+        leave=False,
+        file=_LogLines(),
+        mininterval=LOG_EVERY_S,
+        delay=LOG_EVERY_S,
+        # tqdm would guess after how many units to look at the clock, and miss a stage that slows.
+        miniters=1,
+        position=0,
+        smoothing=0,
+        bar_format=f"{{desc}}: {{n_fmt}}{of_total}{{unit}}, {{rate_noinv_fmt}}{left}",
+        **options,
+    )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.close()
 
-    def add(self, count: int) -> None:
-        """Note that ``count`` more bytes are done."""
-        self._done += count
-        if self._bar is not None:
-            self._bar.update(count)
-            return
-        now = time.monotonic()
-        if now - self._last < LOG_EVERY_S:
-            return
-        self._last = now
-        rate = (self._done - self._first) / (now - self._start)
-        of_total = "" if self._total is None else f" of {self._total / 1e6:.0f}"
-        logger.info(
-            "%s: %.0f%s MB, %.1f MB a second",
-            self._description, self._done / 1e6, of_total, rate / 1e6,
-        )  # fmt: skip
+class _LoggedBar(tqdm):
+    # No thread that watches over it.
+    monitor_interval = 0
+
+
+class _LogLines:
+    """Takes what tqdm writes to a terminal as lines of the log."""
+
+    def write(self, text: str) -> None:
+        """Log a line without the characters that move a cursor."""
+        line = " ".join(text.split())
+        if line:
+            logger.info(line)
+
+    def flush(self) -> None:
+        """Nothing is held back."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import posixpath
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from uniformaly_pipeline.common.files import new_file, part_name
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,15 @@ class RemoteFile:
         """Write under another name, then rename: a reader never sees half a file."""
         fs, path = self._locate()
         fs.makedirs(posixpath.dirname(path), exist_ok=True)
-        part = f"{path}.part"
-        fs.pipe_file(part, content)
-        fs.mv(part, path)
+        if isinstance(fs, LocalFileSystem):
+            with new_file(Path(path)) as local_part:
+                local_part.write_bytes(content)
+            return
+        part = part_name(path)
+        try:
+            fs.pipe_file(part, content)
+            fs.mv(part, path)
+        except BaseException:
+            with suppress(OSError):
+                fs.rm_file(part)
+            raise

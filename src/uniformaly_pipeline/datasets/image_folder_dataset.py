@@ -11,6 +11,7 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.files import new_folder
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.previews import folder_preview
@@ -75,14 +76,13 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
             )
         if version_file.exists() and version_file.read_text(encoding="utf-8") == data.version:
             return
-        part = root.with_name(f"{root.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        for path, image in track(data.draw(), data.num_images, "Drawing the data set", "images"):
-            (part / path).parent.mkdir(parents=True, exist_ok=True)
-            image.save(part / path, compress_level=1)
-        (part / VERSION_NAME).write_text(data.version, encoding="utf-8")
-        shutil.rmtree(root, ignore_errors=True)
-        part.rename(root)
+        images = track(data.draw(), data.num_images, "Drawing the data set", "images")
+        with new_folder(root) as part:
+            for path, image in images:
+                (part / path).parent.mkdir(parents=True, exist_ok=True)
+                image.save(part / path, compress_level=1)
+            (part / VERSION_NAME).write_text(data.version, encoding="utf-8")
+            shutil.rmtree(root, ignore_errors=True)
 
     def _exists(self) -> bool:
         return self._folder.exists()

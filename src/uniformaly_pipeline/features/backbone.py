@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean, first_line
+from uniformaly_pipeline.common.files import hash_file, new_file
+from uniformaly_pipeline.ingestion.download.fetch import Source, fetch
 
 if TYPE_CHECKING:
     import torch
@@ -219,14 +222,25 @@ def _strip_prefixes(name: str) -> str:
 
 def _fetch(checkpoint: str, sha256: str | None) -> Path:
     """The checkpoint as a local file; a URL is downloaded once into torch's hub cache."""
+    if checkpoint.startswith(("http://", "https://")):
+        path = _cache_path(checkpoint)
+        try:
+            return fetch(Source(checkpoint, path.name, sha256), path.parent)
+        except InputError as error:
+            raise InputError(
+                f"backbones: checkpoint {error}, or set backbones.<name>.checkpoint to a local file"
+            ) from error
     if "://" in checkpoint:
-        path = _download(checkpoint)
+        path = _cache_path(checkpoint)
+        if not path.is_file():
+            _copy(checkpoint, path)
     else:
         path = _local_path(checkpoint)
         if not path.is_file():
             raise InputError(f"backbones: checkpoint {checkpoint} does not exist")
     if sha256 is not None:
-        found = _sha256(path)
+        with path.open("rb") as file:
+            found = hash_file(file, "sha256", path.name, path.stat().st_size)
         if found != sha256.lower():
             if "://" in checkpoint:
                 path.unlink()
@@ -243,40 +257,29 @@ def _local_path(checkpoint: str) -> Path:
     return Path(checkpoint).expanduser()
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _download(url: str) -> Path:
-    import fsspec
+def _cache_path(url: str) -> Path:
     import torch
-    from aiohttp import ClientError
 
     name = re.sub(r"[^\w.-]", "_", url.rsplit("/", 1)[-1])
     key = hashlib.sha256(url.encode()).hexdigest()[:12]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / f"{key}-{name}"
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    return Path(torch.hub.get_dir()) / "checkpoints" / f"{key}-{name}"
+
+
+def _copy(url: str, path: Path) -> None:
+    """Bring a file from anywhere that fsspec reaches, such as a bucket."""
+    import fsspec
+    from aiohttp import ClientError
+
     logger.info("Downloading %s to %s", url, path)
-    partial = path.with_name(f"{path.name}.part")
     try:
-        with fsspec.open(url, "rb") as source, partial.open("wb") as target:
-            while chunk := source.read(1 << 20):
-                target.write(chunk)
-        partial.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(path) as part, fsspec.open(url, "rb") as source, part.open("wb") as target:
+            shutil.copyfileobj(source, target)
     except (OSError, ValueError, ImportError, ClientError) as error:
         raise InputError(
             f"backbones: checkpoint {url} cannot be downloaded ({first_line(error)}): check the "
             "address and the network, or set backbones.<name>.checkpoint to a local file"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
 
 
 def _adapt_state(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.files import new_file
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.estimates import EncodingCost, peak_memory
 from uniformaly_pipeline.features.masking import BackPatchMasking
@@ -98,7 +99,8 @@ def update_store(path: Path, stream: FeatureStream) -> None:
         hashes = [next_hash for next_hash in wanted if next_hash not in stored]
         entries = _write_shard(path, number, batches, hashes)
         index = pd.concat([index, entries], ignore_index=True) if len(index) else entries
-        _write_index(path, index)
+        with new_file(path / "index.parquet") as part:
+            index.to_parquet(part, index=False)
         stored.update(entries["content_hash"])
     cost = EncodingCost(time.monotonic() - start, stream.peak_memory())
     off = [cost.compared_with(estimate) for estimate in estimates]
@@ -125,7 +127,8 @@ def _prepare(path: Path, header: StoreHeader, keep: bool) -> None:
     (path / "shards").mkdir(parents=True, exist_ok=True)
     for leftover in path.rglob("*.part"):
         leftover.unlink()
-    _replace(path / "header.json", lambda part: part.write_text(header.to_json(), encoding="utf-8"))
+    with new_file(path / "header.json") as part:
+        part.write_text(header.to_json(), encoding="utf-8")
 
 
 def _check_disk(path: Path, needed: int) -> None:
@@ -212,7 +215,8 @@ def _write_shard(
         "attention": np.concatenate([batch.attention for batch in batches]),
         "foreground": foreground.astype(np.uint8),
     }
-    _replace(shard_path(path, number), lambda part: save_file(tensors, part))
+    with new_file(shard_path(path, number)) as part:
+        save_file(tensors, part)
     counts = foreground.sum(axis=1)
     seconds = [
         np.full(len(batch.foreground), batch.seconds / len(batch.foreground)) for batch in batches
@@ -226,14 +230,3 @@ def _write_shard(
         "encode_seconds": np.concatenate(seconds),
     }
     return pd.DataFrame(entries).astype(INDEX_COLUMNS)
-
-
-def _write_index(path: Path, index: pd.DataFrame) -> None:
-    _replace(path / "index.parquet", lambda part: index.to_parquet(part, index=False))
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under another name and put it in place in one step."""
-    part = path.with_name(f"{path.name}.part")
-    write(part)
-    part.replace(path)

@@ -110,6 +110,7 @@ def _finished(tracking_uri: str | None, experiment: str, of_category: bool) -> I
         raise InputError(f"there are no runs in {uri} yet: first kedro run")
     from mlflow import MlflowClient
 
+    # mlflow.search_runs takes no address: it would change where the whole process tracks to.
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:

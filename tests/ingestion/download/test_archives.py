@@ -9,6 +9,7 @@ import io
 import lzma
 import os
 import random
+import shutil
 import stat
 import struct
 import tarfile
@@ -80,12 +81,12 @@ def box(tmp_path: Path) -> Iterator[Path]:
     assert [path.name for path in folder.parent.iterdir()] == ["box"]
 
 
-def refusal(archive: Path, *mentioned: str, max_bytes: int | None = None) -> str:
+def refusal(archive: Path, *mentioned: str) -> str:
     """The message of a refused unpacking, after checking that it left no trace."""
     folder = archive.parent
     before = sorted(folder.iterdir())
     with pytest.raises(InputError) as caught:
-        unpack(archive, folder / "new" / "target", max_bytes=max_bytes)
+        unpack(archive, folder / "target")
     assert sorted(folder.iterdir()) == before
     message = str(caught.value)
     assert "\n" not in message
@@ -114,7 +115,7 @@ def test_archives_are_known_by_name() -> None:
 def test_every_format_is_unpacked(box: Path, suffix: str) -> None:
     archive = good_archive(box, suffix)
     target = box / "deep" / "target"
-    unpack(archive, target, max_bytes=sum(map(len, FILES.values())))
+    unpack(archive, target)
     assert contents(target) == FILES
     assert [path.name for path in target.parent.iterdir()] == ["target"]
 
@@ -187,7 +188,9 @@ def test_files_get_no_modes_from_the_archive(box: Path, suffix: str) -> None:
         with zipfile.ZipFile(archive, "w") as packed:
             packed.writestr(member, b"x")
     unpack(archive, box / "target")
-    assert stat.S_IMODE((box / "target" / "a").stat().st_mode) == 0o600
+    mode = stat.S_IMODE((box / "target" / "a").stat().st_mode)
+    assert mode & 0o600 == 0o600
+    assert mode & ~0o666 == 0
 
 
 def test_names_that_differ_in_case_are_two_files_or_refused(box: Path) -> None:
@@ -201,13 +204,8 @@ def test_names_that_differ_in_case_are_two_files_or_refused(box: Path) -> None:
 
 # --- what is refused ------------------------------------------------------------------------------
 
-UNSAFE = [
-    "/etc/evil", "//server/evil", "../evil", "a/../../evil", "a/..", ".. /evil", "C:/evil",
-    "C:evil", "a/C:evil", "..\\evil", "a\\evil", "\\evil", "a/b\nc",
-]  # fmt: skip
 
-
-@pytest.mark.parametrize("name", UNSAFE)
+@pytest.mark.parametrize("name", ["/etc/evil", "//server/evil", "../evil", "a/../../evil"])
 @pytest.mark.parametrize("suffix", [".tar", ".tar.xz", ".zip"])
 def test_names_that_lead_outside_are_refused(box: Path, suffix: str, name: str) -> None:
     archive = box / f"data{suffix}"
@@ -215,7 +213,20 @@ def test_names_that_lead_outside_are_refused(box: Path, suffix: str, name: str) 
         zip_file(archive, {"good": b"x", name: b"evil"})
     else:
         tar_file(archive, [entry("good", b"x"), entry(name, b"evil")], TAR_MODES[suffix])
-    refusal(archive, repr(name), "unsafe")
+    refusal(archive, repr(name), "leads outside")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="these lead outside on Windows")
+@pytest.mark.parametrize("name", [".. /a", "C:/a", "C:a", "..\\a", "\\a", "a/b\nc"])
+@pytest.mark.parametrize("suffix", [".tar", ".zip"])
+def test_names_that_are_only_odd_stay_inside(box: Path, suffix: str, name: str) -> None:
+    archive = box / f"data{suffix}"
+    if suffix == ".zip":
+        zip_file(archive, {name: b"odd"})
+    else:
+        tar_file(archive, [entry(name, b"odd")])
+    unpack(archive, box / "target")
+    assert list(contents(box / "target").values()) == [b"odd"]
 
 
 def test_folders_that_lead_outside_are_refused(box: Path) -> None:
@@ -228,7 +239,7 @@ def test_folders_that_lead_outside_are_refused(box: Path) -> None:
 def test_links_in_tars_are_refused(box: Path, kind: bytes, to: str) -> None:
     link = entry("way", type=kind, linkname=to)
     archive = tar_file(box / "data.tar", [entry("good", b"x"), link, entry("way/evil", b"x")])
-    refusal(archive, "the link 'way'", "image data sets have none")
+    refusal(archive, "'way'", "a link", "image data sets have none")
 
 
 def test_links_in_zips_are_refused(box: Path) -> None:
@@ -236,12 +247,12 @@ def test_links_in_zips_are_refused(box: Path) -> None:
     member.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(box / "data.zip", "w") as packed:
         packed.writestr(member, "/etc")
-    refusal(box / "data.zip", "the link 'way'")
+    refusal(box / "data.zip", "'way'", "a link")
 
 
 @pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, b"V"])
 def test_devices_in_tars_are_refused(box: Path, kind: bytes) -> None:
-    refusal(tar_file(box / "data.tar", [entry("odd", type=kind)]), "'odd'", "neither")
+    refusal(tar_file(box / "data.tar", [entry("odd", type=kind)]), "'odd'", "a device")
 
 
 def test_devices_in_zips_are_refused(box: Path) -> None:
@@ -249,7 +260,7 @@ def test_devices_in_zips_are_refused(box: Path) -> None:
     member.external_attr = (stat.S_IFIFO | 0o666) << 16
     with zipfile.ZipFile(box / "data.zip", "w") as packed:
         packed.writestr(member, b"")
-    refusal(box / "data.zip", "'odd'", "neither")
+    refusal(box / "data.zip", "'odd'", "a device")
 
 
 def test_sparse_files_are_refused(box: Path) -> None:
@@ -261,7 +272,7 @@ def test_sparse_files_are_refused(box: Path) -> None:
 @pytest.mark.parametrize("second", ["a", "a/b", "./a"])
 def test_duplicates_are_refused(box: Path, second: str) -> None:
     archive = tar_file(box / "data.tar", [entry("a", b"1"), entry(second, b"2")])
-    refusal(archive, "twice")
+    refusal(archive, repr(second).strip("'"), "check names" if second == "a/b" else "twice")
     if second == "a":
         with pytest.warns(UserWarning), zipfile.ZipFile(box / "data.zip", "w") as packed:
             packed.writestr("a", b"1")
@@ -270,17 +281,19 @@ def test_duplicates_are_refused(box: Path, second: str) -> None:
 
 
 def test_a_file_and_a_folder_of_one_name_are_refused(box: Path) -> None:
-    refusal(zip_file(box / "a.zip", {"a": b"1", "a/": b""}), "'a/'", "twice")
+    refusal(zip_file(box / "a.zip", {"a": b"1", "a/": b""}), "'a/'", "check names")
     refusal(zip_file(box / "b.zip", {"a/b": b"1", "a": b""}), "'a'", "twice")
 
 
 # --- size -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [*TAR_MODES, ".zip"])
-def test_the_limit_holds_for_all_files_together(box: Path, suffix: str) -> None:
-    total = sum(map(len, FILES.values()))
-    refusal(good_archive(box, suffix), "allowed", "ä 0.png", max_bytes=total - 1)
+def small_disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    """A disk on which nothing may be begun."""
+    usage = type("Usage", (), {"free": free})
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(tarfile.TarFile, "extract", pytest.fail)
+    monkeypatch.setattr(zipfile.ZipFile, "extract", pytest.fail)
 
 
 @pytest.mark.parametrize("suffix", [".tar.xz", ".zip"])
@@ -293,17 +306,16 @@ def test_what_does_not_fit_is_not_begun(
         zip_file(archive, {"a": bomb, "b": bomb})
     else:
         tar_file(archive, [entry("a", bomb)], "w:xz")
-    monkeypatch.setattr(archives, "_free_bytes", lambda folder: 2_000_000)
-    monkeypatch.setattr(archives._Unpacking, "_write", pytest.fail)
-    refusal(archive, "does not fit", "2.0 MB free")
+    # Each of the zip's two files would fit.
+    small_disk(monkeypatch, 4_000_000 if suffix == ".zip" else 2_000_000)
+    refusal(archive, "does not fit", "make room")
 
 
 def test_a_plain_tar_larger_than_the_disk_is_refused_at_once(
     box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = tar_file(box / "data.tar", [entry(name, bytes(40_000)) for name in "abc"])
-    monkeypatch.setattr(archives, "_free_bytes", lambda folder: 100_000)
-    monkeypatch.setattr(archives._Unpacking, "_write", pytest.fail)
+    small_disk(monkeypatch, 100_000)
     refusal(archive, "does not fit")
 
 
@@ -311,40 +323,20 @@ def test_a_full_disk_is_one_line(box: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def full(*args: Any) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(archives._Unpacking, "_make_folder", full)
+    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
     archive = zip_file(box / "data.zip", {"a": b"x"})
-    refusal(archive, "'a'", "full")
+    refusal(archive, "'a'", "No space left", "free space")
 
 
-@pytest.mark.parametrize("declared", [10, 10_000_000])
-def test_a_zip_that_lies_about_sizes_is_refused(box: Path, declared: int) -> None:
+def test_a_zip_that_holds_more_than_it_declares_is_refused(box: Path) -> None:
     archive = zip_file(box / "data.zip", {"bomb": bytes(1_000_000)})
-    raw = archive.read_bytes().replace(struct.pack("<L", 1_000_000), struct.pack("<L", declared))
+    raw = archive.read_bytes().replace(struct.pack("<L", 1_000_000), struct.pack("<L", 10))
     archive.write_bytes(raw)
     refusal(archive, "'bomb'")
 
 
-def test_never_more_is_written_than_declared(box: Path) -> None:
-    part = box / "part"
-    part.mkdir()
-    unpacking = archives._Unpacking(box / "data.zip", part, None)
-    unpacking.name = "bomb"
-    with pytest.raises(InputError, match=r"'bomb' than its headers declare"):
-        unpacking._write(io.BytesIO(bytes(11)), part / "bomb", 10)
-    assert (part / "bomb").stat().st_size <= 10
-    with pytest.raises(EOFError):
-        unpacking._write(io.BytesIO(bytes(9)), part / "short", 10)
-
-
 def test_a_header_that_fills_the_memory_is_refused(box: Path) -> None:
     archive = tar_file(box / "data.tar.gz", [entry("x" * 2_000_000, b"x")], "w:gz")
-    refusal(archive)
-
-
-def test_endless_data_after_the_end_is_refused(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "TRAILING_BYTES", 1_000_000)
-    archive = good_archive(box, ".tar.gz")
-    archive.write_bytes(archive.read_bytes() + gzip.compress(bytes(3_000_000)))
     refusal(archive)
 
 
@@ -400,7 +392,7 @@ def test_damage_is_one_line_and_leaves_nothing(box: Path, suffix: str) -> None:
         target = folder / "target"
         try:
             unpack(archive, target)
-            archives._remove(target)
+            shutil.rmtree(target)
         except InputError as error:
             refused += 1
             assert "\n" not in str(error) and str(archive) in str(error)
@@ -467,16 +459,25 @@ def test_an_interruption_leaves_nothing(
     box: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = good_archive(box, suffix)
-    write = archives._Unpacking._write
+    kind = zipfile.ZipFile if suffix == ".zip" else tarfile.TarFile
+    extract = kind.extract
 
-    def interrupted(self: Any, source: Any, path: Path, size: int) -> None:
-        write(self, source, path, size)
+    def interrupted(*args: Any, **options: Any) -> None:
+        extract(*args, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(archives._Unpacking, "_write", interrupted)
+    monkeypatch.setattr(kind, "extract", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        unpack(archive, box / "new" / "target")
+        unpack(archive, box / "target")
     assert [path.name for path in box.iterdir()] == [archive.name]
+
+
+def test_a_python_without_safe_unpacking_is_refused(
+    box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = good_archive(box, ".tar")
+    monkeypatch.delattr(tarfile, "data_filter")
+    refusal(archive, "3.10.12", "3.11.4")
 
 
 def test_long_names_are_shortened_in_messages(box: Path) -> None:

@@ -391,11 +391,9 @@ def test_an_archive_with_another_md5(layout: CifarLayout, tmp_path: Path) -> Non
     assert str(archive) in message
     assert "damaged or not the published archive" in message
     assert layout.packing.md5 in message
-    assert message == one_line(lambda: layout.check_md5(str(archive)))
-    for_archive(layout, archive).check_md5(str(archive))
+    assert for_archive(layout, archive).open_root(ImageFolder(str(archive))).files_below()
     # Under another name it may be anyone's own.
     other = archive.rename(tmp_path / "own.tar.gz")
-    layout.check_md5(str(other))
     assert layout.open_root(ImageFolder(str(other))).files_below()
 
 

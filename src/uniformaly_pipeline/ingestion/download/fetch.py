@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import logging
@@ -20,12 +19,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from uniformaly_pipeline.common.errors import InputError, first_line
-from uniformaly_pipeline.common.progress import ByteProgress
+from uniformaly_pipeline.common.files import CHUNK_BYTES, hash_file, put_in_place
+from uniformaly_pipeline.common.progress import byte_progress
 
 logger = logging.getLogger(__name__)
-
-CHUNK_BYTES = 1 << 20
-"""What is held in memory of a file, in bytes."""
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
@@ -43,14 +40,12 @@ class Source:
         name: What it is called on disk: a plain file name.
         sha256: Its SHA-256 as hexadecimal digits.
         md5: Its MD5 as hexadecimal digits, where the publisher gives no better one.
-        size: Its length in bytes.
     """
 
     url: str
     name: str
     sha256: str | None = None
     md5: str | None = None
-    size: int | None = None
 
 
 class _BrokeOffError(Exception):
@@ -102,7 +97,7 @@ def fetch(
 
     The bytes go to ``<name>.part``, which is kept when the download is interrupted, continued by
     the next call, and takes its final name once length and checksum are right. A file that is
-    there but does not have the known length or checksum is downloaded again.
+    there but does not have the known checksum is downloaded again.
 
     Args:
         source: What to download.
@@ -132,6 +127,7 @@ def fetch(
             if wrong is None:
                 return target
             logger.warning("%s is replaced: %s", target, wrong)
+        logger.info("Downloading %s to %s", source.url, target)
         return _Download(source, target, retries, timeout_s, pause).run()
     except OSError as error:
         # Errors of the network have become other ones by now.
@@ -151,25 +147,12 @@ def _is_http(url: str) -> bool:
 
 def _wrong(source: Source, path: Path) -> str | None:
     """What is not as expected about a complete file: one phrase, or None if all is well."""
-    size = path.stat().st_size
-    if source.size is not None and size != source.size:
-        return f"expected {source.size} bytes, got {size}"
-    expected = {
-        name: value.strip().lower()
-        for name, value in (("sha256", source.sha256), ("md5", source.md5))
-        if value is not None
-    }
-    digests = {name: hashlib.new(name, usedforsecurity=False) for name in expected}
-    if not digests:
-        return None
-    with path.open("rb") as file, ByteProgress(f"Checking {source.name}", size) as progress:
-        while chunk := file.read(CHUNK_BYTES):
-            for digest in digests.values():
-                digest.update(chunk)
-            progress.add(len(chunk))
-    for name, digest in digests.items():
-        if digest.hexdigest() != expected[name]:
-            return f"expected {name} {expected[name]}, got {digest.hexdigest()}"
+    for algorithm, expected in (("sha256", source.sha256), ("md5", source.md5)):
+        if expected is not None:
+            with path.open("rb") as file:
+                found = hash_file(file, algorithm, source.name, path.stat().st_size)
+            if found != expected.strip().lower():
+                return f"expected {algorithm} {expected}, got {found}"
     return None
 
 
@@ -236,7 +219,7 @@ class _Download:
                 f"{self.source.url} is not the file expected ({wrong}): try again; if that does "
                 "not help, the file on the server has changed"
             )
-        self.part.replace(self.target)
+        put_in_place(self.part, self.target)
         self.notes.unlink(missing_ok=True)
         return self.target
 
@@ -291,7 +274,7 @@ class _Download:
             # Not every server that knows Range knows If-Range.
             if have and origin is not None and origin.differs(now):
                 raise _StartOverError
-            self._check_length(total, have)
+            self._check_free(total, have)
             if not have:
                 # The notes first, and no bytes of another file beside them.
                 self.part.unlink(missing_ok=True)
@@ -337,16 +320,10 @@ class _Download:
                 f"no answer ({first_line(error)}); check the network"
             ) from error
 
-    def _check_length(self, total: int | None, have: int) -> None:
-        """Refuse before the download what is not the file or does not fit."""
+    def _check_free(self, total: int | None, have: int) -> None:
+        """Refuse before the download what does not fit."""
         if total is None:
             return
-        if self.source.size is not None and total != self.source.size:
-            self._discard()
-            raise InputError(
-                f"{self.source.url} is not the file expected (expected {self.source.size} bytes, "
-                f"the server has {total}): try again; if that does not help, it has changed"
-            )
         free = shutil.disk_usage(self.target.parent).free
         if total - have > free:
             raise InputError(
@@ -356,9 +333,8 @@ class _Download:
 
     def _receive(self, response: Any, have: int, total: int | None) -> None:
         """Append what the server sends to the ``.part``."""
-        limit = self.source.size if total is None else total
         title = f"Downloading {self.source.name}"
-        with self.part.open("ab") as file, ByteProgress(title, limit, have) as progress:
+        with self.part.open("ab") as file, byte_progress(title, total, have) as progress:
             while total is None or have < total:
                 # http.client of older Pythons does not stop at Content-Length here.
                 count = CHUNK_BYTES if total is None else min(CHUNK_BYTES, total - have)
@@ -368,11 +344,9 @@ class _Download:
                 file.write(chunk)
                 self.received_any = True
                 have += len(chunk)
-                progress.add(len(chunk))
-                if limit is not None and have > limit:
-                    break
-        if limit is not None and have < limit:
-            raise _BrokeOffError(f"the connection broke off after {have} of {limit} bytes")
+                progress.update(len(chunk))
+        if total is not None and have < total:
+            raise _BrokeOffError(f"the connection broke off after {have} of {total} bytes")
 
 
 def _read(response: Any, count: int) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.ingestion.download.fetch import Source
+from uniformaly_pipeline.ingestion.layouts.cifar import CIFAR10, CIFAR100, HOME, CifarLayout
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,15 @@ class Provision:
     page: str
     sources: tuple[Source, ...] = ()
     by_hand: str = ""
+
+
+def _cifar(layout: CifarLayout) -> Provision:
+    archive = layout.packing.archive
+    return Provision(
+        "none stated; cite Krizhevsky, Learning multiple layers of features from tiny images",
+        HOME,
+        (Source(HOME.replace("cifar.html", archive), archive, md5=layout.packing.md5),),
+    )
 
 
 PROVISIONS = {
@@ -66,28 +76,8 @@ PROVISIONS = {
         "real-life-industrial-dataset-of-casting-product",
         by_hand="log in to Kaggle and download the archive (its casting_data folder is used)",
     ),
-    "cifar10": Provision(
-        "none stated; cite Krizhevsky, Learning multiple layers of features from tiny images",
-        "https://www.cs.toronto.edu/~kriz/cifar.html",
-        (
-            Source(
-                "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-                "cifar-10-python.tar.gz",
-                md5="c58f30108f718f92721af3b95e74349a",
-            ),
-        ),
-    ),
-    "cifar100": Provision(
-        "none stated; cite Krizhevsky, Learning multiple layers of features from tiny images",
-        "https://www.cs.toronto.edu/~kriz/cifar.html",
-        (
-            Source(
-                "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
-                "cifar-100-python.tar.gz",
-                md5="eb9058c3a382ffc7106e4002c42a8d85",
-            ),
-        ),
-    ),
+    "cifar10": _cifar(CIFAR10),
+    "cifar100": _cifar(CIFAR100),
     "imagenet30": Provision(
         "ImageNet's terms: research and education only",
         "https://github.com/hendrycks/ss-ood",

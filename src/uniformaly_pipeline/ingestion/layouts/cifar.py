@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError, first_line, list_problems
+from uniformaly_pipeline.common.files import hash_file
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts.folder import require_root
 from uniformaly_pipeline.ingestion.layouts.interface import Counts, Split
@@ -35,7 +36,6 @@ HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
 _SIDE = 32
 _ROW = 3 * _SIDE * _SIDE
 _ARCHIVES = (".tar.gz", ".tgz")
-_CHUNK = 2**20
 _MAX_MEMBER = 2**29
 """Largest file read from an archive, bytes: CIFAR-100's train split has 155 MB."""
 
@@ -303,14 +303,6 @@ class CifarLayout:
         _load(source, self.packing, stamp)
         return PackedImages(source.root, source.storage_options, packing=self.packing, stamp=stamp)
 
-    def check_md5(self, path: str) -> None:
-        """See that an archive that bears the published name is the published one.
-
-        Raises:
-            InputError: It has the name but another MD5 than ``packing.md5``.
-        """
-        _check_md5(ImageFolder(path), self.packing)
-
 
 def _locate(root: ImageFolder, packing: Packing) -> ImageFolder | None:
     """The archive or the folder with the batches; ``None`` if ``root`` has neither."""
@@ -421,13 +413,11 @@ def _files_in_archive(source: ImageFolder, packing: Packing) -> Iterator[tuple[s
 def _check_md5(source: ImageFolder, packing: Packing) -> None:
     if _name(source) != packing.archive:
         return
-    found = hashlib.md5(usedforsecurity=False)
     with source.open("") as file:
-        while chunk := file.read(_CHUNK):
-            found.update(chunk)
-    if found.hexdigest() != packing.md5:
+        found = hash_file(file, "md5", packing.archive)
+    if found != packing.md5:
         raise InputError(
-            f"{source.root} is damaged or not the published archive (MD5 {found.hexdigest()} "
+            f"{source.root} is damaged or not the published archive (MD5 {found} "
             f"instead of {packing.md5}): fetch it again from {HOME}"
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from uniformaly_pipeline.common.errors import InputError, list_problems
+from uniformaly_pipeline.common.files import new_folder
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts.classes import (
     FOLDERS,
@@ -136,8 +137,7 @@ def _source_folders(root: ImageFolder) -> dict[str, list[str]]:
 def write_tree(root: ImageFolder, records: Iterable[ImageRecord], target: Path) -> None:
     """Copy images into ``one_class_train/<class>`` and ``one_class_test/<class>``.
 
-    The tree appears in one step: an interrupted run leaves only ``<target>.part`` behind, which
-    the next one replaces.
+    The tree appears in one step; an interrupted run leaves nothing.
 
     Args:
         root: Where the images are.
@@ -149,22 +149,19 @@ def write_tree(root: ImageFolder, records: Iterable[ImageRecord], target: Path) 
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} exists already: remove it or choose another folder")
-    part = target.with_name(f"{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for record in records:
-        copy = part / FOLDERS[record.split] / record.class_name / _path_in_class(record.image)
-        if copy.exists():
-            raise InputError(
-                f"{record.image} and another image of class '{record.class_name}' have the same "
-                "name: rename one of them"
-            )
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with root.open(record.image) as source, copy.open("wb") as file:
-            shutil.copyfileobj(source, file)
-    if target.exists():
-        target.rmdir()
-    part.rename(target)
+    with new_folder(target) as part:
+        for record in records:
+            copy = part / FOLDERS[record.split] / record.class_name / _path_in_class(record.image)
+            if copy.exists():
+                raise InputError(
+                    f"{record.image} and another image of class '{record.class_name}' have the "
+                    "same name: rename one of them"
+                )
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with root.open(record.image) as source, copy.open("wb") as file:
+                shutil.copyfileobj(source, file)
+        if target.exists():
+            target.rmdir()
 
 
 def _path_in_class(image: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from uniformaly_pipeline.common.files import new_file, new_folder
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 
 _INDEX_NAME = "index.json"
@@ -39,13 +40,12 @@ def save_gallery(folder: Path, images: Sequence[GalleryImage]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f"{_IMAGES_PREFIX}{uuid.uuid4().hex[:12]}"
-    draft = fresh / _INDEX_NAME
     try:
-        fresh.mkdir()
-        entries = [_write_views(fresh, number, image) for number, image in enumerate(images)]
+        with new_folder(fresh) as part:
+            entries = [_write_views(part, number, image) for number, image in enumerate(images)]
         index = {"version": _INDEX_VERSION, "folder": fresh.name, "images": entries}
-        draft.write_text(json.dumps(index, indent=1, allow_nan=False), encoding="utf-8")
-        draft.replace(folder / _INDEX_NAME)
+        with new_file(folder / _INDEX_NAME) as part:
+            part.write_text(json.dumps(index, indent=1, allow_nan=False), encoding="utf-8")
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
