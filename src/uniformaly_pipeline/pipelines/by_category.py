@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -15,3 +15,13 @@ def by_category(task: Mapping[str, Any], artifact: str, given: Mapping[str, Any]
     """
     categories = task["categories"].items()
     return {category["name"]: given[f"{artifact}_{key}"] for key, category in categories}
+
+
+def inputs_by_category(keys: Iterable[str], *artifacts: str) -> dict[str, str]:
+    """Inputs for :func:`by_category`: each is passed under its own name.
+
+    >>> inputs_by_category(["nut", "bolt"], "metrics")
+    {'metrics_nut': 'metrics_nut', 'metrics_bolt': 'metrics_bolt'}
+    """
+    names = [f"{artifact}_{key}" for artifact in artifacts for key in keys]
+    return dict(zip(names, names, strict=True))

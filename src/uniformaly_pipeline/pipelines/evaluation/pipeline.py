@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
+from uniformaly_pipeline.pipelines.by_category import inputs_by_category
 from uniformaly_pipeline.pipelines.evaluation.nodes import (
     collect_metrics,
     evaluate_category,
@@ -47,12 +48,11 @@ def create_summary(keys: Iterable[str]) -> Pipeline:
     Args:
         keys: Namespaces of the categories.
     """
-    metrics = {f"metrics_{key}": f"{key}.metrics" for key in keys}
     return Pipeline(
         [
             Node(
                 collect_metrics,
-                inputs={"task": "params:task", **metrics},
+                inputs={"task": "params:task", **inputs_by_category(keys, "metrics")},
                 outputs="metrics",
                 name="average_over_categories",
             ),

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from kedro.pipeline import Node, Pipeline
 
+from uniformaly_pipeline.pipelines.by_category import inputs_by_category
 from uniformaly_pipeline.pipelines.reporting.nodes import (
     collect_plots,
     draw_bank,
@@ -69,18 +70,15 @@ def create_bank_figure() -> Pipeline:
     return Pipeline([node], tags=STAGE)
 
 
-def create_overview(keys: Iterable[str]) -> Pipeline:
+def create_overview(keys: Sequence[str]) -> Pipeline:
     """All categories' interactive figures to one of each kind.
 
     Args:
         keys: Namespaces of the categories.
     """
-    plots = {
-        f"{name}_{key}": f"{key}.{name}" for name in ("roc_plot", "score_plot") for key in keys
-    }
     node = Node(
         collect_plots,
-        inputs={"task": "params:task", **plots},
+        inputs={"task": "params:task", **inputs_by_category(keys, "roc_plot", "score_plot")},
         outputs=["roc_plots", "score_plots"],
         name="collect_interactive_figures",
     )
@@ -108,10 +106,9 @@ def create_bank_sections(keys: Iterable[str]) -> Pipeline:
     Args:
         keys: Namespaces of the memory banks.
     """
-    figures = {f"bank_figure_{key}": f"{key}.bank_figure" for key in keys}
     node = Node(
         write_multiclass_sections,
-        inputs=figures,
+        inputs=inputs_by_category(keys, "bank_figure"),
         outputs="sections",
         name="write_sections_of_report",
     )
@@ -119,7 +116,7 @@ def create_bank_sections(keys: Iterable[str]) -> Pipeline:
 
 
 def create_report(
-    keys: Iterable[str], figures: Sequence[str] = (), has_sections: bool = False
+    keys: Sequence[str], figures: Sequence[str] = (), has_sections: bool = False
 ) -> Pipeline:
     """All categories' pictures and the leaderboard to the report.
 
@@ -136,7 +133,6 @@ def create_report(
     }
     if has_sections:
         inputs["sections"] = "sections"
-    for name in ("gallery", "image_scores", *figures):
-        inputs |= {f"{name}_{key}": f"{key}.{name}" for key in keys}
+    inputs |= inputs_by_category(keys, "gallery", "image_scores", *figures)
     node = Node(write_report, inputs=inputs, outputs="report", name="write_report")
     return Pipeline([node], tags=STAGE)

@@ -5,6 +5,7 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
+from uniformaly_pipeline.pipelines.by_category import inputs_by_category
 from uniformaly_pipeline.pipelines.sweep.nodes import (
     draw_sweep,
     summarise_categories,
@@ -37,12 +38,11 @@ def create_summary(keys: Iterable[str]) -> Pipeline:
     Args:
         keys: Namespaces of the categories.
     """
-    tables = {f"sweep_metrics_{key}": f"{key}.sweep_metrics" for key in keys}
     return Pipeline(
         [
             Node(
                 summarise_categories,
-                inputs={"task": "params:task", **tables},
+                inputs={"task": "params:task", **inputs_by_category(keys, "sweep_metrics")},
                 outputs="sweep_metrics",
                 name="average_over_categories_by_setting",
             ),

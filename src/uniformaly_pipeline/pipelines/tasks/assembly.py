@@ -26,6 +26,19 @@ from uniformaly_pipeline.pipelines.tasks.plan import Category, TaskPlan
 SHARED = ("raw_images", "manifest")
 """Datasets that all categories and tasks use; so is a feature store."""
 
+COLLECTED = (
+    "metrics",
+    "sweep_metrics",
+    "roc_plot",
+    "score_plot",
+    "gallery",
+    "image_scores",
+    "bank_figure",
+    "cluster_figure",
+    "cluster_sheet",
+)
+"""What is made of each category and put together for the whole task."""
+
 
 def create_ingestion(run: CurrentRun) -> Pipeline:
     """Raw images to manifest."""
@@ -115,11 +128,15 @@ def create_results(
             *more,
         ]
     )
-    inside = [name for name in stages.inputs() if not _is_parameter(name)]
+    made = {
+        f"{artifact}_{key}": f"{plan.task}.{key}.{artifact}"
+        for artifact in COLLECTED
+        for key in (*keys, *plan.banks)
+    }
     return Pipeline(
         stages,
         namespace=plan.task,
-        inputs={name: f"{plan.task}.{name}" for name in inside},
+        inputs={name: made[name] for name in stages.inputs() if not _is_parameter(name)},
         parameters=_mapped(stages, run, plan.task),
     )
 
