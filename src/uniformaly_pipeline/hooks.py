@@ -13,8 +13,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
@@ -31,6 +33,7 @@ from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run
 from uniformaly_pipeline.pipelines import features
 from uniformaly_pipeline.pipelines.ingestion.nodes import refuse_task
+from uniformaly_pipeline.pipelines.selection import check_selection
 from uniformaly_pipeline.pipelines.tasks.plan import (
     PLANNERS,
     TaskPlan,
@@ -51,15 +54,21 @@ class CheckHooks:
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
-        """Have the parameters checked and published before pipelines are built of them.
+        """Have the parameters checked and published, then look for what is to run.
 
         Raises:
-            CommandError: The parameters are not usable.
+            CommandError: The parameters are not usable, or what is to run is not there.
         """
         for handler in logging.getLogger().handlers:
             # Kedro's logs about input errors stay off the terminal.
             handler.addFilter(InputErrorFilter())
         context.config_loader["parameters"]
+        command = click.get_current_context(silent=True)
+        if command is not None and command.command.name == "run":
+            try:
+                check_selection(command.params, pipelines)
+            except InputError as error:
+                raise CommandError(str(error)) from error
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:

@@ -13,7 +13,7 @@ from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
-from uniformaly_pipeline.common.errors import CommandError, InputError
+from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean
 from uniformaly_pipeline.parameters.current_run import CurrentRun, publish
 from uniformaly_pipeline.pipelines.tasks.plan import run_parameters
 
@@ -28,9 +28,10 @@ class RunConfigLoader(OmegaConfigLoader):
         (:func:`.plan.run_parameters`).
 
         Raises:
-            CommandError: The parameters are not usable.
+            CommandError: The parameters are not usable, or there is no such environment.
         """
         if key in {"parameters", "catalog"} and "parameters" not in self:
+            self._check_environment()
             run = self._published(super().__getitem__("parameters"))
             self["parameters"] = {**run.parameters.resolved(), "run": run_parameters(run)}
         return super().__getitem__(key)
@@ -44,6 +45,13 @@ class RunConfigLoader(OmegaConfigLoader):
             return publish(raw, self._project_path(), self.runtime_params, self.env, credentials)
         except InputError as error:
             raise CommandError(str(error)) from error
+
+    def _check_environment(self) -> None:
+        source = Path(self.conf_source)
+        if self.env and source.is_dir() and not (source / self.env).is_dir():
+            known = sorted(path.name for path in source.iterdir() if path.is_dir())
+            hint = did_you_mean(self.env, known)
+            raise CommandError(f"there is no environment '{self.env}' in {source}{hint}")
 
     def _project_path(self) -> Path:
         """The project's folder, wherever the configuration lies."""

@@ -1,0 +1,62 @@
+"""Parts of a pipeline by tag, node and namespace, from the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SCORES = "data/07_model_output/defect/demo/quickstart/button/image_scores.parquet"
+
+
+def test_parts_run_by_tag_node_and_namespace(project: Any) -> None:
+    """Each part makes again what is its own, equal to before, and nothing else."""
+    whole = project.kedro("run", "--env=test", "--params=categories=button")
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    scores = project.path / SCORES
+    first = pd.read_parquet(scores)
+    report = project.path / "data/08_reporting/defect/demo/quickstart/report.html"
+    for option, num_nodes in (
+        ("--tags=scoring", 2),
+        ("--nodes=defect.button.score_images", 1),
+        ("--namespaces=defect.button", 7),
+    ):
+        scores.unlink()
+        written = report.stat().st_mtime_ns
+        part = project.kedro("run", "--env=test", "--params=categories=button", option)
+        assert part.returncode == 0, part.stdout + part.stderr
+        assert f"Completed {num_nodes} out of {num_nodes} tasks" in part.stdout
+        pd.testing.assert_frame_equal(pd.read_parquet(scores), first)
+        assert report.stat().st_mtime_ns == written
+    metrics = project.path / "data/08_reporting/defect/demo/quickstart/metrics.json"
+    before = json.loads(metrics.read_text())["mean"]["image_auroc"]
+    metrics.unlink()
+    rest = project.kedro(
+        "run",
+        "--env=test",
+        "--params=categories=button",
+        "--from-nodes=defect.average_over_categories",
+    )
+    assert rest.returncode == 0, rest.stdout + rest.stderr
+    assert json.loads(metrics.read_text())["mean"]["image_auroc"] == before
+    assert report.stat().st_mtime_ns > written
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--tags=scorin"], "Error: there is no tag 'scorin'; did you mean 'scoring'?"),
+        (["--env=tset"], "did you mean 'test'?"),
+        (["--pipeline=defekt"], "Error: there is no pipeline 'defekt'; did you mean 'defect'?"),
+    ],
+)
+def test_a_misspelt_name_is_one_line(project: Any, options: list[str], line: str) -> None:
+    done = project.kedro("run", *options)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.strip().splitlines()[-1].endswith(line)
+    assert project.outputs() == []
