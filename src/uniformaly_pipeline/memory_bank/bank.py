@@ -12,10 +12,22 @@ from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.masking import BackPatchMasking
-from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore, StoreHeader
 from uniformaly_pipeline.memory_bank import coreset
 
 IMAGES_AT_ONCE = 16
+
+_MADE_BY = {
+    "backbone": "backbone settings",
+    "weights_sha256": "weights",
+    "preprocessing": "preprocessing",
+    "precision": "precision",
+    "grid": "patch grid",
+    "dim": "feature size",
+    "layer_choices": "blocks",
+}
+"""Entries of a store's header that features must share to be compared, and their names."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +176,42 @@ def build_memory_bank(
 def bank_images(bank: ArrayBundle) -> list[str]:
     """Content hashes of the images that a memory bank was made of, in the order it counts them."""
     return [row.tobytes().rstrip(b"\0").decode() for row in bank.arrays["content_hashes"]]
+
+
+def check_same_preprocessing(bank: ArrayBundle, preprocessing: Preprocessing) -> None:
+    """Refuse a memory bank of images that were prepared in another way.
+
+    Raises:
+        InputError: They were.
+    """
+    if dict(bank.metadata["features"]["preprocessing"]) != json.loads(
+        json.dumps(asdict(preprocessing))
+    ):
+        raise InputError(unlike(["preprocessing"]))
+
+
+def check_same_features(bank: ArrayBundle, header: StoreHeader) -> None:
+    """Refuse to compare features that were made in different ways.
+
+    Args:
+        bank: The memory bank; its metadata tell how its features were made.
+        header: How the new features are made.
+
+    Raises:
+        InputError: They differ; the line names in what.
+    """
+    differences = header.differences(bank.metadata["features"])
+    named = [_MADE_BY[key] for key in differences if key in _MADE_BY]
+    if named:
+        raise InputError(unlike(named))
+
+
+def unlike(differences: Sequence[str]) -> str:
+    """The line that refuses a bank which was made in another way."""
+    return (
+        f"the memory bank was made with another {' and '.join(differences)} than this run's: use "
+        "the settings that made it, or make it anew"
+    )
 
 
 def _as_bytes(content_hashes: Sequence[str]) -> np.ndarray:
