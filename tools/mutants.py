@@ -25,6 +25,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +34,15 @@ from typing import Any, cast
 PACKAGE = Path("src/uniformaly_pipeline")
 ROOMS = [PACKAGE / room for room in ("memory_bank", "scoring", "evaluation", "detector")]
 COPIED = ("src", "tests", "conf", "pyproject.toml")
-PRELOADED = ("faiss", "hypothesis", "pandas", "pytest", "sklearn.metrics", "timm", "torch")
+PRELOADED = (
+    "faiss", "hypothesis.extra.numpy", "pandas", "pyarrow.parquet", "pytest", "safetensors",
+    "scipy.ndimage", "scipy.optimize", "sklearn.cluster", "sklearn.metrics", "timm", "torch",
+    "torchvision.transforms",
+)  # fmt: skip
 """Imported once, before processes that run tests fork off."""
 
-TIMEOUT = 150.0
-"""Seconds after which tests count as failed."""
+PATIENCE = 20.0, 5.0
+"""Tests count as failed after so many seconds, and so many times what they take by themselves."""
 
 OTHER: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
@@ -209,31 +214,66 @@ def _run_tests(root: Path, tests: list[str]) -> None:
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     import pytest
+    from hypothesis import Phase, settings
 
-    sys.exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests])))
+    # That an example fails is enough: the smallest one is not looked for.
+    settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate])
+    settings.load_profile("mutants")
+    options = ["-x", "-q", "--tb=no", "--assert=plain", "-p", "no:cacheprovider", "-m", "not slow"]
+    sys.exit(int(pytest.main([*options, *tests])))
 
 
-def passes(root: Path, tests: list[str]) -> bool:
-    """Whether the tests of a tree pass, and in time."""
-    context = multiprocessing.get_context("fork")
-    process = context.Process(target=_run_tests, args=(root, tests))
+def seconds(root: Path, tests: list[str], limit: float | None = None) -> float | None:
+    """How long the tests of a tree take; ``None`` if one fails or they take longer than allowed."""
+    process = multiprocessing.get_context("fork").Process(target=_run_tests, args=(root, tests))
+    start = time.perf_counter()
     process.start()
-    process.join(TIMEOUT)
+    process.join(limit)
     if process.is_alive():
         process.kill()
         process.join()
-    return process.exitcode == 0
+    return time.perf_counter() - start if process.exitcode == 0 else None
 
 
-def survives(root: Path, mutant: Mutant, also: Sequence[str]) -> bool:
-    """Whether no test notices a mutant, tried in the copy at ``root``."""
-    file = root / mutant.path
-    original = file.read_bytes()
-    try:
-        file.write_text(mutant.source(), encoding="utf-8")
-        return all(passes(root, tests) for tests in tests_of(root, mutant.path, also))
-    finally:
-        file.write_bytes(original)
+class Trial:
+    """Tries mutants in a copy of the tree.
+
+    Attributes:
+        root: The copy.
+        also: Tests for what survives those of its room.
+    """
+
+    def __init__(self, root: Path, also: Sequence[str]) -> None:
+        self.root, self.also = root, also
+        self._limits: dict[tuple[str, ...], float] = {}
+
+    def survives(self, mutant: Mutant) -> bool:
+        """Whether no test notices a mutant.
+
+        Raises:
+            RuntimeError: The tests fail without it.
+        """
+        steps = tests_of(self.root, mutant.path, self.also)
+        return all(self._notice_nothing(mutant, tests) for tests in steps)
+
+    def _notice_nothing(self, mutant: Mutant, tests: list[str]) -> bool:
+        limit = self._limit(tests)
+        file = self.root / mutant.path
+        original = file.read_bytes()
+        try:
+            file.write_text(mutant.source(), encoding="utf-8")
+            return seconds(self.root, tests, limit) is not None
+        finally:
+            file.write_bytes(original)
+
+    def _limit(self, tests: list[str]) -> float:
+        key = tuple(tests)
+        if key not in self._limits:
+            taken = seconds(self.root, tests)
+            if taken is None:
+                raise RuntimeError(f"{' '.join(tests)}: these tests fail without a mutant")
+            self._limits[key] = PATIENCE[0] + PATIENCE[1] * taken
+        return self._limits[key]
 
 
 def sample(root: Path, paths: Sequence[Path], number: int, seed: int) -> list[Mutant]:
@@ -264,14 +304,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             copied = shutil.copytree if Path(name).is_dir() else shutil.copy
             copied(name, root / name)
         mutants = sample(root, options.paths, options.number, options.seed)
-        for tests in {
-            str(t): t for m in mutants for t in tests_of(root, m.path, options.also)
-        }.values():
-            if not passes(root, tests):
-                parser.error(f"{' '.join(tests)}: these fail without a mutant")
-        killed = 0
+        trial, killed = Trial(root, options.also), 0
         for mutant in mutants:
-            lives = survives(root, mutant, options.also)
+            lives = trial.survives(mutant)
             killed += not lives
             print("survived" if lives else "killed  ", mutant, flush=True)
     print(f"{killed} of {len(mutants)} killed ({killed / len(mutants):.1%})")
