@@ -464,3 +464,12 @@ def test_a_setting_that_the_longest_list_lacks_comes_last() -> None:
     assert summary["value"].tolist() == ["1", "9", "5", "odd"]
     assert summary["num_categories"].tolist() == [2, 1, 1, 1]
     assert summary.index.tolist() == [0, 1, 2, 3]
+
+
+def test_one_image_is_not_taken_for_all_of_them(category: Category) -> None:
+    settings = [replace(BASE, shots=1), BASE, replace(BASE, shots=1, draw=1)]
+    table = evaluate_settings(category, settings)
+    for row, setting in zip(table.to_dict("records"), settings, strict=True):
+        expected = step_by_step(category, setting)
+        assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert table["bank_size"][0] < table["bank_size"][1]

@@ -175,3 +175,12 @@ def test_no_gpu_is_asked_for_where_there_is_none(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", refuse, raising=False)
     NearestNeighbors(scattered(0, 60, 4), "IVF2,Flat").query(scattered(1, 3, 4))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_a_bank_of_any_precision_is_computed_with_in_float32(dtype: type) -> None:
+    bank, queries = (100 + scattered(0, 60, 8)).astype(dtype), 100 + scattered(1, 9, 8)
+    neighbors = NearestNeighbors(bank)
+    assert neighbors.bank.dtype == np.float32
+    expected = squared_distances(queries, bank).min(axis=1)
+    np.testing.assert_allclose(neighbors.query(queries)[0], expected, rtol=1e-4)
