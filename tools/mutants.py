@@ -194,7 +194,7 @@ def _binds_a_name(node: ast.AST) -> bool:
     return not bound <= used
 
 
-def tests_of(root: Path, path: Path, also: Sequence[str]) -> list[list[str]]:
+def steps_of(root: Path, path: Path, also: Sequence[str]) -> list[list[str]]:
     """The tests that may kill a mutant of a file, in the steps in which they are tried."""
     room, *_, name = path.relative_to(PACKAGE).parts
     folder = Path("tests") / room
@@ -253,7 +253,7 @@ class Trial:
         Raises:
             RuntimeError: The tests fail without it.
         """
-        steps = tests_of(self.root, mutant.path, self.also)
+        steps = steps_of(self.root, mutant.path, self.also)
         return all(self._notice_nothing(mutant, tests) for tests in steps)
 
     def _notice_nothing(self, mutant: Mutant, tests: list[str]) -> bool:

@@ -86,18 +86,27 @@ def test_most_leaves_are_left_out_where_features_lie_near_few_axes(
     rng = np.random.default_rng(0)
     spread = np.geomspace(10, 0.01, 32)
     vectors = (rng.standard_normal((2100, 32)) * spread).astype(np.float32)
-    compared = 0
+    compared = bounded = 0
     original = exact_search._Best.update
+    leaf_minima = ExactSearch._leaf_minima
 
     def counted(self: Any, rows: Any, first: Any, found: Any) -> None:
         nonlocal compared
         compared += found.numel()
         original(self, rows, first, found)
 
+    def bounds(self: Any, num_queries: int, distances: Any) -> Any:
+        nonlocal bounded
+        bounded += num_queries
+        return leaf_minima(self, num_queries, distances)
+
     monkeypatch.setattr(exact_search._Best, "update", counted)
+    monkeypatch.setattr(ExactSearch, "_leaf_minima", bounds)
     bank, queries = vectors[:2000], vectors[2000:]
     assert (ExactSearch(bank).query(queries) == nearest(bank, queries, 1)).all()
-    assert compared < 0.15 * bank.shape[0] * len(queries)
+    # A leaf or two of 500 each, and no bounds in all dimensions.
+    assert compared < 0.005 * bank.shape[0] * len(queries)
+    assert bounded == len(queries)
 
 
 def test_equal_vectors_only() -> None:

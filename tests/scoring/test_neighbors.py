@@ -184,3 +184,19 @@ def test_a_bank_of_any_precision_is_computed_with_in_float32(dtype: type) -> Non
     assert neighbors.bank.dtype == np.float32
     expected = squared_distances(queries, bank).min(axis=1)
     np.testing.assert_allclose(neighbors.query(queries)[0], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("search", ["Flat", "HNSW8"])
+def test_features_of_any_precision_are_searched_for_in_float32(search: str) -> None:
+    neighbors, queries = NearestNeighbors(scattered(0, 60, 8), search), scattered(1, 9, 8)
+    expected = neighbors.query(queries)
+    found = neighbors.query(queries.astype(np.float64))
+    assert (found[0] == expected[0]).all()
+    assert (found[1] == expected[1]).all()
+
+
+def test_the_first_neighbour_stands_for_those_that_are_not_found() -> None:
+    far_apart = np.concatenate([scattered(0, 38, 4), 100 + scattered(1, 2, 4)])
+    neighbors = NearestNeighbors(far_apart, "IVF2,Flat", num_neighbors=5)
+    indices = neighbors.query(far_apart[38:39])[1][0].tolist()
+    assert indices == [38, 39, 38, 38, 38]
