@@ -174,14 +174,16 @@ def _other(value: Any) -> Any:
     """Another constant of the same type."""
     if isinstance(value, bool):
         return not value
+    # In front: numpy reads only the first letter of some names.
     more: dict[type, Any] = {str: "x", bytes: b"x"}
-    return value + more.get(type(value), 1)
+    return more.get(type(value), 1) + value
 
 
-def _order_matters(function: ast.expr, *arguments: ast.expr) -> bool:
-    if any(isinstance(argument, ast.Starred) for argument in arguments):
+def _order_matters(function: ast.expr, first: ast.expr, second: ast.expr) -> bool:
+    if any(isinstance(argument, ast.Starred) for argument in (first, second)):
         return False
-    return _one_line(function) not in {"max", "min", "isinstance"}
+    alike = _one_line(first) == _one_line(second)
+    return not alike and _one_line(function) not in {"max", "min", "isinstance"}
 
 
 def _binds_a_name(node: ast.AST) -> bool:

@@ -274,3 +274,10 @@ def test_two_rounds_pick_from_each_part_and_then_from_all_picks() -> None:
 def test_more_parts_than_points_are_as_good_as_one_each() -> None:
     points = scattered(0, 3, 2)
     assert sorted(two_round_coreset(points, 3, 7).indices.tolist()) == [0, 1, 2]
+
+
+def test_points_far_from_the_origin_cost_no_digits() -> None:
+    # Whole numbers that float32 holds; their squares leave no digits for distances of 1.
+    near = np.random.default_rng(0).integers(0, 9, (40, 2)).astype(np.float32)
+    far, starts = near + np.float32(2**23), random_starts(40, 3, 0)
+    assert greedy_coreset(far, 40, starts).tolist() == pick_naively(near, 40, starts)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,3 +113,19 @@ def test_most_leaves_are_left_out_where_features_lie_near_few_axes(
 def test_equal_vectors_only() -> None:
     bank = np.ones((9, 3), np.float32)
     assert ExactSearch(bank).query(bank[:2], 2).tolist() == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize(("count", "limits"), [(1, [1.0, 2.5, 8.0]), (2, [3.0, 9.5, 9.0])])
+def test_the_nearest_found_so_far_set_the_limit_with_room_for_rounding(
+    count: int, limits: list[float]
+) -> None:
+    ceilings, rounding = torch.tensor([9.0, 9.0, 9.0]), torch.tensor([0.0, 0.25, 0.0])
+    best = exact_search._Best(torch.zeros(3, 2), count, ceilings, rounding)
+    assert best.limits.tolist() == [9.0, 9.5, 9.0]
+    far = [50.0, 60.0]
+    found = torch.tensor([[4.0, 3.0, *far], [2.0, 10.0, *far], [8.0, 50.0, *far]])
+    best.update(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 4]), found)
+    best.update(torch.tensor([0]), torch.tensor([4]), torch.tensor([[1.0, 7.0, *far]]))
+    assert best.limits.tolist() == limits
+    best.lower_limits(torch.tensor([0.5, 100.0, 100.0]))
+    assert best.limits.tolist() == [0.5, *limits[1:]]
