@@ -230,3 +230,11 @@ def test_auroc_alone_equals_scikit_learn_ties_included(
 @pytest.mark.parametrize("label", [True, False])
 def test_auroc_alone_is_undefined_for_one_class(label: bool) -> None:
     assert auroc(np.full(3, label), np.arange(3.0)) is None
+
+
+def test_metrics_are_those_of_all_pixels_of_a_map_and_of_lists() -> None:
+    labels, scores = [[0, 1], [1, 0]], [[0.1, 0.7], [0.3, 0.5]]
+    flat = detection_metrics(np.ravel(labels), np.ravel(scores))
+    assert detection_metrics(np.array(labels), np.array(scores)) == flat
+    assert detection_metrics(labels, scores) == flat  # type: ignore[arg-type]
+    assert flat.auroc == 0.75

@@ -339,3 +339,10 @@ def test_the_operating_system_gives_no_more_either() -> None:
     greedy = run_limited(1 << 40, allowance, count)
     assert greedy.returncode != 0
     assert "MemoryError" in greedy.stderr
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+def test_masks_may_be_of_zeros_and_ones(dtype: type) -> None:
+    images = continuous(3, size=16)
+    given = [(mask.astype(dtype), anomaly_map) for mask, anomaly_map in images]
+    assert metrics_of(given) == metrics_of(images)
