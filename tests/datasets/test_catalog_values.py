@@ -26,6 +26,40 @@ def value_of(shipped: Parameters, key: str, **changes: Any) -> str | None:
     return catalog_value(CurrentRun(parse_parameters(raw), Path("/project")), key)
 
 
+def readable(name: str | None) -> str:
+    """A store's name without the hash of the settings at its end."""
+    assert name is not None
+    kept, _, digest = name.rpartition("-")
+    assert len(digest) == 8 and set(digest) <= set("0123456789abcdef")
+    return kept
+
+
+@pytest.mark.parametrize("key", STORES)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"datasets__demo__preprocessing": {"resize": 64, "crop": 64}},
+        {"backbones__quickstart__layers": [2, 3]},
+        {"backbones__quickstart__checkpoint": "other.safetensors"},
+        {"encoder__precision": "bfloat16"},
+        {"encoder__device": "cuda:1"},
+    ],
+)
+def test_features_made_in_another_way_have_a_folder_of_their_own(
+    key: str, changes: dict[str, Any], shipped: Parameters
+) -> None:
+    """Two runs at once must not tell each other which store is the current one."""
+    assert value_of(shipped, key, **changes) != value_of(shipped, key)
+
+
+def test_the_seed_matters_to_features_of_untrained_weights_only(shipped: Parameters) -> None:
+    first, other = ({"seed": seed} for seed in (0, 1))
+    for key in STORES:
+        assert value_of(shipped, key, **first) == value_of(shipped, key, **other)
+        untrained = [value_of(shipped, key, backbone="untrained", **s) for s in (first, other)]
+        assert untrained[0] != untrained[1]
+
+
 @pytest.mark.parametrize(
     ("key", "changes", "expected"),
     [
@@ -74,7 +108,7 @@ def test_a_name_that_the_run_does_not_know_is_a_mistake(shipped: Parameters) -> 
 def test_a_store_of_other_patches_has_another_name(
     changes: dict[str, Any], expected: str, shipped: Parameters
 ) -> None:
-    assert value_of(shipped, "features_key", **changes) == expected
+    assert readable(value_of(shipped, "features_key", **changes)) == expected
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -82,7 +116,7 @@ def test_a_store_of_all_patches_is_named_after_its_type_alone(
     dtype: str, shipped: Parameters
 ) -> None:
     changes = {"features__dtype": dtype, "bpm__kernel_size": 3, "bpm__threshold": 0.25}
-    assert value_of(shipped, "all_features_key", **changes) == f"{dtype}-all"
+    assert readable(value_of(shipped, "all_features_key", **changes)) == f"{dtype}-all"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +131,7 @@ def test_a_store_of_several_blocks_is_named_after_them(
     dtype: str, layers: list[list[int]], expected: str, shipped: Parameters
 ) -> None:
     changes = {"features__dtype": dtype, "ablation__layers": layers}
-    assert value_of(shipped, "layered_features_key", **changes) == expected
+    assert readable(value_of(shipped, "layered_features_key", **changes)) == expected
 
 
 @pytest.mark.parametrize("key", STORES)

@@ -16,7 +16,6 @@ from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.detector.decisions import (
     check_rate,
-    check_same_features,
     check_same_masking,
     decide,
     list_images,
@@ -27,6 +26,7 @@ from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import StoreHeader
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.memory_bank.bank import check_same_features
 
 GRID = (2, 3)
 STRETCHED = Preprocessing(resize=(20, 30), crop=None)

@@ -237,7 +237,7 @@ def test_a_small_category_first_does_not_disturb_the_order() -> None:
 # --- what a category brings along -----------------------------------------------------------------
 
 
-def test_blocks_are_those_of_the_setting(category: Category, fake_encoder: Any) -> None:
+def test_blocks_are_those_of_the_setting(category: SweepInputs, fake_encoder: Any) -> None:
     store = fake_encoder.store(
         category.store.path.parent / "blocks", [*NORMAL, *TESTED], layer_choices=[[1], [2, 3]]
     )
@@ -253,7 +253,7 @@ def test_blocks_are_those_of_the_setting(category: Category, fake_encoder: Any) 
 
 @pytest.mark.parametrize("mode", ["binary", "soft"])
 def test_banks_are_in_the_precision_in_which_they_would_be_stored(
-    mode: Any, category: Category, fake_encoder: Any
+    mode: Any, category: SweepInputs, fake_encoder: Any
 ) -> None:
     store = fake_encoder.store(
         category.store.path.parent / "half", [*NORMAL, *TESTED], dtype="float16"
@@ -278,7 +278,7 @@ def test_banks_are_in_the_precision_in_which_they_would_be_stored(
 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_coresets_and_searches_are_those_that_the_category_asks_for(
-    parts: int, category: Category, monkeypatch: pytest.MonkeyPatch
+    parts: int, category: SweepInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen: list[Any] = []
     searched: list[Any] = []
@@ -305,8 +305,8 @@ def test_coresets_and_searches_are_those_that_the_category_asks_for(
     assert searched == [{"search": "IVF2,Flat", "num_neighbors": 2}] * 4
 
 
-def test_by_default_a_category_is_evaluated_as_a_run_is(category: Category) -> None:
-    plain = Category(category.store, category.normal, category.tested, LABELS)
+def test_by_default_a_category_is_evaluated_as_a_run_is(category: SweepInputs) -> None:
+    plain = SweepInputs(category.store, category.normal, category.tested, LABELS)
     assert (plain.seed, plain.projection_dim, plain.num_starts) == (0, 128, 10)
     assert (plain.coreset_parts, plain.search, plain.num_neighbors) == (1, "Flat", 1)
     assert (plain.device, plain.masks, plain.preprocessing) == ("cpu", None, Preprocessing())
@@ -314,7 +314,7 @@ def test_by_default_a_category_is_evaluated_as_a_run_is(category: Category) -> N
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.5])
-def test_two_rounds_give_each_ratio_its_own_bank(ratio: float, category: Category) -> None:
+def test_two_rounds_give_each_ratio_its_own_bank(ratio: float, category: SweepInputs) -> None:
     settings = [replace(BASE, coreset_ratio=r) for r in (0.1, 0.5, 1.0)]
     table = evaluate_settings(replace(category, coreset_parts=3), settings)
     bank = build_memory_bank(
@@ -328,7 +328,9 @@ def test_two_rounds_give_each_ratio_its_own_bank(ratio: float, category: Categor
     assert row["image_auroc"] == pytest.approx(roc_auc_score(LABELS, image_scores(flat, 0.1)))
 
 
-def test_the_seed_of_the_category_decides_the_draws_and_the_projection(category: Category) -> None:
+def test_the_seed_of_the_category_decides_the_draws_and_the_projection(
+    category: SweepInputs,
+) -> None:
     shots = [replace(BASE, shots=2, draw=draw) for draw in range(3)]
     other = replace(category, seed=9)
     drawn: list[Any] = []
@@ -345,7 +347,7 @@ def test_the_seed_of_the_category_decides_the_draws_and_the_projection(category:
 
 
 def test_maskings_of_one_effect_share_a_bank_and_others_do_not(
-    category: Category, monkeypatch: pytest.MonkeyPatch
+    category: SweepInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soft = BackPatchMasking(mode="soft", kernel_size=3)
     searches: list[Any] = []
@@ -363,7 +365,7 @@ def test_maskings_of_one_effect_share_a_bank_and_others_do_not(
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def test_a_row_says_which_setting_it_is_of(category: Category) -> None:
+def test_a_row_says_which_setting_it_is_of(category: SweepInputs) -> None:
     settings = [
         replace(BASE, parameter="a", value="1", shots=2, draw=1),
         replace(BASE, parameter="b", value="2"),
@@ -417,7 +419,7 @@ def test_draws_keep_the_order_of_the_images() -> None:
 
 @pytest.mark.parametrize("choice", ["top_k", "max", "all"])
 def test_features_of_images_are_those_of_each_image_however_they_are_read(
-    choice: Any, category: Category, fake_encoder: Any, monkeypatch: pytest.MonkeyPatch
+    choice: Any, category: SweepInputs, fake_encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "IMAGES_AT_ONCE", 3)
     scores = np.random.default_rng(0).random((8, 20)).astype(np.float32)
@@ -466,7 +468,7 @@ def test_a_setting_that_the_longest_list_lacks_comes_last() -> None:
     assert summary.index.tolist() == [0, 1, 2, 3]
 
 
-def test_one_image_is_not_taken_for_all_of_them(category: Category) -> None:
+def test_one_image_is_not_taken_for_all_of_them(category: SweepInputs) -> None:
     settings = [replace(BASE, shots=1), BASE, replace(BASE, shots=1, draw=1)]
     table = evaluate_settings(category, settings)
     for row, setting in zip(table.to_dict("records"), settings, strict=True):

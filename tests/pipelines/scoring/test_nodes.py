@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,12 @@ def score(
     scoring: dict[str, Any] = SCORING,
     bank: np.ndarray = BANK,
     images: pd.DataFrame = IMAGES,
+    **made_with: Any,
 ) -> ArrayBundle:
     """Other arrays of the memory bank must not matter."""
-    memory_bank = ArrayBundle({"image": np.arange(30), "memory_bank": bank, "patch": np.arange(30)})
+    arrays = {"image": np.arange(30), "memory_bank": bank, "patch": np.arange(30)}
+    made = {**json.loads(store.header.to_json()), **made_with}
+    memory_bank = ArrayBundle(arrays, {"features": made})
     return score_test_patches(images, store, memory_bank, bpm, scoring)
 
 
@@ -127,3 +131,9 @@ def test_an_image_scores_the_mean_of_its_highest_patches(ratio: float, scores: l
     ]
     assert table["mask"][0] == "y_mask.png"
     assert pd.isna(table["mask"][1])
+
+
+def test_a_bank_of_other_weights_is_refused(store: FeatureStore) -> None:
+    """For instance of an earlier run, before the checkpoint was replaced."""
+    with pytest.raises(InputError, match="the memory bank was made with another weights"):
+        score(store, weights_sha256="1" * 64)
