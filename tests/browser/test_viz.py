@@ -112,7 +112,6 @@ def test_boxes_expand(graph: Any, screenshot: Any) -> None:
         ("raw_images", "img"),
         ("defect.button.gallery", "img"),
         ("defect.button.patch_scores", "img"),
-        ("defect.button.roc_figure", "img"),
         ("manifest", "text=content_hash"),
         ("defect.leaderboard", "text=image_auroc"),
         ("defect.metrics", "text=image_auroc"),
