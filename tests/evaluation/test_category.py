@@ -22,7 +22,7 @@ from uniformaly_pipeline.evaluation.category import (
     pixel_metrics,
     summarise,
 )
-from uniformaly_pipeline.evaluation.image_metrics import aupro
+from uniformaly_pipeline.evaluation.pixel_metrics import PixelMetrics
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.scoring.scores import anomaly_map
@@ -54,7 +54,10 @@ def test_pixel_figures_are_over_all_pixels_of_all_images() -> None:
     assert metrics["pixel_auroc"] == pytest.approx(
         roc_auc_score(np.stack(masks).ravel(), np.stack(maps).ravel())
     )
-    assert metrics["aupro"] == pytest.approx(aupro(masks, maps, 0.5))
+    with PixelMetrics(0.5) as expected:
+        for mask, anomaly_map in zip(masks, maps, strict=True):
+            expected.update(mask, anomaly_map)
+        assert metrics["aupro"] == pytest.approx(expected.compute()["aupro"])
     assert metrics.keys() == NO_PIXEL_METRICS.keys()
 
 

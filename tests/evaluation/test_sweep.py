@@ -149,7 +149,7 @@ def test_banks_are_built_once_for_what_settings_share(
     assert calls == {"choose_points": 2, "score_patches": 3}
 
 
-def test_without_masks_or_kinds_their_figures_are_undefined(category: SweepInputs) -> None:
+def test_without_masks_or_kinds_their_metrics_are_undefined(category: SweepInputs) -> None:
     row = evaluate_settings(replace(category, masks=None, defects=()), [BASE]).iloc[0]
     assert row[["pixel_auroc", "nmi", "ari", "f1"]].isna().all()
     assert 0 <= row["image_auroc"] <= 1

@@ -76,6 +76,14 @@ def collect_candidates(
 ) -> Candidates:
     """Project the patches that count of normal images, a few images at a time.
 
+    Args:
+        store: Where the features are.
+        content_hashes: The normal images.
+        masking: Which patches count.
+        projection_dim: Most dimensions of the projections, P; features that have no more are not
+            projected.
+        seed: Seed of the projection.
+
     Raises:
         InputError: No patch counts.
     """
@@ -266,7 +274,20 @@ def choose_coreset(
     seed: int = 0,
     device: str = "cpu",
 ) -> np.ndarray:
-    """Indices of a greedy k-center coreset of features [N, D] at hand: int64 [int(ratio * N)]."""
+    """Choose a greedy k-center coreset of features at hand (paper section 3).
+
+    Args:
+        features: float32 [N, D].
+        ratio: Share of the features to keep, 0..1; at least one is kept.
+        projection_dim: Dimensions in which the coreset is chosen; features that have no more are
+            not projected.
+        num_starts: Random points that the first distances are taken to.
+        seed: Seed of projection and starts.
+        device: Torch device, or ``auto``.
+
+    Returns:
+        Indices int64 [int(ratio * N)], in the order of picking.
+    """
     dim = features.shape[1]
     if dim > projection_dim:
         features = features @ coreset.random_projection(dim, projection_dim, seed).T

@@ -39,7 +39,7 @@ from uniformaly_pipeline.reporting.page.thresholds import (
 )
 
 MAX_BYTES = 15_000_000
-"""Size of a page at most: images that do not fit are left out, the least telling ones first."""
+"""Size of a page at most: images that do not fit are left out, the least informative ones first."""
 
 _ROOM_BYTES = 20_000
 """For what depends on the images chosen: the filters' options and a sentence on the choice."""
