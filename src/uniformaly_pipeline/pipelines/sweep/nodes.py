@@ -130,6 +130,9 @@ def _values(
     for name, choices in ablation.items():
         if not choices or (name == "features" and not has_clusters):
             continue
+        if name == "layers":
+            # The same blocks in another order are the same features.
+            choices = [sorted(set(blocks)) for blocks in choices]
         missing = [] if own[name] in choices else [own[name]]
         listed = [*choices, *missing]
         is_number = all(isinstance(choice, (int, float)) for choice in listed)
