@@ -264,7 +264,7 @@ def test_tested_images_are_grouped_as_the_run_would(
         {"ablation": NO_ABLATION | {"top_k_ratio": [0.3]}},
         {"ablation": NO_ABLATION | {"kernel_size": [3]}},
     ],
-    ids=lambda change: "-".join(change),
+    ids="-".join,
 )
 def test_every_parameter_of_an_ablation_counts(change: dict[str, Any], ablation: Sweep) -> None:
     assert not ablation(**change).equals(ablation())
@@ -440,7 +440,7 @@ def test_each_number_of_images_is_drawn_and_all_are_taken_once(
         {"lowshot__shots": [2]},
         {"lowshot__num_draws": 1},
     ],
-    ids=lambda change: "-".join(change),
+    ids="-".join,
 )
 def test_every_parameter_of_the_numbers_of_images_counts(
     change: dict[str, Any], shots: Sweep
