@@ -154,6 +154,7 @@ class FakeEncoder:
             yield Encoded(
                 torch.from_numpy(np.stack([self.features(image) for image in batch])),
                 torch.from_numpy(np.stack([self.attention(image) for image in batch])),
+                [f"#{image}" for image in batch],
             )
 
     def stream(

@@ -16,6 +16,7 @@ from tools.house import (
     FRAME,
     PACKAGE,
     RANK,
+    ROOT,
     SOURCE,
     Import,
     imports,
@@ -109,11 +110,12 @@ def test_every_package_says_what_it_holds() -> None:
 
 
 def test_tests_mirror_the_package() -> None:
-    """The tests of a room lie in its folder; those of several rooms at the root and beside it."""
+    """The tests of a room, or of ``tools/``, lie in its folder; those of several at the root."""
     for path in TESTS.rglob("test_*.py"):
         folder = path.parent.relative_to(TESTS)
         if folder.parts and folder.parts[0] not in ACROSS_ROOMS:
-            assert (SOURCE / folder / "__init__.py").is_file(), f"{path}: no src folder {folder}"
+            mirrored = ROOT if folder.parts[0] == "tools" else SOURCE
+            assert (mirrored / folder / "__init__.py").is_file(), f"{path}: nothing to test"
 
 
 # --- the rules see what is wrong --------------------------------------------------------------

@@ -30,6 +30,7 @@ from uniformaly_pipeline.common.provenance import git_commit
 from uniformaly_pipeline.detector.decisions import check_rate, check_same_masking
 from uniformaly_pipeline.features.backbone import Backbone, check_backbone
 from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.memory_bank.bank import check_same_preprocessing
 from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run
 from uniformaly_pipeline.pipelines import features
 from uniformaly_pipeline.pipelines.ingestion.nodes import refuse_task
@@ -128,7 +129,9 @@ def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun)
         ((key, category),) = plan.categories.items()
         bank, images = f"{made_by}.{category.bank or key}.memory_bank", f"{made_by}.{key}.images"
         if bank in results:
-            check_same_masking(catalog.load(bank), run.parameters.bpm.model_dump())
+            loaded = catalog.load(bank)
+            check_same_masking(loaded, run.parameters.bpm.model_dump())
+            check_same_preprocessing(loaded, _preprocessing(run))
         if images in results:
             check_rate(catalog.load(images), run.parameters.predict.false_alarm_rate)
     _require(results & {"features"}, catalog, run)
@@ -179,14 +182,17 @@ def _check_encoder(pipeline: Pipeline, run: CurrentRun) -> None:
         InputError: It cannot, or does not.
     """
     parameters = run.parameters
-    preprocessing = Preprocessing(**parameters.chosen_dataset.preprocessing.model_dump())
     backbone = Backbone(**parameters.chosen_backbone.model_dump())
     if "layered_features" in pipeline.all_outputs():
         layers = {layer for choice in parameters.layer_choices or [] for layer in choice}
         backbone = replace(backbone, layers=tuple(sorted(layers)))
-    check_backbone(backbone, preprocessing.input_size)
+    check_backbone(backbone, _preprocessing(run).input_size)
     for note in notes_on(parameters):
         logger.warning(note)
+
+
+def _preprocessing(run: CurrentRun) -> Preprocessing:
+    return Preprocessing(**run.parameters.chosen_dataset.preprocessing.model_dump())
 
 
 class MlflowRunHooks:

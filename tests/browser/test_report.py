@@ -119,7 +119,7 @@ def counts_in(root: Locator) -> Confusion:
     """The counts that a panel or a row shows."""
     return Confusion(
         **{
-            name: int(root.locator(f"[data-figure={name}]").inner_text().replace(",", ""))
+            name: int(root.locator(f"[data-number={name}]").inner_text().replace(",", ""))
             for name in ("tp", "fp", "tn", "fn")
         }
     )
@@ -168,9 +168,9 @@ def test_counts_follow_the_threshold(opened: Page, tables: Any, percentile: floa
         for name in ("precision", "recall", "f1", "accuracy"):
             ratio = getattr(wanted, name)
             text = "–" if ratio is None else f"{ratio:.3f}"
-            assert shown.locator(f"[data-figure={name}]").inner_text() == text
+            assert shown.locator(f"[data-number={name}]").inner_text() == text
     # The other categories stay as they are.
-    assert row_of(opened, "bolt").locator("[data-figure=threshold]").inner_text() != "0"
+    assert row_of(opened, "bolt").locator("[data-number=threshold]").inner_text() != "0"
 
 
 def test_the_slider_moves_by_keyboard(opened: Page, tables: Any) -> None:
@@ -196,7 +196,7 @@ def test_the_slider_moves_by_keyboard(opened: Page, tables: Any) -> None:
     opened.keyboard.press("End")
     nothing = counts_in(bolt)
     assert (nothing.tp, nothing.fp) == (0, 0)
-    assert bolt.locator("[data-figure=precision]").inner_text() == "–"
+    assert bolt.locator("[data-number=precision]").inner_text() == "–"
 
 
 def test_reset_goes_back_to_the_start(opened: Page, tables: Any, thresholds: Any) -> None:

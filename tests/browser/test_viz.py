@@ -1,13 +1,19 @@
-"""The static Kedro-Viz site of a small run, in a browser."""
+"""Kedro-Viz of a small run: its static site in a browser, and the API of its server."""
 
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,31 +43,79 @@ class QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
+SETTINGS = {**os.environ, "DO_NOT_TRACK": "1", "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
+STARTS_WITHIN_S = 120
+
+
 @pytest.fixture(scope="module")
-def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of the site; without a browser nothing is run."""
+def project(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project after a run, with the site built; without a browser nothing is run."""
     project = tmp_path_factory.mktemp("viz") / "project"
     for folder in ("conf", "src"):
         ignored = shutil.ignore_patterns("*.egg-info", "__pycache__")
         shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", project)
     (project / "data").mkdir()
-    settings = {**os.environ, "DO_NOT_TRACK": "1", "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
     for command in (["run", "--env=test"], ["viz", "build", "--include-previews"]):
         done = subprocess.run(
             [sys.executable, "-m", "kedro", *command],
             cwd=project,
-            env=settings,
+            env=SETTINGS,
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+    return project
+
+
+@pytest.fixture(scope="module")
+def site(project: Path) -> Iterator[str]:
+    """Address of the site."""
     handler = functools.partial(QuietHandler, directory=str(project / "build"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(project: Path) -> Iterator[str]:
+    """Address of ``kedro viz run``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "kedro", "viz", "run", "--no-browser", f"--port={port}"]
+    with (
+        (project / "viz.log").open("w") as log,
+        subprocess.Popen(
+            command, cwd=project, env=SETTINGS, stdout=log, stderr=log, start_new_session=True
+        ) as process,
+    ):
+        address = f"http://127.0.0.1:{port}"
+        try:
+            wait_for(address, process, project / "viz.log")
+            yield address
+        finally:
+            # It serves from a process of its own.
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server answers."""
+    until = time.monotonic() + STARTS_WITHIN_S
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            urllib.request.urlopen(address).close()
+            return
+        except urllib.error.URLError:
+            time.sleep(0.5)
+    pytest.fail(f"kedro viz run does not answer: {log.read_text()}")
+
+
+def answer(address: str) -> Any:
+    with urllib.request.urlopen(address) as response:
+        return json.load(response)
 
 
 @pytest.fixture
@@ -112,7 +166,6 @@ def test_boxes_expand(graph: Any, screenshot: Any) -> None:
         ("raw_images", "img"),
         ("defect.button.gallery", "img"),
         ("defect.button.patch_scores", "img"),
-        ("defect.button.roc_figure", "img"),
         ("manifest", "text=content_hash"),
         ("defect.leaderboard", "text=image_auroc"),
         ("defect.metrics", "text=image_auroc"),
@@ -159,3 +212,40 @@ def test_every_pipeline_has_a_graph(graph: Any, screenshot: Any, pipeline: str) 
     if pipeline != "download":
         box(page, pipeline).wait_for()
     screenshot(f"viz_pipeline_{pipeline}")
+
+
+def tasks_of(server: str, pipeline: str) -> list[dict[str, Any]]:
+    nodes = answer(f"{server}/api/pipelines/{pipeline}")["nodes"]
+    return [node for node in nodes if node["type"] == "task"]
+
+
+def test_every_node_shows_its_code_and_its_parameters(server: str) -> None:
+    pipelines = [pipeline["id"] for pipeline in answer(f"{server}/api/main")["pipelines"]]
+    assert {"defect", "ablation", "predict", "download"} <= set(pipelines)
+    names = {task["id"]: task["name"] for name in pipelines for task in tasks_of(server, name)}
+    assert len(names) > 100
+    for node_id, name in names.items():
+        shown = answer(f"{server}/api/nodes/{node_id}")
+        assert shown["code"].lstrip().startswith(("def ", "@")), name
+        given = {i for i in shown["inputs"] if i == "parameters" or i.startswith("params:")}
+        assert bool(given) == bool(shown["parameters"]), name
+        single = {i.removeprefix("params:") for i in given if i != "parameters"}
+        assert single <= set(shown["parameters"]), name
+
+
+def test_predict_without_its_parameters_shows_its_graph(server: str) -> None:
+    names = [task["name"] for task in tasks_of(server, "predict")]
+    assert {"score_new_patches", "judge_images", "draw_heat_maps", "write_report"} <= set(names)
+
+
+def test_code_and_parameters_of_a_node_in_the_browser(
+    page: Page, server: str, complaints: Any, screenshot: Any
+) -> None:
+    complaints.ignored += KEDRO_VIZ_NOISE
+    tasks = tasks_of(server, "defect")
+    chosen = next(task["id"] for task in tasks if task["name"] == "compute_metrics")
+    page.goto(f"{server}/?pid=defect&sid={chosen}")
+    page.locator(".pipeline-metadata").get_by_text("datasets.demo.preprocessing").wait_for()
+    page.locator("label[for='pipeline-toggle-input-code']").click()
+    page.locator(".pipeline-metadata-code").get_by_text("evaluate_category").first.wait_for()
+    screenshot("viz_code")

@@ -16,7 +16,7 @@ from miniatures import make_mvtec, pack
 from uniformaly_pipeline.common.errors import CommandError
 from uniformaly_pipeline.ingestion.download import sources
 from uniformaly_pipeline.ingestion.download.fetch import Source
-from uniformaly_pipeline.ingestion.download.sources import PROVISIONS, Provision
+from uniformaly_pipeline.ingestion.download.sources import PUBLICATIONS, Publication
 
 Parameters = dict[str, Any]
 NAME = "mvtec_anomaly_detection.tar.xz"
@@ -52,8 +52,8 @@ def published(
     def publish(sha256: str | None = None, name: str = NAME) -> None:
         right = hashlib.sha256(archive.read_bytes()).hexdigest()
         source = Source(f"{url}/{name}", NAME, sha256=sha256 or right)
-        provision = Provision("terms of the test", "https://example.org", (source,))
-        monkeypatch.setitem(sources.PROVISIONS, "mvtec", provision)
+        publication = Publication("terms of the test", "https://example.org", (source,))
+        monkeypatch.setitem(sources.PUBLICATIONS, "mvtec", publication)
 
     return publish
 
@@ -116,13 +116,13 @@ def test_the_users_own_data_is_not_downloaded(project: Any, tmp_path: Path) -> N
     assert "nothing to download for the layout 'folder'" in line
 
 
-@pytest.mark.parametrize("name", sorted(PROVISIONS))
-def test_every_provision_is_complete(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(PUBLICATIONS))
+def test_every_publication_is_complete(name: str) -> None:
     """Terms, a page, and a way: fetched over TLS or by hand."""
-    provision = PROVISIONS[name]
-    assert provision.licence
-    assert provision.page.startswith("https://")
-    assert bool(provision.sources) != bool(provision.by_hand)
-    for source in provision.sources:
+    publication = PUBLICATIONS[name]
+    assert publication.licence
+    assert publication.page.startswith("https://")
+    assert bool(publication.sources) != bool(publication.by_hand)
+    for source in publication.sources:
         assert source.url.startswith("https://")
         assert "/" not in source.name

@@ -22,7 +22,7 @@ from uniformaly_pipeline.evaluation.category import (
     pixel_metrics,
     summarise,
 )
-from uniformaly_pipeline.evaluation.image_metrics import aupro
+from uniformaly_pipeline.evaluation.pixel_metrics import PixelMetrics
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.scoring.scores import anomaly_map
@@ -55,7 +55,10 @@ def test_pixel_figures_are_over_all_pixels_of_all_images() -> None:
     assert metrics["pixel_auroc"] == pytest.approx(
         roc_auc_score(np.stack(masks).ravel(), np.stack(maps).ravel())
     )
-    assert metrics["aupro"] == pytest.approx(aupro(masks, maps, 0.5))
+    with PixelMetrics(0.5) as expected:
+        for mask, anomaly_map in zip(masks, maps, strict=True):
+            expected.update(mask, anomaly_map)
+        assert metrics["aupro"] == pytest.approx(expected.compute()["aupro"])
     assert metrics.keys() == NO_PIXEL_METRICS.keys()
 
 
@@ -183,3 +186,54 @@ def test_summary_of_figures_that_no_category_has() -> None:
     summary = summarise({"a": {"aupro": None}, "b": {"aupro": None}})
     assert summary["mean"] == summary["std"] == {"aupro": None}
     assert summary["count"] == {"aupro": 0}
+
+
+def test_a_pixel_on_the_threshold_is_anomalous_and_one_just_below_is_not(tmp_path: Path) -> None:
+    pixels = np.array([[0, 50, 51, 52], [254, 255, 128, 0]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    folder, preprocessing = ImageFolder(str(tmp_path)), Preprocessing(resize=None, crop=(2, 4))
+    by_default = ground_truth(folder, "mask.png", preprocessing)
+    assert by_default.tolist() == [[False] * 4, [False, True, False, False]]
+    at_a_fifth = ground_truth(folder, "mask.png", preprocessing, 0.2)  # 51 / 255
+    assert at_a_fifth.tolist() == [[False, False, True, True], [True, True, True, False]]
+    (strict,) = ground_truths(folder, ["mask.png"], preprocessing)
+    (lenient,) = ground_truths(folder, ["mask.png"], preprocessing, 0.2)
+    assert (strict == by_default).all()
+    assert (lenient == at_a_fifth).all()
+
+
+def test_pixels_are_compared_up_to_30_percent_false_positives_by_default() -> None:
+    rng = np.random.default_rng(0)
+    masks = [rng.random((9, 9)) > 0.7 for _ in range(2)]
+    maps = [(rng.random((9, 9)) + 0.2 * mask).astype(np.float32) for mask in masks]
+    assert pixel_metrics(masks, maps) == pixel_metrics(masks, maps, 0.3)
+    assert pixel_metrics(masks, maps)["aupro"] != pixel_metrics(masks, maps, 0.4)["aupro"]
+
+
+def test_image_metrics_are_each_under_its_own_name() -> None:
+    # One of three anomalous images scores below the normal one.
+    scores = pd.DataFrame({"label": [0, 1, 1, 1], "score": [2.0, 1.0, 3.0, 4.0]})
+    assert image_metrics(scores) == pytest.approx(
+        {
+            "image_auroc": 2 / 3,
+            "image_ap": 11 / 12,
+            "image_f1_max": 6 / 7,
+            "threshold": 1.0,
+            "false_positive_rate": 1.0,
+        }
+    )
+
+
+def test_a_category_that_lacks_a_metric_is_left_out_of_its_mean() -> None:
+    summary = summarise({"a": {"nmi": 0.5}, "b": {"image_auroc": 1.0, "nmi": 0.9}, "c": {}})
+    assert summary["mean"] == pytest.approx({"nmi": 0.7, "image_auroc": 1.0})
+    assert summary["std"] == pytest.approx({"nmi": 0.2, "image_auroc": 0.0})
+    assert list(summary["mean"]) == list(summary["std"]) == ["nmi", "image_auroc"]
+    assert list(summary) == ["mean", "std", "count", "categories"]
+
+
+def test_masks_of_normal_images_are_not_asked_for() -> None:
+    table = pd.DataFrame({"label": [1, 0], "mask": pd.Series(["a", None], dtype="string")})
+    assert has_masks(table) is True
+    table = pd.DataFrame({"label": [1, 0], "mask": pd.Series([None, "a"], dtype="string")})
+    assert has_masks(table) is False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +11,6 @@ from sklearn import metrics as sklearn_metrics
 
 from uniformaly_pipeline.evaluation.image_metrics import (
     DetectionMetrics,
-    aupro,
     auroc,
     detection_metrics,
     mean_and_std,
@@ -33,58 +30,10 @@ def labelled_scores(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return labels, np.float32(offset) + np.float32(scale) * levels
 
 
-@st.composite
-def masked_maps(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Masks with a defect somewhere and maps that tie: bool and float [B, H, W]."""
-    shape = draw(st.tuples(st.integers(1, 3), st.integers(2, 6), st.integers(2, 6)))
-    masks = draw(hnp.arrays(bool, shape))
-    masks[0, 0, :2] = (True, False)
-    levels = draw(hnp.arrays(np.float32, shape, elements=st.integers(0, 6).map(float)))
-    return masks, 40.0 * levels
-
-
 def f1_at(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
     called = scores >= threshold
     hits = (called & (labels == 1)).sum()
     return 2 * hits / (called.sum() + (labels == 1).sum())
-
-
-def regions_of(mask: np.ndarray) -> list[set[tuple[int, int]]]:
-    """Sets of pixels that touch, at corners too."""
-    left = set(zip(*map(np.ndarray.tolist, np.nonzero(mask)), strict=True))
-    regions = []
-    while left:
-        region, border = set(), {left.pop()}
-        while border:
-            region |= border
-            border = {
-                (row, column)
-                for row, column in left
-                if any(max(abs(row - r), abs(column - c)) == 1 for r, c in border)
-            }
-            left -= border
-        regions.append(region)
-    return regions
-
-
-def sweep_aupro(masks: np.ndarray, maps: np.ndarray, limit: float) -> float:
-    """AUPRO from its definition: a point per threshold, then the area up to the limit."""
-    points = [(0.0, 0.0)]
-    for threshold in sorted(set(maps.ravel().tolist()), reverse=True):
-        called = maps >= threshold
-        overlaps = [
-            np.mean([called[image][pixel] for pixel in region])
-            for image, mask in enumerate(masks)
-            for region in regions_of(mask)
-        ]
-        points.append((float(called[~masks].mean()), float(np.mean(overlaps))))
-    area = 0.0
-    for (x0, y0), (x1, y1) in pairwise(points):
-        end = min(x1, limit)
-        if end > x0:
-            y_end = y0 + (y1 - y0) * (end - x0) / (x1 - x0)
-            area += (end - x0) * (y0 + y_end) / 2
-    return area / limit
 
 
 @QUICK
@@ -148,7 +97,7 @@ def test_large_scores_do_not_tie() -> None:
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_one_class_alone_has_no_figures(label: int) -> None:
+def test_one_class_alone_has_no_metrics(label: int) -> None:
     metrics = detection_metrics(np.full(3, label), np.arange(3.0))
     assert metrics == DetectionMetrics(None, None, None, None)
 
@@ -162,46 +111,6 @@ def test_a_score_that_is_not_finite_is_refused(bad: float) -> None:
 def test_lengths_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="2 labels for 3 scores"):
         detection_metrics(np.array([0, 1]), np.zeros(3))
-
-
-@QUICK
-@given(masked_maps(), st.integers(1, 100).map(lambda percent: percent / 100))
-def test_aupro_is_the_area_under_a_sweep_of_all_thresholds(
-    data: tuple[np.ndarray, np.ndarray], limit: float
-) -> None:
-    masks, maps = data
-    assert aupro(masks, maps, limit) == pytest.approx(sweep_aupro(masks, maps, limit))
-
-
-def test_aupro_of_a_perfect_a_constant_and_an_inverted_map() -> None:
-    mask = np.zeros((6, 6), bool)
-    mask[1:3, 1:3] = True
-    assert aupro([mask], [300.0 * mask]) == pytest.approx(1.0)
-    # One threshold calls everything anomalous: the curve is the diagonal up to 0.3.
-    assert aupro([mask], [np.full(mask.shape, 7.0)]) == pytest.approx(0.15)
-    assert aupro([mask], [1.0 - mask]) == pytest.approx(0.0)
-
-
-def test_aupro_counts_a_small_region_like_a_large_one() -> None:
-    mask = np.zeros((10, 10), bool)
-    mask[0, 0] = True
-    mask[4:8, 4:8] = True
-    only_small = np.where(mask, 0.0, 1.0)
-    only_small[0, 0] = 2.0
-    only_large = np.where(mask, 2.0, 1.0)
-    only_large[0, 0] = 0.0
-    assert aupro([mask], [only_small]) == pytest.approx(aupro([mask], [only_large]))
-
-
-@pytest.mark.parametrize("value", [False, True])
-def test_aupro_needs_a_defect_and_a_normal_pixel(value: bool) -> None:
-    assert aupro([np.full((3, 3), value)], [np.zeros((3, 3))]) is None
-
-
-def test_aupro_needs_a_map_per_mask() -> None:
-    mask = np.eye(3, dtype=bool)
-    with pytest.raises(ValueError, match="shorter"):
-        aupro([mask, mask], [np.zeros((3, 3))])
 
 
 @QUICK
@@ -230,3 +139,11 @@ def test_auroc_alone_equals_scikit_learn_ties_included(
 @pytest.mark.parametrize("label", [True, False])
 def test_auroc_alone_is_undefined_for_one_class(label: bool) -> None:
     assert auroc(np.full(3, label), np.arange(3.0)) is None
+
+
+def test_metrics_are_those_of_all_pixels_of_a_map_and_of_lists() -> None:
+    labels, scores = [[0, 1], [1, 0]], [[0.1, 0.7], [0.3, 0.5]]
+    flat = detection_metrics(np.ravel(labels), np.ravel(scores))
+    assert detection_metrics(np.array(labels), np.array(scores)) == flat
+    assert detection_metrics(labels, scores) == flat  # type: ignore[arg-type]
+    assert flat.auroc == 0.75

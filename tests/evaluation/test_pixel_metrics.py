@@ -8,6 +8,7 @@ import sys
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,58 @@ def metrics_of(images: Images, limit: float = 0.3, **options: Any) -> dict[str, 
         for mask, anomaly_map in images:
             metrics.update(mask, anomaly_map)
         return metrics.compute()
+
+
+def aupro(masks: Iterable[np.ndarray], maps: Iterable[np.ndarray], limit: float = 0.3) -> Any:
+    return metrics_of(zip(masks, maps, strict=True), limit)["aupro"]
+
+
+def regions_of(mask: np.ndarray) -> list[set[tuple[int, int]]]:
+    """Sets of pixels that touch, at corners too."""
+    left = set(zip(*map(np.ndarray.tolist, np.nonzero(mask)), strict=True))
+    regions = []
+    while left:
+        region, border = set(), {left.pop()}
+        while border:
+            region |= border
+            border = {
+                (row, column)
+                for row, column in left
+                if any(max(abs(row - r), abs(column - c)) == 1 for r, c in border)
+            }
+            left -= border
+        regions.append(region)
+    return regions
+
+
+def sweep_aupro(masks: np.ndarray, maps: np.ndarray, limit: float) -> float:
+    """AUPRO from its definition: a point per threshold, then the area up to the limit."""
+    points = [(0.0, 0.0)]
+    for threshold in sorted(set(maps.ravel().tolist()), reverse=True):
+        called = maps >= threshold
+        overlaps = [
+            np.mean([called[image][pixel] for pixel in region])
+            for image, mask in enumerate(masks)
+            for region in regions_of(mask)
+        ]
+        points.append((float(called[~masks].mean()), float(np.mean(overlaps))))
+    area = 0.0
+    for (x0, y0), (x1, y1) in pairwise(points):
+        end = min(x1, limit)
+        if end > x0:
+            y_end = y0 + (y1 - y0) * (end - x0) / (x1 - x0)
+            area += (end - x0) * (y0 + y_end) / 2
+    return area / limit
+
+
+@st.composite
+def masked_maps(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Masks with a defect somewhere and maps that tie: bool and float [B, H, W]."""
+    shape = draw(st.tuples(st.integers(1, 3), st.integers(2, 6), st.integers(2, 6)))
+    masks = draw(hnp.arrays(bool, shape))
+    masks[0, 0, :2] = (True, False)
+    levels = draw(hnp.arrays(np.float32, shape, elements=st.integers(0, 6).map(float)))
+    return masks, 40.0 * levels
 
 
 def overlap_area(images: Images, limit: float) -> float:
@@ -296,6 +349,46 @@ def test_the_bytes_of_a_pixel_are_not_less_than_what_it_takes() -> None:
         assert peak < NORMAL_BYTES * normal + ANOMALOUS_BYTES * anomalous + ONE_IMAGE
 
 
+@QUICK
+@given(masked_maps(), st.integers(1, 100).map(lambda percent: percent / 100))
+def test_aupro_is_the_area_under_a_sweep_of_all_thresholds(
+    data: tuple[np.ndarray, np.ndarray], limit: float
+) -> None:
+    masks, maps = data
+    assert aupro(masks, maps, limit) == pytest.approx(sweep_aupro(masks, maps, limit))
+
+
+def test_aupro_of_a_perfect_a_constant_and_an_inverted_map() -> None:
+    mask = np.zeros((6, 6), bool)
+    mask[1:3, 1:3] = True
+    assert aupro([mask], [300.0 * mask]) == pytest.approx(1.0)
+    # One threshold calls everything anomalous: the curve is the diagonal up to 0.3.
+    assert aupro([mask], [np.full(mask.shape, 7.0)]) == pytest.approx(0.15)
+    assert aupro([mask], [1.0 - mask]) == pytest.approx(0.0)
+
+
+def test_aupro_counts_a_small_region_like_a_large_one() -> None:
+    mask = np.zeros((10, 10), bool)
+    mask[0, 0] = True
+    mask[4:8, 4:8] = True
+    only_small = np.where(mask, 0.0, 1.0)
+    only_small[0, 0] = 2.0
+    only_large = np.where(mask, 2.0, 1.0)
+    only_large[0, 0] = 0.0
+    assert aupro([mask], [only_small]) == pytest.approx(aupro([mask], [only_large]))
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_aupro_needs_a_defect_and_a_normal_pixel(value: bool) -> None:
+    assert aupro([np.full((3, 3), value)], [np.zeros((3, 3))]) is None
+
+
+def test_aupro_needs_a_map_per_mask() -> None:
+    mask = np.eye(3, dtype=bool)
+    with pytest.raises(ValueError, match="shorter"):
+        aupro([mask, mask], [np.zeros((3, 3))])
+
+
 SCRIPT = """
 import json, resource, sys
 import numpy as np
@@ -339,3 +432,10 @@ def test_the_operating_system_gives_no_more_either() -> None:
     greedy = run_limited(1 << 40, allowance, count)
     assert greedy.returncode != 0
     assert "MemoryError" in greedy.stderr
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+def test_masks_may_be_of_zeros_and_ones(dtype: type) -> None:
+    images = continuous(3, size=16)
+    given = [(mask.astype(dtype), anomaly_map) for mask, anomaly_map in images]
+    assert metrics_of(given) == metrics_of(images)

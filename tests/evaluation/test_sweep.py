@@ -13,10 +13,10 @@ from sklearn.metrics import roc_auc_score
 
 from uniformaly_pipeline.evaluation import sweep
 from uniformaly_pipeline.evaluation.category import anomaly_maps
-from uniformaly_pipeline.evaluation.clustering import cluster, cluster_metrics
+from uniformaly_pipeline.evaluation.clustering import choose_features, cluster, cluster_metrics
 from uniformaly_pipeline.evaluation.sweep import (
-    Category,
     Setting,
+    SweepInputs,
     ablation_settings,
     draw_images,
     evaluate_settings,
@@ -26,7 +26,11 @@ from uniformaly_pipeline.evaluation.sweep import (
 )
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.memory_bank.bank import build_memory_bank
+from uniformaly_pipeline.memory_bank.bank import (
+    build_memory_bank,
+    choose_points,
+    collect_candidates,
+)
 from uniformaly_pipeline.scoring.patches import score_patches
 from uniformaly_pipeline.scoring.scores import image_scores
 
@@ -45,11 +49,11 @@ BASE = Setting(
 
 
 @pytest.fixture
-def category(fake_encoder: Any, tmp_path: Path) -> Category:
+def category(fake_encoder: Any, tmp_path: Path) -> SweepInputs:
     store = fake_encoder.store(tmp_path, [*NORMAL, *TESTED])
     masks = np.zeros((8, 16, 20), bool)
     masks[LABELS == 1, 4:9, 2:8] = True
-    return Category(
+    return SweepInputs(
         store=store,
         normal=[f"#{name}" for name in NORMAL],
         tested=[f"#{name}" for name in TESTED],
@@ -61,7 +65,7 @@ def category(fake_encoder: Any, tmp_path: Path) -> Category:
     )
 
 
-def step_by_step(category: Category, setting: Setting) -> dict[str, Any]:
+def step_by_step(category: SweepInputs, setting: Setting) -> dict[str, Any]:
     """The metrics of one setting, by the parts that the other pipelines use."""
     bank = build_memory_bank(
         category.store,
@@ -103,7 +107,7 @@ SETTINGS = [
 ]
 
 
-def test_every_setting_equals_its_own_run(category: Category) -> None:
+def test_every_setting_equals_its_own_run(category: SweepInputs) -> None:
     table = evaluate_settings(category, SETTINGS)
     assert len(table) == len(SETTINGS)
     for row, setting in zip(table.to_dict("records"), SETTINGS, strict=True):
@@ -111,14 +115,14 @@ def test_every_setting_equals_its_own_run(category: Category) -> None:
         assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-9), setting
 
 
-def test_the_order_of_the_settings_does_not_matter(category: Category) -> None:
+def test_the_order_of_the_settings_does_not_matter(category: SweepInputs) -> None:
     forwards = evaluate_settings(category, SETTINGS)
     backwards = evaluate_settings(category, SETTINGS[::-1])
     pd.testing.assert_frame_equal(forwards, backwards[::-1].reset_index(drop=True))
 
 
 def test_banks_are_built_once_for_what_settings_share(
-    category: Category, monkeypatch: pytest.MonkeyPatch
+    category: SweepInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight settings, two different foregrounds: two coresets, and a search for each bank."""
     calls = {"choose_points": 0, "score_patches": 0}
@@ -145,7 +149,7 @@ def test_banks_are_built_once_for_what_settings_share(
     assert calls == {"choose_points": 2, "score_patches": 3}
 
 
-def test_without_masks_or_kinds_their_figures_are_undefined(category: Category) -> None:
+def test_without_masks_or_kinds_their_metrics_are_undefined(category: SweepInputs) -> None:
     row = evaluate_settings(replace(category, masks=None, defects=()), [BASE]).iloc[0]
     assert row[["pixel_auroc", "nmi", "ari", "f1"]].isna().all()
     assert 0 <= row["image_auroc"] <= 1
@@ -228,3 +232,246 @@ def test_a_small_category_first_does_not_disturb_the_order() -> None:
     }
     summary = summarise_sweep(tables, spread_over_draws=True)
     assert list(summary["value"]) == ["1", "10", "all"]
+
+
+# --- what a category brings along -----------------------------------------------------------------
+
+
+def test_blocks_are_those_of_the_setting(category: SweepInputs, fake_encoder: Any) -> None:
+    store = fake_encoder.store(
+        category.store.path.parent / "blocks", [*NORMAL, *TESTED], layer_choices=[[1], [2, 3]]
+    )
+    choices = [replace(BASE, layers=layers) for layers in ((2, 3), (1,))]
+    table = evaluate_settings(replace(category, store=store), choices)
+    for row, setting in zip(table.to_dict("records"), choices, strict=True):
+        assert setting.layers is not None
+        part = replace(category, store=store.with_layers(setting.layers))
+        expected = step_by_step(part, setting)
+        assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert table["pixel_auroc"].nunique() == 2
+
+
+@pytest.mark.parametrize("mode", ["binary", "soft"])
+def test_banks_are_in_the_precision_in_which_they_would_be_stored(
+    mode: Any, category: SweepInputs, fake_encoder: Any
+) -> None:
+    store = fake_encoder.store(
+        category.store.path.parent / "half", [*NORMAL, *TESTED], dtype="float16"
+    )
+    half = replace(category, store=store)
+    setting = replace(BASE, masking=replace(BASE.masking, mode=mode))
+    with pytest.MonkeyPatch.context() as patch:
+        banks: list[np.ndarray] = []
+
+        def spy(store: Any, hashes: Any, bank: np.ndarray, *rest: Any, **options: Any) -> Any:
+            banks.append(bank)
+            return score_patches(store, hashes, bank, *rest, **options)
+
+        patch.setattr(sweep, "score_patches", spy)
+        evaluate_settings(half, [setting])
+    stored = build_memory_bank(
+        store, half.normal, setting.masking, coreset_ratio=0.3, projection_dim=4
+    ).arrays["memory_bank"]
+    assert banks[0].dtype == stored.dtype == ("float16" if mode == "binary" else "float32")
+    assert (banks[0] == stored).all()
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_coresets_and_searches_are_those_that_the_category_asks_for(
+    parts: int, category: SweepInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[Any] = []
+    searched: list[Any] = []
+
+    def choose(points: np.ndarray, ratio: float, **options: Any) -> Any:
+        chosen.append((ratio, options))
+        return choose_points(points, ratio, **options)
+
+    def score(*arguments: Any, **options: Any) -> Any:
+        searched.append(options)
+        return score_patches(*arguments, **options)
+
+    monkeypatch.setattr(sweep, "choose_points", choose)
+    monkeypatch.setattr(sweep, "score_patches", score)
+    asked = replace(
+        category, coreset_parts=parts, num_starts=4, seed=5, search="IVF2,Flat", num_neighbors=2,
+        device="auto",
+    )  # fmt: skip
+    ratios = [0.5, 0.1, 1.0, 0.3]
+    evaluate_settings(asked, [replace(BASE, coreset_ratio=ratio) for ratio in ratios])
+    options = {"num_starts": 4, "parts": parts, "seed": 5, "device": "auto"}
+    # The largest greedy coreset begins with the others; in two rounds each is chosen anew.
+    assert chosen == [(ratio, options) for ratio in ([0.5] if parts == 1 else [0.1, 0.3, 0.5])]
+    assert searched == [{"search": "IVF2,Flat", "num_neighbors": 2}] * 4
+
+
+def test_by_default_a_category_is_evaluated_as_a_run_is(category: SweepInputs) -> None:
+    plain = SweepInputs(category.store, category.normal, category.tested, LABELS)
+    assert (plain.seed, plain.projection_dim, plain.num_starts) == (0, 128, 10)
+    assert (plain.coreset_parts, plain.search, plain.num_neighbors) == (1, "Flat", 1)
+    assert (plain.device, plain.masks, plain.preprocessing) == ("cpu", None, Preprocessing())
+    assert len(plain.defects) == 0
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5])
+def test_two_rounds_give_each_ratio_its_own_bank(ratio: float, category: SweepInputs) -> None:
+    settings = [replace(BASE, coreset_ratio=r) for r in (0.1, 0.5, 1.0)]
+    table = evaluate_settings(replace(category, coreset_parts=3), settings)
+    bank = build_memory_bank(
+        category.store, category.normal, BASE.masking,
+        coreset_ratio=ratio, projection_dim=4, coreset_parts=3,
+    ).arrays["memory_bank"]  # fmt: skip
+    grids = score_patches(category.store, category.tested, bank, BASE.masking)
+    flat = grids.arrays["patch_scores"].reshape(8, -1)
+    row = table.iloc[0 if ratio == 0.1 else 1]
+    assert row["bank_size"] == len(bank)
+    assert row["image_auroc"] == pytest.approx(roc_auc_score(LABELS, image_scores(flat, 0.1)))
+
+
+def test_the_seed_of_the_category_decides_the_draws_and_the_projection(
+    category: SweepInputs,
+) -> None:
+    shots = [replace(BASE, shots=2, draw=draw) for draw in range(3)]
+    other = replace(category, seed=9)
+    drawn: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def spy(store: Any, hashes: Any, masking: Any, dim: int, seed: int) -> Any:
+            drawn.append((list(hashes), dim, seed))
+            return collect_candidates(store, hashes, masking, dim, seed)
+
+        patch.setattr(sweep, "collect_candidates", spy)
+        evaluate_settings(other, shots)
+    assert drawn == [(draw_images(other.normal, 2, 9, draw), 4, 9) for draw in range(3)]
+    assert drawn[0] != drawn[1]
+
+
+def test_maskings_of_one_effect_share_a_bank_and_others_do_not(
+    category: SweepInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft = BackPatchMasking(mode="soft", kernel_size=3)
+    searches: list[Any] = []
+
+    def score(store: Any, hashes: Any, bank: Any, masking: Any, **options: Any) -> Any:
+        searches.append(masking)
+        return score_patches(store, hashes, bank, masking, **options)
+
+    monkeypatch.setattr(sweep, "score_patches", score)
+    maskings = [soft, replace(soft, threshold=0.9), replace(soft, kernel_size=1)]
+    evaluate_settings(category, [replace(BASE, masking=masking) for masking in maskings])
+    assert searches == [soft, replace(soft, kernel_size=1)]
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def test_a_row_says_which_setting_it_is_of(category: SweepInputs) -> None:
+    settings = [
+        replace(BASE, parameter="a", value="1", shots=2, draw=1),
+        replace(BASE, parameter="b", value="2"),
+    ]
+    table = evaluate_settings(category, settings)
+    assert table.columns.tolist() == [
+        "parameter", "value", "draw", "bank_size",
+        "image_auroc", "pixel_auroc", "nmi", "ari", "f1",
+    ]  # fmt: skip
+    assert table["parameter"].tolist() == ["a", "b"]
+    assert table["value"].tolist() == ["1", "2"]
+    assert table["draw"].tolist() == [1, 0]
+    undefined = evaluate_settings(replace(category, masks=None, defects=()), settings)
+    for name in ("image_auroc", "pixel_auroc", "nmi", "ari", "f1"):
+        assert undefined[name].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("name", "choice", "parameter", "value", "changed"),
+    [
+        ("kernel_size", 5, "bpm.kernel_size", "5",
+         replace(BASE, masking=replace(BASE.masking, kernel_size=5))),
+        ("coreset_ratio", 0.25, "memory_bank.coreset_ratio", "0.25",
+         replace(BASE, coreset_ratio=0.25)),
+        ("coreset_ratio", 1.0, "memory_bank.coreset_ratio", "1", replace(BASE, coreset_ratio=1.0)),
+        ("layers", (3, 3, 1), "backbone.layers", "3 3 1", replace(BASE, layers=(1, 3))),
+    ],
+)  # fmt: skip
+def test_an_ablation_names_the_parameter_and_its_value(
+    name: str, choice: Any, parameter: str, value: str, changed: Setting
+) -> None:
+    (setting,) = ablation_settings(BASE, {name: [choice]})
+    assert setting == replace(changed, parameter=parameter, value=value)
+
+
+def test_low_shots_change_nothing_but_the_shots() -> None:
+    settings = lowshot_settings(replace(BASE, top_k_ratio=0.7), ["2"], num_draws=1, num_normal=3)
+    assert settings == [
+        replace(BASE, top_k_ratio=0.7, parameter="lowshot.shots", value="2", shots=2)
+    ]
+    (every,) = lowshot_settings(BASE, ["all"], num_draws=4, num_normal=3)
+    assert every == replace(BASE, parameter="lowshot.shots", value="all")
+    assert lowshot_settings(BASE, [3, 4], num_draws=2, num_normal=3) == []
+
+
+def test_draws_keep_the_order_of_the_images() -> None:
+    names = [f"{i:02d}" for i in range(30)]
+    assert draw_images(names, 9, 0, 0) == sorted(draw_images(names, 9, 0, 0))
+    assert draw_images(names, 0, 0, 0) == []
+
+
+@pytest.mark.parametrize("choice", ["top_k", "max", "all"])
+def test_features_of_images_are_those_of_each_image_however_they_are_read(
+    choice: Any, category: SweepInputs, fake_encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "IMAGES_AT_ONCE", 3)
+    scores = np.random.default_rng(0).random((8, 20)).astype(np.float32)
+    found = image_features(category.store, category.tested, scores, choice, 0.2)
+    expected = [
+        choose_features(fake_encoder.features(name), row, choice, 0.2)
+        for name, row in zip(TESTED, scores, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_deviation_over_categories_is_not_one_over_draws() -> None:
+    tables = {
+        "a": table([("1", 0, 0.5), ("1", 1, 0.9)]),
+        "b": table([("1", 0, 0.6), ("1", 1, 1.0)]),
+    }
+    over_draws = summarise_sweep(tables, spread_over_draws=True)
+    assert over_draws["image_auroc_std"].tolist() == pytest.approx([0.2])
+    over_categories = summarise_sweep(tables, spread_over_draws=False)
+    assert over_categories["image_auroc_std"].tolist() == pytest.approx([0.05])
+    for summary in (over_draws, over_categories):
+        assert summary["image_auroc"].tolist() == pytest.approx([0.75])
+        assert summary.columns.tolist() == [
+            "parameter", "value", "num_categories", "image_auroc", "image_auroc_std",
+        ]  # fmt: skip
+        assert summary["parameter"].tolist() == ["lowshot.shots"]
+
+
+def test_metrics_and_deviations_alternate_and_some_may_be_undefined_somewhere() -> None:
+    first = table([("1", 0, 0.5)]).assign(nmi=0.25)
+    second = table([("1", 0, 0.7)])
+    summary = summarise_sweep({"a": first, "b": second}, spread_over_draws=False)
+    assert summary.columns.tolist()[3:] == ["image_auroc", "image_auroc_std", "nmi", "nmi_std"]
+    assert summary["nmi"].tolist() == [0.25]
+    assert summary["nmi_std"].tolist() == [0.0]
+
+
+def test_a_setting_that_the_longest_list_lacks_comes_last() -> None:
+    tables = {
+        "odd": table([("odd", 0, 0.5), ("1", 0, 0.7)]),
+        "long": table([("1", 0, 0.5), ("9", 0, 0.6), ("5", 0, 0.7)]),
+    }
+    summary = summarise_sweep(tables, spread_over_draws=True)
+    assert summary["value"].tolist() == ["1", "9", "5", "odd"]
+    assert summary["num_categories"].tolist() == [2, 1, 1, 1]
+    assert summary.index.tolist() == [0, 1, 2, 3]
+
+
+def test_one_image_is_not_taken_for_all_of_them(category: SweepInputs) -> None:
+    settings = [replace(BASE, shots=1), BASE, replace(BASE, shots=1, draw=1)]
+    table = evaluate_settings(category, settings)
+    for row, setting in zip(table.to_dict("records"), settings, strict=True):
+        expected = step_by_step(category, setting)
+        assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert table["bank_size"][0] < table["bank_size"][1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,24 @@ import numpy as np
 import pytest
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.features import encoder
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.memory_bank import bank as bank_module
-from uniformaly_pipeline.memory_bank.bank import bank_images, build_memory_bank, choose_coreset
-from uniformaly_pipeline.memory_bank.coreset import greedy_coreset, random_projection, random_starts
+from uniformaly_pipeline.memory_bank import coreset
+from uniformaly_pipeline.memory_bank.bank import (
+    bank_images,
+    build_memory_bank,
+    choose_coreset,
+    choose_points,
+    collect_candidates,
+)
+from uniformaly_pipeline.memory_bank.coreset import (
+    greedy_coreset,
+    random_projection,
+    random_starts,
+    two_round_coreset,
+)
 
 NAMES = [f"image {number}" for number in range(6)]
 HASHES = [f"#{name}" for name in NAMES]
@@ -167,3 +181,168 @@ def test_images_read_in_blocks_give_the_same_bank(
     in_blocks = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.3, projection_dim=3)
     for name, array in at_once.arrays.items():
         assert (in_blocks.arrays[name] == array).all(), name
+
+
+# --- what the coreset is chosen from, and how -----------------------------------------------------
+
+
+def test_features_come_back_in_the_order_asked_for_whatever_block_they_are_in(
+    fake_encoder: Any, tmp_path: Path
+) -> None:
+    names = [f"image {number}" for number in range(2 * bank_module.IMAGES_AT_ONCE + 3)]
+    hashes = [f"#{name}" for name in names]
+    store = fake_encoder.store(tmp_path, names, masking=MASKING)
+    candidates = collect_candidates(store, hashes, MASKING, projection_dim=3)
+    every = store.load(hashes, MASKING)
+    assert candidates.points.shape == (len(every.features), 3)
+    assert (candidates.image == every.image).all()
+    assert (candidates.patch == every.patch).all()
+    assert candidates.image.dtype == candidates.patch.dtype == np.int32
+    counts = [len(store.load(hashes[i : i + 16], MASKING).features) for i in (0, 16, 32)]
+    assert candidates.ends.tolist() == [0, *np.cumsum(counts)]
+    # First and last of each block among them, and one twice.
+    last = len(every.features) - 1
+    kept = np.array([last, counts[0], 0, counts[0] - 1, sum(counts[:2]), 0, sum(counts[:2]) - 1])
+    assert (candidates.features(kept) == every.features[kept]).all()
+    assert candidates.features(kept).dtype == np.float32
+    assert candidates.features(np.zeros(0, np.int64)).shape == (0, 8)
+
+
+def test_points_are_the_projected_features_and_the_features_where_these_are_short(
+    store: FeatureStore,
+) -> None:
+    features = store.load(HASHES, MASKING).features
+    assert (collect_candidates(store, HASHES, MASKING, projection_dim=8).points == features).all()
+    projected = collect_candidates(store, HASHES, MASKING, projection_dim=7, seed=4).points
+    np.testing.assert_allclose(projected, features @ random_projection(8, 7, 4).T, rtol=1e-6)
+    again = collect_candidates(store, HASHES, MASKING, projection_dim=7).points
+    np.testing.assert_allclose(again, features @ random_projection(8, 7, 0).T, rtol=1e-6)
+
+
+def test_images_that_are_all_background_are_one_clear_line(
+    fake_encoder: Any, tmp_path: Path
+) -> None:
+    nothing = BackPatchMasking(kernel_size=1, threshold=1.0)
+    store = fake_encoder.store(tmp_path, NAMES)
+    with pytest.raises(InputError, match="no foreground patch"):
+        build_memory_bank(store, HASHES, nothing, coreset_ratio=1.0)
+
+
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What :func:`choose_points` was asked for so far, beside the points."""
+    calls: list[dict[str, Any]] = []
+    original = bank_module.choose_points
+
+    def spy(points: np.ndarray, ratio: float, **options: Any) -> Any:
+        calls.append({"points": len(points), "ratio": ratio, **options})
+        return original(points, ratio, **options)
+
+    monkeypatch.setattr(bank_module, "choose_points", spy)
+    return calls
+
+
+def test_the_coreset_is_chosen_as_the_settings_say(
+    store: FeatureStore, chosen: list[dict[str, Any]]
+) -> None:
+    every = len(store.load(HASHES, MASKING).features)
+    build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.5)
+    choose_coreset(store.load(HASHES, MASKING).features, 0.5)
+    default = {"num_starts": 10, "seed": 0, "device": "cpu"}
+    assert chosen == [
+        {"points": every, "ratio": 0.5, "parts": 1, **default},
+        {"points": every, "ratio": 0.5, **default},
+    ]
+    chosen.clear()
+    others = {"num_starts": 3, "seed": 7, "device": "auto"}
+    build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.2, coreset_parts=2, **others)
+    choose_coreset(store.load(HASHES, MASKING).features, 0.2, **others)
+    assert chosen == [
+        {"points": every, "ratio": 0.2, "parts": 2, **others},
+        {"points": every, "ratio": 0.2, **others},
+    ]
+
+
+def test_the_whole_bank_needs_no_choice(store: FeatureStore, chosen: list[dict[str, Any]]) -> None:
+    bank = build_memory_bank(store, HASHES, MASKING, coreset_ratio=1.0)
+    assert chosen == []
+    assert bank.metadata["covering_radius_bound"] is None
+
+
+POINTS = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
+
+
+def test_points_are_chosen_greedily_or_in_two_rounds() -> None:
+    indices, bound = choose_points(POINTS, 0.25, num_starts=2, seed=3)
+    assert indices.tolist() == greedy_coreset(POINTS, 10, random_starts(40, 2, 3)).tolist()
+    assert bound is None
+    indices, bound = choose_points(POINTS, 0.25, num_starts=2, parts=3, seed=3)
+    two = two_round_coreset(POINTS, 10, 3, num_starts=2, seed=3)
+    assert indices.tolist() == two.indices.tolist()
+    assert bound == two.radius_bound
+    by_default = greedy_coreset(POINTS, 10, random_starts(40, 10, 0)).tolist()
+    assert choose_points(POINTS, 0.25)[0].tolist() == by_default
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize(
+    ("device", "found", "used"),
+    [
+        ("cpu", "cpu", "cpu"),
+        ("auto", "cuda", "cuda"),
+        ("mps", "mps", "cpu"),
+        ("auto", "mps", "cpu"),
+    ],
+)
+def test_an_apple_gpu_lacks_double_precision_and_is_not_used(
+    device: str, found: str, used: str, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    computed: list[str] = []
+    monkeypatch.setattr(encoder, "choose_device", lambda name: asked.append(name) or found)
+
+    def choose(*arguments: Any, device: str, **options: Any) -> Any:
+        computed.append(device)
+        return coreset.TwoRoundCoreset(np.arange(2), 1.0)
+
+    monkeypatch.setattr(coreset, "greedy_coreset", choose)
+    monkeypatch.setattr(coreset, "two_round_coreset", choose)
+    choose_points(POINTS, 0.1, device=device, parts=parts)
+    assert (asked, computed) == ([device], [used])
+
+
+# --- what a bank says of itself -------------------------------------------------------------------
+
+
+def test_a_bank_holds_what_it_takes_to_find_its_patches_and_all_its_settings(
+    store: FeatureStore,
+) -> None:
+    bank = build_memory_bank(store, HASHES[:3], MASKING, coreset_ratio=0.5, coreset_parts=2, seed=3)
+    assert list(bank.arrays) == ["memory_bank", "image", "patch", "content_hashes"]
+    assert bank.arrays["image"].dtype == bank.arrays["patch"].dtype == np.int32
+    assert bank.arrays["content_hashes"].dtype == np.uint8
+    assert bank.metadata == {
+        "num_images": 3,
+        "num_patches": len(store.load(HASHES[:3], MASKING).features),
+        "coreset_ratio": 0.5,
+        "coreset_parts": 2,
+        "covering_radius_bound": bank.metadata["covering_radius_bound"],
+        "seed": 3,
+        "bpm": {"mode": "binary", "kernel_size": 1, "threshold": 0.2},
+        "features": json.loads(store.header.to_json()),
+    }
+
+
+def test_settings_left_out_are_recorded_as_their_defaults(store: FeatureStore) -> None:
+    metadata = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.5).metadata
+    assert (metadata["coreset_parts"], metadata["seed"]) == (1, 0)
+
+
+def test_image_names_of_different_lengths_come_back_as_they_were(
+    fake_encoder: Any, tmp_path: Path
+) -> None:
+    names = ["a", "longer", "mid"]
+    store = fake_encoder.store(tmp_path, names)
+    bank = build_memory_bank(store, ["#mid", "#a", "#longer"], MASKING, coreset_ratio=1.0)
+    assert bank_images(bank) == ["#mid", "#a", "#longer"]
+    assert bank.arrays["content_hashes"].shape == (3, len("#longer"))

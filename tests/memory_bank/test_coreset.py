@@ -295,3 +295,45 @@ def test_starts_are_seeded_distinct_points() -> None:
     assert (starts == random_starts(100, 10, seed=1)).all()
     assert (starts != random_starts(100, 10, seed=2)).any()
     assert sorted(random_starts(4, 10, seed=1).tolist()) == [0, 1, 2, 3]
+
+
+def test_the_settings_are_the_papers() -> None:
+    # 128 dimensions and 10 starts, as PatchCore's sampler has them.
+    assert (coreset.PROJECTION_DIM, coreset.NUM_STARTS) == (128, 10)
+
+
+@pytest.mark.parametrize("size", [0, 6])
+def test_two_rounds_refuse_an_impossible_size(size: int) -> None:
+    with pytest.raises(ValueError, match=rf"size {size} is not within 1\.\.5"):
+        two_round_coreset(scattered(0, 5, 2), size, 2)
+
+
+def test_two_rounds_pick_from_each_part_and_then_from_all_picks() -> None:
+    points = scattered(2, 45, 3)
+    union: list[int] = []
+    radius = 0.0
+    for first, last in ((0, 23), (23, 45)):
+        inside = points[first:last]
+        # Four times 5 over two parts are 10 of each.
+        picked = greedy_coreset(inside, 10, random_starts(len(inside), 4, 6))
+        radius = max(radius, covering_radius(inside, picked))
+        union += (first + picked).tolist()
+    second = greedy_coreset(points[union], 5, random_starts(20, 4, 6))
+    chosen = two_round_coreset(points, 5, 2, num_starts=4, seed=6)
+    assert chosen.indices.tolist() == [union[i] for i in second]
+    assert chosen.radius_bound == radius + covering_radius(points[union], second)
+    assert two_round_coreset(points, 5, 2).indices.tolist() == (
+        two_round_coreset(points, 5, 2, num_starts=10, seed=0).indices.tolist()
+    )
+
+
+def test_more_parts_than_points_are_as_good_as_one_each() -> None:
+    points = scattered(0, 3, 2)
+    assert sorted(two_round_coreset(points, 3, 7).indices.tolist()) == [0, 1, 2]
+
+
+def test_points_far_from_the_origin_cost_no_digits() -> None:
+    # Whole numbers that float32 holds; their squares leave no digits for distances of 1.
+    near = np.random.default_rng(0).integers(0, 9, (40, 2)).astype(np.float32)
+    far, starts = near + np.float32(2**23), random_starts(40, 3, 0)
+    assert greedy_coreset(far, 40, starts).tolist() == pick_naively(near, 40, starts)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,20 +87,45 @@ def test_most_leaves_are_left_out_where_features_lie_near_few_axes(
     rng = np.random.default_rng(0)
     spread = np.geomspace(10, 0.01, 32)
     vectors = (rng.standard_normal((2100, 32)) * spread).astype(np.float32)
-    compared = 0
+    compared = bounded = 0
     original = exact_search._Best.update
+    leaf_minima = ExactSearch._leaf_minima
 
     def counted(self: Any, rows: Any, first: Any, found: Any) -> None:
         nonlocal compared
         compared += found.numel()
         original(self, rows, first, found)
 
+    def bounds(self: Any, num_queries: int, distances: Any) -> Any:
+        nonlocal bounded
+        bounded += num_queries
+        return leaf_minima(self, num_queries, distances)
+
     monkeypatch.setattr(exact_search._Best, "update", counted)
+    monkeypatch.setattr(ExactSearch, "_leaf_minima", bounds)
     bank, queries = vectors[:2000], vectors[2000:]
     assert (ExactSearch(bank).query(queries) == nearest(bank, queries, 1)).all()
-    assert compared < 0.15 * bank.shape[0] * len(queries)
+    # A leaf or two of 500 each, and no bounds in all dimensions.
+    assert compared < 0.005 * bank.shape[0] * len(queries)
+    assert bounded == len(queries)
 
 
 def test_equal_vectors_only() -> None:
     bank = np.ones((9, 3), np.float32)
     assert ExactSearch(bank).query(bank[:2], 2).tolist() == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize(("count", "limits"), [(1, [1.0, 2.5, 8.0]), (2, [3.0, 9.5, 9.0])])
+def test_the_nearest_found_so_far_set_the_limit_with_room_for_rounding(
+    count: int, limits: list[float]
+) -> None:
+    ceilings, rounding = torch.tensor([9.0, 9.0, 9.0]), torch.tensor([0.0, 0.25, 0.0])
+    best = exact_search._Best(torch.zeros(3, 2), count, ceilings, rounding)
+    assert best.limits.tolist() == [9.0, 9.5, 9.0]
+    far = [50.0, 60.0]
+    found = torch.tensor([[4.0, 3.0, *far], [2.0, 10.0, *far], [8.0, 50.0, *far]])
+    best.update(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 4]), found)
+    best.update(torch.tensor([0]), torch.tensor([4]), torch.tensor([[1.0, 7.0, *far]]))
+    assert best.limits.tolist() == limits
+    best.lower_limits(torch.tensor([0.5, 100.0, 100.0]))
+    assert best.limits.tolist() == [0.5, *limits[1:]]

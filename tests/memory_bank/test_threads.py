@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 
-from uniformaly_pipeline.memory_bank.threads import single_thread
+from uniformaly_pipeline.memory_bank.threads import side_by_side, single_thread
 
 
 def test_the_number_is_restored_after_an_error() -> None:
@@ -16,3 +19,53 @@ def test_the_number_is_restored_after_an_error() -> None:
         raise ValueError("no")
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize(("num_items", "workers"), [(7, 3), (3, 3), (2, 2), (1, 1), (0, 1)])
+def test_every_step_is_done_once_with_one_thread_each(num_items: int, workers: int) -> None:
+    done: list[int] = []
+    threads: list[int] = []
+    made: list[int] = []
+
+    def make_step() -> Callable[[int], None]:
+        made.append(threading.get_ident())
+
+        def step(item: int) -> None:
+            done.append(item)
+            threads.append(torch.get_num_threads())
+
+        return step
+
+    side_by_side(make_step, range(num_items))
+    assert sorted(done) == list(range(num_items))
+    assert set(threads) <= {1}
+    assert len(made) == workers
+    if workers == 1:
+        assert made == [threading.get_ident()]
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_error_in_a_step_is_not_lost() -> None:
+    def step(item: int) -> None:
+        if item == 5:
+            raise ValueError("five")
+
+    with pytest.raises(ValueError, match="five"):
+        side_by_side(lambda: step, range(9))
+
+
+def test_with_one_thread_steps_are_done_in_order() -> None:
+    done: list[int] = []
+    with single_thread():
+        side_by_side(lambda: done.append, range(5))
+    assert done == [0, 1, 2, 3, 4]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -111,3 +113,90 @@ def test_recall_tells_how_many_of_the_nearest_an_approximate_search_finds() -> N
     assert 0.1 < expected < 0.9
     assert NearestNeighbors(bank, "IVF1,Flat", 2).recall(queries) == 1.0
     assert NearestNeighbors(bank, "Flat", 2).recall(queries) == 1.0
+
+
+def test_recall_of_no_features_is_full() -> None:
+    neighbors = NearestNeighbors(scattered(0, 40, 4), "IVF4,Flat")
+    assert neighbors.recall(np.zeros((0, 4), np.float32)) == 1.0
+
+
+def test_recall_is_measured_where_the_bank_is() -> None:
+    # Far from the origin: what is searched for must be shifted as the bank is.
+    bank, queries = 50 + scattered(0, 300, 6), 50 + scattered(1, 100, 6)
+    neighbors = NearestNeighbors(bank, "IVF8,Flat")
+    nearest = squared_distances(queries, bank).argmin(axis=1)
+    share = np.mean(neighbors.query(queries)[1][:, 0] == nearest)
+    assert neighbors.recall(queries) == pytest.approx(share)
+    assert share > 0.3
+
+
+def test_the_bank_is_shifted_to_mean_0_and_the_one_given_left_as_it_was() -> None:
+    bank = 7 + scattered(0, 50, 4)
+    before = bank.copy()
+    neighbors = NearestNeighbors(bank)
+    np.testing.assert_allclose(neighbors.bank, bank - bank.mean(axis=0), atol=1e-5)
+    assert (bank == before).all()
+    assert (neighbors.search, neighbors.num_neighbors, neighbors.is_exact) == ("Flat", 1, True)
+    assert not NearestNeighbors(bank, "HNSW8").is_exact
+
+
+def test_as_many_neighbours_as_vectors_are_found() -> None:
+    bank = scattered(0, 5, 3)
+    distances, indices = NearestNeighbors(bank, num_neighbors=5).query(bank[:1])
+    assert sorted(indices[0].tolist()) == [0, 1, 2, 3, 4]
+    assert distances[0] == pytest.approx(squared_distances(bank[:1], bank).mean(), rel=1e-5)
+
+
+def test_a_gpu_searches_the_whole_bank_with_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
+    import faiss
+
+    moved: list[Any] = []
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(
+        faiss, "index_cpu_to_all_gpus", lambda index: moved.append(index) or index, raising=False
+    )
+    bank, queries = scattered(0, 60, 4), scattered(1, 9, 4)
+    on_gpu = NearestNeighbors(bank, num_neighbors=2).query(queries)
+    assert len(moved) == 1
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    for found, expected in zip(
+        on_gpu, NearestNeighbors(bank, num_neighbors=2).query(queries), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert len(moved) == 1
+
+
+def test_no_gpu_is_asked_for_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    import faiss
+
+    def refuse(index: Any) -> Any:
+        raise AssertionError("there is no GPU")
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", refuse, raising=False)
+    NearestNeighbors(scattered(0, 60, 4), "IVF2,Flat").query(scattered(1, 3, 4))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_a_bank_of_any_precision_is_computed_with_in_float32(dtype: type) -> None:
+    bank, queries = (100 + scattered(0, 60, 8)).astype(dtype), 100 + scattered(1, 9, 8)
+    neighbors = NearestNeighbors(bank)
+    assert neighbors.bank.dtype == np.float32
+    expected = squared_distances(queries, bank).min(axis=1)
+    np.testing.assert_allclose(neighbors.query(queries)[0], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("search", ["Flat", "HNSW8"])
+def test_features_of_any_precision_are_searched_for_in_float32(search: str) -> None:
+    neighbors, queries = NearestNeighbors(scattered(0, 60, 8), search), scattered(1, 9, 8)
+    expected = neighbors.query(queries)
+    found = neighbors.query(queries.astype(np.float64))
+    assert (found[0] == expected[0]).all()
+    assert (found[1] == expected[1]).all()
+
+
+def test_the_first_neighbour_stands_for_those_that_are_not_found() -> None:
+    far_apart = np.concatenate([scattered(0, 38, 4), 100 + scattered(1, 2, 4)])
+    neighbors = NearestNeighbors(far_apart, "IVF2,Flat", num_neighbors=5)
+    indices = neighbors.query(far_apart[38:39])[1][0].tolist()
+    assert indices == [38, 39, 38, 38, 38]

@@ -88,3 +88,90 @@ def test_the_recall_of_an_approximate_search_is_measured(store: FeatureStore) ->
     assert score_patches(store, HASHES, BANK, MASKING).metadata["search_recall"] is None
     approximate = score_patches(store, HASHES, BANK, MASKING, search="HNSW8")
     assert 0 < approximate.metadata["search_recall"] <= 1.0
+
+
+@pytest.mark.parametrize("num_neighbors", [1, 3])
+def test_neighbours_are_the_nearest_vectors_and_minus_1_in_the_background(
+    num_neighbors: int, store: FeatureStore, fake_encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patches, "IMAGES_AT_ONCE", 3)
+    arrays = score_patches(
+        store, HASHES, BANK, MASKING, num_neighbors=num_neighbors, keep_neighbors=True
+    ).arrays
+    neighbors = arrays["neighbors"]
+    foreground = store.foreground(HASHES, MASKING).reshape(7, 4, 5)
+    squares = np.stack([cdist(fake_encoder.features(name), BANK) for name in NAMES])
+    expected = np.where(foreground, squares.argmin(axis=2).reshape(7, 4, 5), -1)
+    assert 0 < foreground.mean() < 1
+    assert (neighbors == expected).all()
+    assert neighbors.dtype == np.int64
+    plain = score_patches(store, HASHES, BANK, MASKING, num_neighbors=num_neighbors).arrays
+    assert list(plain) == ["patch_scores"]
+    assert (plain["patch_scores"] == arrays["patch_scores"]).all()
+
+
+def test_no_images_have_no_neighbours(store: FeatureStore) -> None:
+    scored = score_patches(store, [], BANK, MASKING, keep_neighbors=True)
+    assert scored.arrays["neighbors"].shape == (0, 4, 5)
+    assert scored.arrays["neighbors"].dtype == np.int64
+    assert scored.metadata["search_recall"] is None
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The features that the recall was measured on; loading a block takes 1 s, measuring 100."""
+    given: list[np.ndarray] = []
+    now = 5000.0
+
+    def recall(self: Any, features: np.ndarray) -> float:
+        nonlocal now
+        now += 100
+        given.append(features)
+        return 0.25 + len(given) / 4
+
+    query = NearestNeighbors.query
+
+    def slow_query(self: Any, features: np.ndarray) -> Any:
+        nonlocal now
+        now += 1
+        return query(self, features)
+
+    monkeypatch.setattr(patches, "IMAGES_AT_ONCE", 3)
+    monkeypatch.setattr(patches, "RECALL_PATCHES", 5)
+    monkeypatch.setattr(patches.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(NearestNeighbors, "recall", recall)
+    monkeypatch.setattr(NearestNeighbors, "query", slow_query)
+    return given
+
+
+def test_recall_is_measured_on_the_first_patches_alone_and_its_time_left_out(
+    store: FeatureStore, measured: list[np.ndarray]
+) -> None:
+    scored = score_patches(store, HASHES, BANK, MASKING, search="HNSW8")
+    assert len(measured) == 1
+    assert (measured[0] == store.load(HASHES[:3], MASKING).features[:5]).all()
+    assert scored.metadata == {"seconds": 3.0, "search_recall": 0.5}
+
+
+def test_the_recall_of_an_exact_search_is_not_measured(
+    store: FeatureStore, measured: list[np.ndarray]
+) -> None:
+    scored = score_patches(store, HASHES, BANK, MASKING)
+    assert measured == []
+    assert scored.metadata == {"seconds": 3.0, "search_recall": None}
+
+
+def test_the_search_is_the_one_asked_for(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[Any, ...]] = []
+
+    class Recording(NearestNeighbors):
+        def __init__(self, bank: np.ndarray, *options: Any) -> None:
+            made.append((bank.dtype, *options))
+            super().__init__(bank, *options)
+
+    monkeypatch.setattr(patches, "NearestNeighbors", Recording)
+    score_patches(store, HASHES, BANK.astype(np.float16), MASKING)
+    score_patches(store, HASHES, BANK, MASKING, search="IVF2,Flat", num_neighbors=2)
+    assert made == [(np.float32, "Flat", 1), (np.float32, "IVF2,Flat", 2)]

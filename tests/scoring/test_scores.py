@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
 
-from uniformaly_pipeline.scoring.scores import anomaly_map, image_scores, top_k, top_k_mean_features
+from uniformaly_pipeline.scoring.scores import (
+    MAP_SIGMA,
+    anomaly_map,
+    image_scores,
+    top_k,
+    top_k_mean_features,
+)
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=50)
 
@@ -142,3 +148,39 @@ def test_anomaly_map_does_not_depend_on_the_scale_of_scores() -> None:
 
 def test_anomaly_map_of_an_image_without_foreground_is_0() -> None:
     assert not anomaly_map(np.zeros(12, np.float32), (3, 4), (48, 64)).any()
+
+
+def test_the_deviation_of_maps_is_4_pixels() -> None:
+    assert MAP_SIGMA == 4.0
+
+
+def test_mean_features_take_5_percent_by_default() -> None:
+    features, scores = scattered(0, 1, 60, 2), scattered(1, 1, 60)
+    expected = top_k_mean_features(features, scores, 0.05)
+    assert (top_k_mean_features(features, scores) == expected).all()
+    np.testing.assert_allclose(
+        expected[0], features[0, np.argsort(scores[0])[-3:]].mean(axis=0), rtol=1e-6
+    )
+
+
+def test_of_equal_scores_the_first_patches_are_taken() -> None:
+    features = np.arange(8, dtype=np.float32).reshape(1, 8, 1)
+    scores = np.array([[1, 2, 1, 2, 2, 1, 2, 1]], np.float32)
+    assert top_k_mean_features(features, scores, 3 / 8).item() == pytest.approx((1 + 3 + 4) / 3)
+
+
+def test_image_scores_are_float32_summed_in_double_precision() -> None:
+    # In float32 the ones would vanish beside 2^24.
+    grids = np.array([[2.0**24, *[1.0] * 7]], np.float32)
+    scores = image_scores(grids, 1.0)
+    assert scores.dtype == np.float32
+    assert scores[0] == np.float32((2.0**24 + 7) / 8)
+
+
+def test_rows_and_columns_of_a_map_are_not_confused() -> None:
+    scores = np.zeros((2, 5), np.float32)
+    scores[1, 0] = 1
+    pixels = anomaly_map(scores.ravel(), (2, 5), (32, 160))
+    assert pixels.shape == (32, 160)
+    assert np.unravel_index(pixels.argmax(), pixels.shape)[0] >= 16
+    assert np.unravel_index(pixels.argmax(), pixels.shape)[1] < 32

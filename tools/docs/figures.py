@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import ConnectionPatch, FancyBboxPatch
 from PIL import Image
 
+from tools.docs.attention import attention_histogram
+from tools.docs.curves import category_curves
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.datasets.array_bundle_dataset import ArrayBundleDataset
 from uniformaly_pipeline.evaluation.category import ground_truth
@@ -35,18 +38,18 @@ from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.memory_bank.bank import bank_images
-from uniformaly_pipeline.reporting.figures.attention import attention_histogram
 from uniformaly_pipeline.reporting.figures.clusters import cluster_figure, embed_2d
 from uniformaly_pipeline.reporting.figures.pictures import outline_mask, overlay_heat_map
-from uniformaly_pipeline.reporting.figures.score_curves import score_histogram
 from uniformaly_pipeline.reporting.figures.style import (
     ANOMALOUS_COLOUR,
     FOREGROUND_COLOUR,
     GROUND_TRUTH_COLOUR,
+    INK,
     NORMAL_COLOUR,
     figure_png,
+    new_figure,
 )
-from uniformaly_pipeline.reporting.figures.sweeps import category_curves, sweep_figure
+from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
 from uniformaly_pipeline.scoring.scores import anomaly_map
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +65,6 @@ BRIGHTEST = 0.995
 EMBEDDED = 2000
 """Patches that the picture of a coreset shows besides the coreset itself."""
 WEBP_QUALITY = 88
-INK = "#333333"
 DPI = 140
 
 STEPS = (("bolt", "stripped"), ("gear", "broken_tooth"), ("leather", "cut"))
@@ -164,12 +166,12 @@ class Runs:
         return self.bundle(path).arrays["patch_scores"]
 
     def settings(self, pipeline: str) -> pd.DataFrame:
-        """Figures of each setting of a sweep, means over categories."""
+        """Metrics of each setting of a sweep, means over categories."""
         path = self.data / f"08_reporting/{pipeline}/{RUN}/sweep_metrics.csv"
         return pd.read_csv(path, dtype={"value": str})
 
     def category_settings(self, pipeline: str) -> pd.DataFrame:
-        """Figures of each setting of a sweep, by category."""
+        """Metrics of each setting of a sweep, by category."""
         folder = self.data / f"07_model_output/{pipeline}/{RUN}"
         tables = {
             c: pd.read_parquet(folder / c / "sweep_metrics.parquet") for c in OBJECTS + TEXTURES
@@ -362,10 +364,27 @@ def heat_maps(runs: Runs) -> Figure:
 def scores(runs: Runs) -> Figure:
     """Image scores of a category's normal and anomalous test images."""
     table = runs.image_scores("button")
-    metrics = pd.read_json(
-        runs.data / f"08_reporting/defect/{RUN}/button/metrics.json", typ="series"
-    )
-    return score_histogram(table, "button", float(metrics["threshold"]))
+    stored = runs.data / f"08_reporting/defect/{RUN}/button/metrics.json"
+    threshold = json.loads(stored.read_text(encoding="utf-8"))["threshold"]
+    figure, axes = new_figure("button: image scores")
+    axes.set(xlabel="image score (squared distance)", ylabel="share of the class")
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    edges = np.histogram_bin_edges(table["score"], bins=10)
+    styles = ((0, "normal", NORMAL_COLOUR, ""), (1, "anomalous", ANOMALOUS_COLOUR, "////"))
+    for label, name, colour, hatch in styles:
+        of_class = table.loc[table["label"] == label, "score"]
+        shares = np.histogram(of_class, edges)[0] / len(of_class)
+        axes.stairs(
+            shares, edges, fill=True, facecolor=(colour, 0.25), edgecolor=colour,
+            linewidth=1.4, hatch=hatch, label=f"{name} ({len(of_class)})",
+        )  # fmt: skip
+    axes.axvline(threshold, color=INK, linestyle="--", label=f"threshold {threshold:.4g}")
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.05)
+    figure.legend(
+        loc="outside lower center", ncols=3, frameon=False, fontsize=8,
+        handlelength=1.4, columnspacing=1.2,
+    )  # fmt: skip
+    return figure
 
 
 def clusters(runs: Runs) -> Figure:

@@ -1,7 +1,7 @@
 """Screenshots of MLflow, Kedro-Viz and the report for the documentation, from small real runs.
 
-python tools/docs/screenshots.py            # a few minutes; needs Chromium and Playwright
-python tools/docs/screenshots.py --project=DIR   # of a copy of the project that has runs
+python -m tools.docs.screenshots                 # a few minutes; needs Chromium and Playwright
+python -m tools.docs.screenshots --project=DIR   # of a copy of the project that has runs
 """
 
 from __future__ import annotations

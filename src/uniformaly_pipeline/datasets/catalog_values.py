@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
+from uniformaly_pipeline.features.backbone import UNTRAINED
 from uniformaly_pipeline.features.masking import BackPatchMasking, drops_patches
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.parameters.schema import Parameters
@@ -27,18 +31,32 @@ def catalog_value(run: CurrentRun, key: str) -> str | None:
 
 
 def _features_key(parameters: Parameters) -> str:
-    """Name of the feature store's folder: stores that keep other patches lie side by side."""
+    """Name of the folder of feature stores: readable, and its own for each setting of them."""
     features, bpm = parameters.features, parameters.bpm
     if not drops_patches(BackPatchMasking(**bpm.model_dump()), features.keep):
         return _all_features_key(parameters)
-    return f"{features.dtype}-foreground-kernel{bpm.kernel_size}-threshold{bpm.threshold:g}"
+    kept = f"foreground-kernel{bpm.kernel_size}-threshold{bpm.threshold:g}"
+    return _store_name(parameters, kept)
 
 
 def _all_features_key(parameters: Parameters) -> str:
-    return f"{parameters.features.dtype}-all"
+    return _store_name(parameters, "all")
 
 
 def _layered_features_key(parameters: Parameters) -> str:
     choices = parameters.layer_choices or []
     names = (".".join(map(str, layers)) for layers in choices)
-    return f"{_all_features_key(parameters)}-layers-{'_'.join(names)}"
+    return _store_name(parameters, f"all-layers-{'_'.join(names)}")
+
+
+def _store_name(parameters: Parameters, kept: str) -> str:
+    """What is stored, and a hash of all else that features depend on."""
+    settings = {
+        "backbone": parameters.chosen_backbone.model_dump(),
+        "preprocessing": parameters.chosen_dataset.preprocessing.model_dump(),
+        "device": parameters.encoder.device,
+        "precision": parameters.encoder.precision,
+        "seed": parameters.seed if parameters.chosen_backbone.checkpoint == UNTRAINED else None,
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{parameters.features.dtype}-{kept}-{digest}"

@@ -12,12 +12,12 @@ from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.previews import folder_preview
 from uniformaly_pipeline.ingestion.download.fetch import fetch
-from uniformaly_pipeline.ingestion.download.sources import Provision
+from uniformaly_pipeline.ingestion.download.sources import Publication
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.roots import open_root
 
 
-class DownloadDataset(AbstractDataset[Provision, list[str]]):
+class DownloadDataset(AbstractDataset[Publication, list[str]]):
     """Saving brings a data set's archives to its folder, goes on where it stopped, and unpacks."""
 
     def __init__(
@@ -38,7 +38,7 @@ class DownloadDataset(AbstractDataset[Provision, list[str]]):
         """Names of the files and folders of the data set's root."""
         return sorted(path.name for path in Path(self._root).iterdir())
 
-    def save(self, data: Provision) -> None:
+    def save(self, data: Publication) -> None:
         """Fetch, check and unpack.
 
         Raises:

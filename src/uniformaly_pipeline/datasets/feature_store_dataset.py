@@ -10,7 +10,7 @@ from kedro_datasets._typing import JSONPreview
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.errors import DatasetInputError
-from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.features.store import FeatureStore, current_store
 from uniformaly_pipeline.features.store_update import FeatureStream, update_store
 
 
@@ -25,7 +25,7 @@ class FeatureStoreDataset(AbstractDataset[FeatureStream, FeatureStore]):
         """Describe the store.
 
         Args:
-            filepath: Local folder of the store; it is memory-mapped.
+            filepath: Local folder of the stores of the run's settings; they are memory-mapped.
             metadata: For Kedro-Viz and other plugins.
 
         Raises:
@@ -53,7 +53,8 @@ class FeatureStoreDataset(AbstractDataset[FeatureStream, FeatureStore]):
         """Encode and append what the store lacks.
 
         Raises:
-            DatasetInputError: The disk is too small, or features overflow the stored type.
+            DatasetInputError: The disk is too small, features overflow the stored type, or an
+                image has changed.
         """
         try:
             update_store(self._path, data)
@@ -61,7 +62,11 @@ class FeatureStoreDataset(AbstractDataset[FeatureStream, FeatureStore]):
             raise DatasetInputError(str(error)) from error
 
     def _exists(self) -> bool:
-        return (self._path / "header.json").exists()
+        try:
+            current_store(self._path)
+        except InputError:
+            return False
+        return True
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._path)}

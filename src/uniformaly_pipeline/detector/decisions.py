@@ -12,22 +12,10 @@ from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.detector.conformal import conformal_p_values, conformal_threshold
 from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.features.store import StoreHeader
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.manifest import ImageRecord, build_manifest
-from uniformaly_pipeline.memory_bank.bank import bank_images
+from uniformaly_pipeline.memory_bank.bank import bank_images, unlike
 from uniformaly_pipeline.scoring.scores import image_scores
-
-_MADE_BY = {
-    "backbone": "backbone settings",
-    "weights_sha256": "weights",
-    "preprocessing": "preprocessing",
-    "precision": "precision",
-    "grid": "patch grid",
-    "dim": "feature size",
-    "layer_choices": "blocks",
-}
-"""Entries of a store's header that features must share to be compared, and their names."""
 
 
 def list_images(folder: ImageFolder) -> pd.DataFrame:
@@ -71,30 +59,7 @@ def check_same_masking(bank: ArrayBundle, masking: Mapping[str, Any]) -> None:
     if not {"image", "patch", "content_hashes"} <= set(bank.arrays):
         raise InputError("the memory bank was made by an older version: make it anew")
     if dict(bank.metadata["bpm"]) != dict(masking):
-        raise InputError(_refusal(["masking (bpm)"]))
-
-
-def check_same_features(bank: ArrayBundle, header: StoreHeader) -> None:
-    """Refuse to compare features that were made in different ways.
-
-    Args:
-        bank: The memory bank; its metadata tell how its features were made.
-        header: How the new features are made.
-
-    Raises:
-        InputError: They differ; the line names in what.
-    """
-    differences = header.differences(bank.metadata["features"])
-    named = [_MADE_BY[key] for key in differences if key in _MADE_BY]
-    if named:
-        raise InputError(_refusal(named))
-
-
-def _refusal(differences: Sequence[str]) -> str:
-    return (
-        f"the memory bank was made with another {' and '.join(differences)} than this run's: use "
-        "the settings that made it, or make it anew"
-    )
+        raise InputError(unlike(["masking (bpm)"]))
 
 
 def decide(

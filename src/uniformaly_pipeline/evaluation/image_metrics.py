@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uniformaly_pipeline.evaluation.pixel_metrics import AUPRO_LIMIT, PixelMetrics
-
 
 @dataclass(frozen=True)
 class DetectionMetrics:
@@ -96,31 +94,6 @@ def best_f1(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     best = int(np.argmax(f1[:-1]))
     return float(f1[best]), float(thresholds[best])
-
-
-def aupro(
-    masks: Iterable[np.ndarray], maps: Iterable[np.ndarray], limit: float = AUPRO_LIMIT
-) -> float | None:
-    """Area under the per-region-overlap curve up to a false-positive rate, normalised to 0..1.
-
-    Every 8-connected defect region counts the same, whatever its size (Bergmann et al., the
-    MVTec AD papers). Exact: every distinct score is a threshold.
-
-    Args:
-        masks: bool [H, W] per image, true where anomalous.
-        maps: float32 [H, W] per image, the anomaly maps in the same order.
-        limit: False-positive rate at which the integration stops, 0..1.
-
-    Returns:
-        The area divided by ``limit``; ``None`` without a defect region or a normal pixel.
-
-    Raises:
-        ValueError: See :meth:`.PixelMetrics.update`, or there are more masks or more maps.
-    """
-    with PixelMetrics(limit) as metrics:
-        for mask, anomaly_map in zip(masks, maps, strict=True):
-            metrics.update(mask, anomaly_map)
-        return metrics.compute()["aupro"]
 
 
 def mean_and_std(metrics: Iterable[float | None]) -> tuple[float | None, float | None]:

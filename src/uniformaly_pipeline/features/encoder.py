@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import Any, Literal
 
 import torch
@@ -17,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from uniformaly_pipeline.features.estimates import peak_memory
 from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder, read_image
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -31,10 +34,12 @@ class Encoded:
         attention: float32 [B, grid height, grid width], the class token's attention to the
             patches, averaged over heads; it sums to less than 1 because the prefix tokens are
             left out.
+        content_hashes: SHA-256 of the bytes that each image was decoded from, where they are known.
     """
 
     features: torch.Tensor
     attention: torch.Tensor
+    content_hashes: Sequence[str] = ()
 
 
 def choose_device(device: str) -> str:
@@ -246,8 +251,12 @@ class _ImageTensors:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.preprocessing.image_tensor(self.folder.read_image(self.images[index]))
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
+        """The encoder's input, and the hash of the very bytes that it was decoded from."""
+        with self.folder.open(self.images[index]) as file:
+            content = file.read()
+        image = read_image(BytesIO(content))
+        return self.preprocessing.image_tensor(image), hashlib.sha256(content).hexdigest()
 
 
 def choose_num_workers(num_workers: int | Literal["auto"]) -> int:
@@ -276,7 +285,7 @@ def encode_images(
         num_workers: Decoding processes; 0 decodes in this one.
 
     Yields:
-        A batch of results in the order of ``images``.
+        A batch of results in the order of ``images``, with the hashes of what was decoded.
     """
     workers = choose_num_workers(num_workers)
     loader: DataLoader[Any] = DataLoader(
@@ -286,8 +295,15 @@ def encode_images(
         pin_memory=encoder.device.startswith("cuda"),
         prefetch_factor=4 if workers else None,
     )
-    for batch in _on_device(loader, encoder.device):
-        yield encoder(batch)
+    hashes: deque[tuple[str, ...]] = deque()
+
+    def tensors() -> Iterator[torch.Tensor]:
+        for batch, content_hashes in loader:
+            hashes.append(tuple(content_hashes))
+            yield batch
+
+    for batch in _on_device(tensors(), encoder.device):
+        yield replace(encoder(batch), content_hashes=hashes.popleft())
 
 
 def _on_device(batches: Iterable[torch.Tensor], device: str) -> Iterator[torch.Tensor]:

@@ -1,14 +1,18 @@
-"""Patch features on disk: every image encoded once, whatever uses it (DESIGN "features").
+"""Patch features on disk: every image encoded once, whatever uses it.
 
-A store is a folder: ``header.json`` says how the features were made, ``shards/*.safetensors`` hold
-them and ``index.parquet`` says which image is where. Shards are memory-mapped and, like the index,
-put in place by renaming, so an interrupted run leaves a store that the next one continues.
+A store is a folder of shards, see :mod:`.shards`, named by a hash of its header: another setting is
+another folder, and nothing is ever deleted for it. Any number of writers may add shards at a time,
+without a lock. ``header.json`` is there for people. Stores of one run's settings lie side by side,
+and ``current.json`` names the one that was brought up to date last.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,25 +20,29 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from safetensors import safe_open
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features.estimates import feature_bytes
 from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.shards import (
+    DamagedShardError,
+    ShardInfo,
+    images_of,
+    open_verified,
+    read_info,
+    set_aside,
+    shards_in,
+)
 
 if TYPE_CHECKING:
     import torch
 
 
-FORMAT_VERSION = 1
-INDEX_COLUMNS = {
-    "content_hash": "string",
-    "shard": "int32",
-    "row": "int32",
-    "first": "int64",
-    "count": "int32",
-    "encode_seconds": "float32",
-}
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 2
+HEADER_NAME = "header.json"
+CURRENT_NAME = "current.json"
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,24 @@ class StoreHeader:
     def to_json(self) -> str:
         """The header as readable JSON."""
         return json.dumps(asdict(self), indent=2, sort_keys=True)
+
+    @property
+    def key(self) -> str:
+        """Name of the store's folder: a hash of the header, 16 hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_json(cls, text: str) -> StoreHeader:
+        """The header that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: It is not one.
+        """
+        try:
+            entries = json.loads(text)
+            return cls(**{**entries, "grid": tuple(entries["grid"])})
+        except (TypeError, KeyError) as error:
+            raise ValueError("no header of a feature store") from error
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """Names of the entries in which a stored header differs from this one."""
@@ -119,20 +145,14 @@ class FeatureStore:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open a store.
+        """Open a store, or the current one of those that lie in a folder.
 
         Raises:
             InputError: There is none at ``path``.
         """
-        self.path = path
-        try:
-            entries = json.loads((path / "header.json").read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{path} holds no features: run the pipeline from the start"
-            ) from error
-        self.header = StoreHeader(**{**entries, "grid": tuple(entries["grid"])})
-        self._shards: dict[int, Any] = {}
+        self.path = current_store(path)
+        self.header = read_header(self.path)
+        self._shards: dict[Path, Any] = {}
         self._columns = self._part(0)
 
     def _part(self, number: int) -> slice:
@@ -161,8 +181,17 @@ class FeatureStore:
 
     @cached_property
     def index(self) -> pd.DataFrame:
-        """A row per stored image, by content hash; columns as :data:`INDEX_COLUMNS`."""
-        return read_index(self.path).set_index("content_hash")
+        """A row per stored image, by content hash.
+
+        Columns ``shard`` (the file), ``row`` of its attention and foreground, ``first`` and
+        ``count`` of its features, ``encode_seconds``.
+        """
+        entries = [
+            (image.content_hash, info.path, row, first, image.count, image.encode_seconds)
+            for info, row, first, image in images_of(good_shards(self.path))
+        ]
+        columns = ["content_hash", "shard", "row", "first", "count", "encode_seconds"]
+        return pd.DataFrame(entries, columns=columns).set_index("content_hash")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -253,26 +282,70 @@ class FeatureStore:
             )
         return self.index.loc[list(content_hashes)]
 
-    def _shard(self, number: int) -> Any:
-        """One shard, memory-mapped; the handle stays open as long as the store."""
-        if number not in self._shards:
-            self._shards[number] = safe_open(shard_path(self.path, number), framework="numpy")
-        return self._shards[number]
+    def _shard(self, path: Path) -> Any:
+        """One shard, memory-mapped and checked; the handle stays open as long as the store."""
+        if path not in self._shards:
+            try:
+                self._shards[path] = open_verified(read_info(path))
+            except DamagedShardError as error:
+                aside = set_aside(path)
+                raise InputError(
+                    f"the features in {path} were damaged and are set aside as {aside.name}: run "
+                    "again, and its images are encoded anew"
+                ) from error
+        return self._shards[path]
 
 
-def shard_path(path: Path, number: int) -> Path:
-    """Where a store at ``path`` keeps a shard."""
-    return path / "shards" / f"{number:05d}.safetensors"
+def current_store(path: Path) -> Path:
+    """The store at ``path``, or the current one of those that lie there.
+
+    Raises:
+        InputError: There is none, or one of an older version.
+    """
+    if (path / HEADER_NAME).exists() or shards_in(path):
+        if (path / "shards").is_dir():
+            raise InputError(
+                f"{path} holds features of an older version, which are not used: remove the folder"
+            )
+        return path
+    stores = sorted(folder for folder in path.glob("*/") if (folder / HEADER_NAME).exists())
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        named = path / json.loads((path / CURRENT_NAME).read_text(encoding="utf-8"))["store"]
+        if named in stores:
+            return named
+    if len(stores) == 1:
+        return stores[0]
+    raise InputError(f"{path} holds no features: run the pipeline from the start")
 
 
-def no_entries() -> pd.DataFrame:
-    """The index of a store without images."""
-    return pd.DataFrame(columns=list(INDEX_COLUMNS)).astype(INDEX_COLUMNS)
+def read_header(path: Path) -> StoreHeader:
+    """The header of a store, from its file or, where that is damaged, from a shard.
+
+    Raises:
+        InputError: There is none.
+    """
+    texts = []
+    with suppress(OSError, UnicodeDecodeError):
+        texts.append((path / HEADER_NAME).read_text(encoding="utf-8"))
+    for text in (*texts, *(info.header for info in good_shards(path))):
+        with suppress(ValueError):
+            header = StoreHeader.from_json(text)
+            if header.key == path.name:
+                return header
+    raise InputError(f"{path} holds no features that can be read: remove it and run again")
 
 
-def read_index(path: Path) -> pd.DataFrame:
-    """Where each stored image is; empty for a new store."""
-    index_path = path / "index.parquet"
-    if not index_path.exists():
-        return no_entries()
-    return pd.read_parquet(index_path)
+def good_shards(path: Path) -> list[ShardInfo]:
+    """What the shards of a store say of themselves; damaged ones are named and set aside."""
+    infos = []
+    for shard in shards_in(path):
+        try:
+            info = read_info(shard)
+            if StoreHeader.from_json(info.header).key != path.name:
+                raise DamagedShardError(shard)
+        except (DamagedShardError, ValueError):
+            aside = set_aside(shard)
+            logger.warning("Features: %s was damaged and is set aside as %s", shard, aside.name)
+            continue
+        infos.append(info)
+    return infos

@@ -7,25 +7,24 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from safetensors.numpy import save_file
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.files import new_file
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.estimates import EncodingCost, peak_memory
 from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.shards import StoredImage, remove_leftovers, write_shard
 from uniformaly_pipeline.features.store import (
-    INDEX_COLUMNS,
+    CURRENT_NAME,
+    HEADER_NAME,
     StoreHeader,
-    no_entries,
-    read_index,
-    shard_path,
+    good_shards,
 )
 
 if TYPE_CHECKING:
@@ -60,75 +59,95 @@ class FeatureStream:
 class _Batch:
     """Encoded images as they are stored, on the host."""
 
+    content_hashes: Sequence[str]
     features: np.ndarray
     attention: np.ndarray
     foreground: np.ndarray
     seconds: float
 
     @property
+    def images(self) -> list[StoredImage]:
+        """The images, with what is stored of each."""
+        counts = self.foreground.sum(axis=1).tolist()
+        seconds = self.seconds / len(counts)
+        return [
+            StoredImage(content_hash, count, seconds)
+            for content_hash, count in zip(self.content_hashes, counts, strict=True)
+        ]
+
+    @property
     def nbytes(self) -> int:
         return self.features.nbytes + self.attention.nbytes + self.foreground.nbytes
 
 
-def update_store(path: Path, stream: FeatureStream) -> None:
+def update_store(path: Path, stream: FeatureStream) -> Path:
     """Bring a store up to date: encode the images that it lacks, and only those.
 
-    A store that was made in another way is replaced, and the log says what changed.
+    Others may write to the same store at the same time. Images that are encoded twice are stored
+    twice, and every reader takes the same one.
 
     Args:
-        path: The store's folder.
+        path: The folder in which stores of the run's settings lie.
         stream: The images wanted and how to encode them.
 
+    Returns:
+        The store's own folder.
+
     Raises:
-        InputError: The disk is too small, or features overflow the stored type.
+        InputError: The disk is too small, features overflow the stored type, or an image is not
+            the one whose features are wanted.
     """
-    is_ours = _is_of(path, stream.header)
-    index = read_index(path) if is_ours else no_entries()
-    stored = set(index["content_hash"])
+    _point_out_old_stores(path)
+    folder = path / stream.header.key
+    stored = {image.content_hash for info in good_shards(folder) for image in info.images}
     wanted = {key: image for key, image in stream.images.items() if key not in stored}
     logger.info("Features: %d images to encode, %d stored already", len(wanted),
                 len(stream.images) - len(wanted))  # fmt: skip
-    if not wanted:
-        return
-    _check_disk(path, stream.header.estimate_bytes(len(wanted)))
-    _prepare(path, stream.header, keep=is_ours)
+    if wanted:
+        _check_disk(path, stream.header.estimate_bytes(len(wanted)))
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    # Before any shard: a run that is interrupted must not leave others' features as its own.
+    _write_json(folder / HEADER_NAME, stream.header.to_json())
+    _write_json(path / CURRENT_NAME, json.dumps({"store": folder.name}))
+    if wanted:
+        _encode_all(folder, stream, wanted)
+    return folder
+
+
+def _encode_all(folder: Path, stream: FeatureStream, wanted: Mapping[str, str]) -> None:
+    header = stream.header.to_json()
     start = time.monotonic()
     estimates: list[EncodingCost] = []
-    for batches in _in_shards(_encode(stream, list(wanted.values()), estimates.append)):
-        number = int(index["shard"].max()) + 1 if len(index) else 0
-        hashes = [next_hash for next_hash in wanted if next_hash not in stored]
-        entries = _write_shard(path, number, batches, hashes)
-        index = pd.concat([index, entries], ignore_index=True) if len(index) else entries
-        with new_file(path / "index.parquet") as part:
-            index.to_parquet(part, index=False)
-        stored.update(entries["content_hash"])
+    for batches in _in_shards(_encode(stream, wanted, estimates.append)):
+        images = [image for batch in batches for image in batch.images]
+        tensors = {
+            "features": np.concatenate([batch.features for batch in batches]),
+            "attention": np.concatenate([batch.attention for batch in batches]),
+            "foreground": np.concatenate([batch.foreground for batch in batches]).astype(np.uint8),
+        }
+        write_shard(folder, header, images, tensors)
     cost = EncodingCost(time.monotonic() - start, stream.peak_memory())
     off = [cost.compared_with(estimate) for estimate in estimates]
     logger.info("Features: encoded %d images in %s, %.1f images a second%s", len(wanted), cost,
                 len(wanted) / cost.seconds, "".join(f"; {text}" for text in off))  # fmt: skip
 
 
-def _is_of(path: Path, header: StoreHeader) -> bool:
-    """Whether a store is there whose features were made as ``header`` says."""
-    header_path = path / "header.json"
-    if not header_path.exists():
-        return False
-    differences = header.differences(json.loads(header_path.read_text(encoding="utf-8")))
-    if differences:
-        logger.warning("Features in %s were made with another %s: encoding again", path,
-                       ", ".join(differences))  # fmt: skip
-    return not differences
+def _write_json(path: Path, text: str) -> None:
+    with suppress(OSError, UnicodeDecodeError):
+        if path.read_text(encoding="utf-8") == text:
+            return
+    with new_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
-def _prepare(path: Path, header: StoreHeader, keep: bool) -> None:
-    """Make the folder; remove what was made in another way and what was left half-written."""
-    if (path / "header.json").exists() and not keep:
-        shutil.rmtree(path)
-    (path / "shards").mkdir(parents=True, exist_ok=True)
-    for leftover in path.rglob("*.part"):
-        leftover.unlink()
-    with new_file(path / "header.json") as part:
-        part.write_text(header.to_json(), encoding="utf-8")
+def _point_out_old_stores(path: Path) -> None:
+    """Say once a run where features of an older version lie: they are left alone."""
+    for folder in sorted(path.parent.glob("*/shards")):
+        logger.warning(
+            "Features of an older version lie in %s and are not used: remove the folder",
+            folder.parent,
+        )
 
 
 def _check_disk(path: Path, needed: int) -> None:
@@ -143,17 +162,21 @@ def _check_disk(path: Path, needed: int) -> None:
 
 
 def _encode(
-    stream: FeatureStream, images: list[str], on_estimate: Callable[[EncodingCost], None]
+    stream: FeatureStream,
+    wanted: Mapping[str, str],
+    on_estimate: Callable[[EncodingCost], None],
 ) -> Iterator[_Batch]:
     """Encode batch by batch; the first two tell what all of them will take."""
+    images, expected = list(wanted.values()), list(wanted)
     masking = BackPatchMasking(**stream.header.masking) if stream.header.masking else None
     batches = stream.encode(images)
     start = last = time.monotonic()
     done = nbytes = 0
     for encoded in track(batches, len(images), "Encoding", "images", stream.batch_size):
+        size = len(encoded.features)
+        _check_contents(expected[done : done + size], images[done : done + size], encoded)
         batch = _to_batch(encoded, masking, stream.header.dtype)
         now = time.monotonic()
-        size = len(encoded.features)
         # The first batch waits for all to be set up; the second one's rate is the others'.
         is_only, is_second = len(images) <= size, 0 < done <= stream.batch_size
         if is_only or is_second:
@@ -166,6 +189,19 @@ def _encode(
             on_estimate(estimate)
         yield replace(batch, seconds=now - last)
         done, nbytes, last = done + size, nbytes + batch.nbytes, now
+
+
+def _check_contents(expected: Sequence[str], images: Sequence[str], encoded: Encoded) -> None:
+    """Refuse features of other bytes than those that the manifest read.
+
+    Raises:
+        InputError: An image has changed; the line names it.
+    """
+    for wanted, image, decoded in zip(expected, images, encoded.content_hashes, strict=True):
+        if wanted != decoded:
+            raise InputError(
+                f"{image} has changed since this run read it: nothing is stored of it; run again"
+            )
 
 
 def _to_batch(encoded: Encoded, masking: BackPatchMasking | None, dtype: str) -> _Batch:
@@ -187,6 +223,7 @@ def _to_batch(encoded: Encoded, masking: BackPatchMasking | None, dtype: str) ->
     if not bool(torch.isfinite(features).all()):
         raise InputError(f"features overflow {dtype}: set features.dtype to float32")
     return _Batch(
+        content_hashes=encoded.content_hashes,
         features=features.cpu().numpy(),
         attention=encoded.attention.cpu().numpy(),
         foreground=foreground.cpu().numpy(),
@@ -203,30 +240,3 @@ def _in_shards(batches: Iterator[_Batch]) -> Iterator[list[_Batch]]:
             shard = []
     if shard:
         yield shard
-
-
-def _write_shard(
-    path: Path, number: int, batches: list[_Batch], content_hashes: Sequence[str]
-) -> pd.DataFrame:
-    """Write one shard and return its rows of the index; the first hashes are the images in it."""
-    foreground = np.concatenate([batch.foreground for batch in batches])
-    tensors = {
-        "features": np.concatenate([batch.features for batch in batches]),
-        "attention": np.concatenate([batch.attention for batch in batches]),
-        "foreground": foreground.astype(np.uint8),
-    }
-    with new_file(shard_path(path, number)) as part:
-        save_file(tensors, part)
-    counts = foreground.sum(axis=1)
-    seconds = [
-        np.full(len(batch.foreground), batch.seconds / len(batch.foreground)) for batch in batches
-    ]
-    entries = {
-        "content_hash": list(content_hashes[: len(counts)]),
-        "shard": number,
-        "row": np.arange(len(counts)),
-        "first": np.cumsum(counts) - counts,
-        "count": counts,
-        "encode_seconds": np.concatenate(seconds),
-    }
-    return pd.DataFrame(entries).astype(INDEX_COLUMNS)

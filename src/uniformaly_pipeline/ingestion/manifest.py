@@ -45,7 +45,7 @@ class ImageRecord:
 
     Attributes:
         image: Path relative to the data set's root, with ``/``.
-        class_name: The class the image shows, for instance a MVTec category.
+        class_name: The class the image shows, for instance a folder of MVTec AD.
         split: ``train`` or ``test``.
         defect: The kind of defect, ``good`` for a normal image.
         mask: Path of the ground-truth mask, or ``None``.

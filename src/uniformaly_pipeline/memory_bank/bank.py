@@ -12,12 +12,24 @@ from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.masking import BackPatchMasking
-from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.store import FeatureStore, StoreHeader
 from uniformaly_pipeline.memory_bank import coreset
 
 IMAGES_AT_ONCE = 16
 SPACE = "features"
 """The space of a covering radius that is measured between the features themselves."""
+
+_MADE_BY = {
+    "backbone": "backbone settings",
+    "weights_sha256": "weights",
+    "preprocessing": "preprocessing",
+    "precision": "precision",
+    "grid": "patch grid",
+    "dim": "feature size",
+    "layer_choices": "blocks",
+}
+"""Entries of a store's header that features must share to be compared, and their names."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,14 @@ def collect_candidates(
     seed: int = 0,
 ) -> Candidates:
     """Project the patches that count of normal images, a few images at a time.
+
+    Args:
+        store: Where the features are.
+        content_hashes: The normal images.
+        masking: Which patches count.
+        projection_dim: Most dimensions of the projections, P; features that have no more are not
+            projected.
+        seed: Seed of the projection.
 
     Raises:
         InputError: No patch counts.
@@ -194,6 +214,42 @@ def bank_images(bank: ArrayBundle) -> list[str]:
     return [row.tobytes().rstrip(b"\0").decode() for row in bank.arrays["content_hashes"]]
 
 
+def check_same_preprocessing(bank: ArrayBundle, preprocessing: Preprocessing) -> None:
+    """Refuse a memory bank of images that were prepared in another way.
+
+    Raises:
+        InputError: They were.
+    """
+    if dict(bank.metadata["features"]["preprocessing"]) != json.loads(
+        json.dumps(asdict(preprocessing))
+    ):
+        raise InputError(unlike(["preprocessing"]))
+
+
+def check_same_features(bank: ArrayBundle, header: StoreHeader) -> None:
+    """Refuse to compare features that were made in different ways.
+
+    Args:
+        bank: The memory bank; its metadata tell how its features were made.
+        header: How the new features are made.
+
+    Raises:
+        InputError: They differ; the line names in what.
+    """
+    differences = header.differences(bank.metadata["features"])
+    named = [_MADE_BY[key] for key in differences if key in _MADE_BY]
+    if named:
+        raise InputError(unlike(named))
+
+
+def unlike(differences: Sequence[str]) -> str:
+    """The line that refuses a bank which was made in another way."""
+    return (
+        f"the memory bank was made with another {' and '.join(differences)} than this run's: use "
+        "the settings that made it, or make it anew"
+    )
+
+
 def _as_bytes(content_hashes: Sequence[str]) -> np.ndarray:
     """Texts as an array that safetensors can hold, uint8 [images, longest text]."""
     return np.array(content_hashes, dtype="S").view(np.uint8).reshape(len(content_hashes), -1)
@@ -246,7 +302,20 @@ def choose_coreset(
     seed: int = 0,
     device: str = "cpu",
 ) -> np.ndarray:
-    """Indices of a greedy k-center coreset of features [N, D] at hand: int64 [int(ratio * N)]."""
+    """Choose a greedy k-center coreset of features at hand (paper section 3).
+
+    Args:
+        features: float32 [N, D].
+        ratio: Share of the features to keep, 0..1; at least one is kept.
+        projection_dim: Dimensions in which the coreset is chosen; features that have no more are
+            not projected.
+        num_starts: Random points that the first distances are taken to.
+        seed: Seed of projection and starts.
+        device: Torch device, or ``auto``.
+
+    Returns:
+        Indices int64 [int(ratio * N)], in the order of picking.
+    """
     dim = features.shape[1]
     if dim > projection_dim:
         features = features @ coreset.random_projection(dim, projection_dim, seed).T

@@ -64,7 +64,7 @@ def runs_table(
     last: int | None = None,
     differing: bool = False,
 ) -> pd.DataFrame:
-    """Finished runs with their settings and figures, newest first.
+    """Finished runs with their settings and metrics, newest first.
 
     Args:
         tracking_uri: Where the runs are; None for ``MLFLOW_TRACKING_URI``, or else ``mlflow.db``
@@ -94,8 +94,8 @@ def runs_table(
             break
     if not found:
         raise InputError(f"no finished run of the experiment '{experiment}' fits")
-    figures = _figures(found, metrics)
-    table = pd.concat([_heads(found), _settings(found), _parameters(found), figures], axis=1)
+    parts = [_heads(found), _settings(found), _parameters(found), _metrics(found, metrics)]
+    table = pd.concat(parts, axis=1)
     if differing:
         kept = ["run", "started", *metrics]
         table = table[[name for name in table if name in kept or _differs(table[name])]]
@@ -168,12 +168,12 @@ def _parameters(runs: Sequence[Any]) -> pd.DataFrame:
     return table[[name for name in table if _differs(table[name])]].apply(_as_numbers)
 
 
-def _figures(runs: Sequence[Any], metrics: Sequence[str]) -> pd.DataFrame:
+def _metrics(runs: Sequence[Any], wanted: Sequence[str]) -> pd.DataFrame:
     known = {name for run in runs for name in run.data.metrics}
-    for name in metrics:
+    for name in wanted:
         if name not in known:
             raise InputError(f"no run has a metric '{name}'{did_you_mean(name, sorted(known))}")
-    names = metrics or sorted(known, key=_place)
+    names = wanted or sorted(known, key=_place)
     columns = {name: [run.data.metrics.get(name) for run in runs] for name in names}
     return pd.DataFrame(columns, index=_ids(runs), dtype=float)
 
@@ -204,7 +204,7 @@ def print_runs(table: pd.DataFrame, metrics: Sequence[str] = ()) -> None:
 
     Args:
         table: See :func:`runs_table`.
-        metrics: Metrics to show; none stands for the headline figures and the cost.
+        metrics: Metrics to show; none stands for the headline metrics and the cost.
     """
     same = [name for name in SETTINGS if name in table and table[name].nunique() == 1]
     same = [name for name in same if not _differs(table[name])] if len(table) > 1 else []
@@ -221,14 +221,14 @@ def print_runs(table: pd.DataFrame, metrics: Sequence[str] = ()) -> None:
 
 def _shown(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """The columns that fit a terminal: a run's name repeats its settings."""
-    figures = metrics or [
+    numbers = metrics or [
         name
         for name in (*BRIEF_METRICS, *BRIEF_COSTS)
         if name in table and table[name].notna().any()
     ]
     # Parameters are dotted, but for those with a tag.
     settings = [name for name in table if name in SETTINGS or "." in name]
-    shown = table[[*settings, *figures]].copy()
+    shown = table[[*settings, *numbers]].copy()
     shown.insert(0, "started", table["started"].dt.strftime("%m-%d %H:%M"))
     for name in ("git_commit", "data_hash"):
         if name in shown:
@@ -289,7 +289,7 @@ def main(
     differing: bool,
     csv_file: str | None,
 ) -> None:
-    """Compare finished runs: settings and figures of merit, newest first."""
+    """Compare finished runs: settings and metrics, newest first."""
     if tracking_uri is not None and "://" not in tracking_uri:
         tracking_uri = f"sqlite:///{tracking_uri}"
     try:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from uniformaly_pipeline.reporting.figures.style import figure_png
-from uniformaly_pipeline.reporting.figures.sweeps import category_curves, sweep_figure
+from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
 
 K = "scoring.top_k_ratio"
 
@@ -20,22 +20,6 @@ def sweep(values: Sequence[str], means: Sequence[float], parameter: str = K) -> 
     """A table of one metric's means at the values of a parameter, each ± 0.01."""
     return pd.DataFrame(
         {"parameter": parameter, "value": values, "image_auroc": means, "image_auroc_std": 0.01}
-    )
-
-
-def per_category(number: int) -> pd.DataFrame:
-    """Category c has 0.5 + c / 100 at the values 1, 2 and all, and 0.01 more at each next one."""
-    return pd.DataFrame(
-        [
-            {
-                "category": f"c{c}",
-                "parameter": "lowshot.shots",
-                "value": v,
-                "image_auroc": 0.5 + c / 100 + s / 100,
-            }
-            for c in range(number)
-            for s, v in enumerate(["1", "2", "all"])
-        ]
     )
 
 
@@ -125,7 +109,7 @@ def test_only_the_rows_of_the_parameter_are_drawn() -> None:
     assert len(curve(sweep_figure(table, K, ["image_auroc"]))) == 2
 
 
-def test_an_undefined_figure_leaves_a_gap() -> None:
+def test_an_undefined_metric_leaves_a_gap() -> None:
     figure = sweep_figure(sweep(["1", "2", "3"], [0.8, np.nan, 0.9]), K, ["image_auroc"])
     assert [bool(np.isnan(y)) for _, y in curve(figure)] == [False, True, False]
     assert figure_png(figure)
@@ -138,8 +122,6 @@ def test_an_undefined_figure_leaves_a_gap() -> None:
 )
 def test_where_there_is_nothing_to_show_the_figure_says_so(table: pd.DataFrame) -> None:
     assert "nothing to show" in shown_text(sweep_figure(table, K, ["image_auroc"]))
-    by_category = table.assign(category="a")
-    assert "nothing to show" in shown_text(category_curves(by_category, "image_auroc", K))
 
 
 def test_labels_do_not_overlap_and_name_both_ends() -> None:
@@ -164,46 +146,8 @@ def test_short_labels_stand_upright_and_all_are_shown() -> None:
 
 def test_a_dollar_sign_in_a_value_or_name_starts_no_formula() -> None:
     hostile = r"$\frac{$"
-    table = sweep([hostile, "b"], [0.5, 0.6], hostile).assign(category=hostile)
+    table = sweep([hostile, "b"], [0.5, 0.6], hostile)
     assert figure_png(sweep_figure(table, hostile, ["image_auroc"]))
-    assert figure_png(category_curves(table, "image_auroc", hostile))
-
-
-def test_each_category_has_a_curve_and_the_mean_is_bold() -> None:
-    figure = category_curves(per_category(3), "image_auroc", "lowshot.shots")
-    assert legend(figure) == ["c0", "c1", "c2", "mean"]
-    lines = only_axes(figure).get_lines()
-    assert len(lines) == 4
-    assert lines[-1].get_linewidth() > 2 * max(line.get_linewidth() for line in lines[:-1])
-    assert [round(y, 6) for _, y in curve(figure, -1)] == [0.51, 0.52, 0.53]
-    assert only_axes(figure).get_xlabel() == "normal images"
-
-
-@pytest.mark.parametrize(("number", "names"), [(12, 13), (13, 0)])
-def test_more_than_twelve_categories_have_no_legend(number: int, names: int) -> None:
-    figure = category_curves(per_category(number), "image_auroc", "lowshot.shots")
-    assert len(legend(figure)) == names
-    assert f"mean of {number} categories" in only_axes(figure).get_title(loc="left")
-
-
-def test_a_category_that_lacks_values_keeps_the_order_of_the_others() -> None:
-    table = per_category(2).drop(index=1)
-    figure = category_curves(table, "image_auroc", "lowshot.shots")
-    assert tick_labels(figure) == ["1", "2", "all"]
-    assert [x for x, _ in curve(figure, 0)] == [0, 2]
-
-
-def test_draws_of_a_category_are_averaged_before_the_categories_are() -> None:
-    table = pd.DataFrame(
-        {
-            "category": ["a", "a", "a", "b"],
-            "parameter": K,
-            "value": "1",
-            "image_auroc": [0.6, 0.7, 0.8, 0.9],
-        }
-    )
-    figure = category_curves(table, "image_auroc", K)
-    assert [round(curve(figure, i)[0][1], 6) for i in range(3)] == [0.7, 0.9, 0.8]
 
 
 def test_error_bars_between_words_end_at_1_and_stand_side_by_side() -> None:

@@ -124,7 +124,7 @@ def test_gallery_judges_each_image() -> None:
     # Mistakes before anything else; then a near miss and the clearest of the clear.
     [(0, ""), (1, "b"), (2, "bd"), (4, "bdce"), (6, "bdcfae"), (99, "bdcfae")],
 )
-def test_limit_keeps_the_most_telling_images(limit: int, expected: str) -> None:
+def test_limit_keeps_the_most_informative_images(limit: int, expected: str) -> None:
     assert "".join(image.image for image in build(limit=limit)) == expected
 
 

@@ -70,7 +70,7 @@ def test_what_is_left_out_is_said() -> None:
     choice = choose_images(GALLERIES, lambda image: "12345", max_bytes=20)
     assert describe_choice(choice, (30, 3), 15_000_000) == (
         "Shown are 4 of 30 test images, among them 3 of the 3 wrong ones; 4 more were drawn but "
-        "left out, the least telling first, to keep this page below 15 MB."
+        "left out, the least informative first, to keep this page below 15 MB."
     )
     assert "30 test images, none of which is wrong" in describe_choice(choice, (30, 0), 1)
     everything = choose_images(GALLERIES, lambda image: "", max_bytes=20)

@@ -300,7 +300,7 @@ def table_of(html: str, caption: str) -> list[dict[str, str]]:
 
 def leaderboard_of(html: str) -> dict[str, dict[str, str]]:
     """The rows of the leaderboard by category."""
-    rows = table_of(html, "Leaderboard: figures of each category")
+    rows = table_of(html, "Leaderboard: metrics of each category")
     return {row.pop("Category"): row for row in rows}
 
 
@@ -323,7 +323,7 @@ def section() -> ReportSection:
     return ReportSection(
         "Sensitivity & <more>",
         "What to know.\n\nAnd what else.",
-        [ReportTable("Figures by value", table)],
+        [ReportTable("Metrics by value", table)],
         {"Curves <a>": b"curves", "Map": b"map"},
     )
 
@@ -347,7 +347,7 @@ def test_a_sections_paragraphs_stand_apart() -> None:
 
 
 def test_a_sections_table_names_its_columns_and_merges_deviations() -> None:
-    assert table_of(render(sections=[section()]), "Figures by value") == [
+    assert table_of(render(sections=[section()]), "Metrics by value") == [
         {"Top k ratio": "0.01", "Image AUROC": "0.900 ± 0.012", "Image F1-max": "0.800"},
         {"Top k ratio": "0.05", "Image AUROC": "0.950", "Image F1-max": "–"},
     ]
@@ -357,7 +357,7 @@ def test_a_sections_table_is_sorted_by_numbers_or_words() -> None:
     page = Page(render(sections=[section()]))
     assert page.of("th", **{"data-value": "0.01"})
     assert page.of("td", **{"data-value": "0.95"})
-    # An undefined figure has no value to sort by.
+    # An undefined metric has no value to sort by.
     assert page.of("td", **{"data-value": ""})
 
 
@@ -384,7 +384,7 @@ def test_a_sections_figures_are_embedded_with_their_caption_as_alternative() -> 
 
 
 def compared() -> pd.DataFrame:
-    """The leaderboard with the paper's figures; better on bottle, worse on cable."""
+    """The leaderboard with the paper's numbers; better on bottle, worse on cable."""
     table = leaderboard_table(METRICS)
     nan = float("nan")
     table.insert(2, "paper", [0.9, 0.95, 0.925, nan])

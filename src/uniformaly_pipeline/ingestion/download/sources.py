@@ -10,8 +10,8 @@ from uniformaly_pipeline.ingestion.layouts.cifar import CIFAR10, CIFAR100, HOME,
 
 
 @dataclass(frozen=True)
-class Provision:
-    """How to get a data set.
+class Publication:
+    """How a data set was published: its terms, and where to get it.
 
     Attributes:
         licence: The terms, in a few words.
@@ -26,17 +26,17 @@ class Provision:
     by_hand: str = ""
 
 
-def _cifar(layout: CifarLayout) -> Provision:
+def _cifar(layout: CifarLayout) -> Publication:
     archive = layout.packing.archive
-    return Provision(
+    return Publication(
         "none stated; cite Krizhevsky, Learning multiple layers of features from tiny images",
         HOME,
         (Source(HOME.replace("cifar.html", archive), archive, md5=layout.packing.md5),),
     )
 
 
-PROVISIONS = {
-    "mvtec": Provision(
+PUBLICATIONS = {
+    "mvtec": Publication(
         "CC BY-NC-SA 4.0, no commercial use",
         "https://www.mvtec.com/company/research/datasets/mvtec-ad",
         (
@@ -48,7 +48,7 @@ PROVISIONS = {
             ),
         ),
     ),
-    "btad": Provision(
+    "btad": Publication(
         "CC BY-NC-SA 4.0, no commercial use",
         "https://github.com/pankajmishra000/VT-ADL",
         (
@@ -59,7 +59,7 @@ PROVISIONS = {
             ),
         ),
     ),
-    "mtd": Provision(
+    "mtd": Publication(
         "none stated; cite Huang, Qiu and Yuan, Surface defect saliency of magnetic tile",
         "https://github.com/abin24/Magnetic-tile-defect-datasets.",
         (
@@ -70,7 +70,7 @@ PROVISIONS = {
             ),
         ),
     ),
-    "cpd": Provision(
+    "cpd": Publication(
         "CC BY-NC-ND 4.0, no commercial use",
         "https://www.kaggle.com/datasets/ravirajsinh45/"
         "real-life-industrial-dataset-of-casting-product",
@@ -78,13 +78,13 @@ PROVISIONS = {
     ),
     "cifar10": _cifar(CIFAR10),
     "cifar100": _cifar(CIFAR100),
-    "imagenet30": Provision(
+    "imagenet30": Publication(
         "ImageNet's terms: research and education only",
         "https://github.com/hendrycks/ss-ood",
         by_hand="download one_class_train.tar and one_class_test.tar, which the page above links "
         "to on Google Drive",
     ),
-    "species60": Provision(
+    "species60": Publication(
         "of each photographer, on iNaturalist",
         "https://github.com/hendrycks/anomaly-seg",
         by_hand="download the Species data set (Hendrycks et al., Scaling out-of-distribution "
@@ -94,15 +94,15 @@ PROVISIONS = {
 }
 
 
-def find_provision(layout: str) -> Provision:
+def find_publication(layout: str) -> Publication:
     """How to get the data set of a layout.
 
     Raises:
         InputError: It is not a published one.
     """
-    if layout not in PROVISIONS:
+    if layout not in PUBLICATIONS:
         raise InputError(
             f"there is nothing to download for the layout '{layout}'; there is for "
-            f"{', '.join(PROVISIONS)}{did_you_mean(layout, list(PROVISIONS))}"
+            f"{', '.join(PUBLICATIONS)}{did_you_mean(layout, list(PUBLICATIONS))}"
         )
-    return PROVISIONS[layout]
+    return PUBLICATIONS[layout]

@@ -32,14 +32,14 @@ DEFECTS: dict[str, tuple[str, ...]] = {
     "leather": ("cut", "fold", "worn"),
     "oak": ("gouge", "knot", "wormholes"),
 }
-"""Kinds of defect a category."""
+"""Kinds of defect a class."""
 
 CATEGORIES: tuple[str, ...] = tuple(DEFECTS)
 
 NUM_TRAIN = 30
-"""Normal training images a category."""
+"""Normal training images a class."""
 NUM_GOOD = 12
-"""Normal test images a category."""
+"""Normal test images a class."""
 NUM_DEFECTIVE = 6
 """Test images a kind of defect."""
 

@@ -1,4 +1,4 @@
-"""What lies behind and beside the demo's objects: a bench a category, clutter, cast shadows.
+"""What lies behind and beside the demo's objects: a bench a class, clutter, cast shadows.
 
 An inspection station has one bench; its light, its wear and what is strewn about it change. The
 clutter keeps clear of the object but differs far more than the objects do: that is what Back Patch

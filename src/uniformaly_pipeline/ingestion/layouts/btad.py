@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from uniformaly_pipeline.common.errors import InputError, list_problems
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.ingestion.layouts.folder import is_category
+from uniformaly_pipeline.ingestion.layouts.folder import is_class
 from uniformaly_pipeline.ingestion.layouts.interface import Counts, Split
 from uniformaly_pipeline.ingestion.manifest import GOOD, ImageRecord
 
@@ -26,7 +26,7 @@ _FOLDERS = (("train", "ok", GOOD), ("test", "ok", GOOD), ("test", "ko", "ko"))
 
 def classes(root: ImageFolder) -> list[str]:
     """The products that are there; other folders do not count."""
-    return [name for name in root.folders() if name in PUBLISHED and is_category(root, name)]
+    return [name for name in root.folders() if name in PUBLISHED and is_class(root, name)]
 
 
 def read(

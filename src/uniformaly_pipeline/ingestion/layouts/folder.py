@@ -1,7 +1,7 @@
 """The MVTec AD layout, also for the user's own data.
 
-``<category>/train/good/*``, ``<category>/test/<good or a defect kind>/*`` and, if there are masks,
-``<category>/ground_truth/<defect kind>/<stem>_mask.*`` (or ``<stem>.*``).
+``<class>/train/good/*``, ``<class>/test/<good or a defect kind>/*`` and, if there are masks,
+``<class>/ground_truth/<defect kind>/<stem>_mask.*`` (or ``<stem>.*``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def classes(root: ImageFolder) -> list[str]:
         InputError: There is no such root.
     """
     require_root(root)
-    return [name for name in root.folders() if is_category(root, name)]
+    return [name for name in root.folders() if is_class(root, name)]
 
 
 def require_root(root: ImageFolder) -> None:
@@ -37,7 +37,7 @@ def require_root(root: ImageFolder) -> None:
         )
 
 
-def is_category(root: ImageFolder, name: str) -> bool:
+def is_class(root: ImageFolder, name: str) -> bool:
     """Whether the folder ``name`` has a ``train`` or ``test`` folder, or none at all."""
     inside = root.folders(name)
     return not inside or "train" in inside or "test" in inside
@@ -51,16 +51,16 @@ def read(
     """The images of ``classes``.
 
     Raises:
-        InputError: A category without train/good images or without test images, or a defective
-            image without its mask where others of the category have one; all are named.
+        InputError: A class without train/good images or without test images, or a defective
+            image without its mask where others of the class have one; all are named.
     """
-    return read_categories(root, classes, masks_required=False)
+    return read_classes(root, classes, masks_required=False)
 
 
-def read_categories(
+def read_classes(
     root: ImageFolder, classes: list[str], *, masks_required: bool
 ) -> list[ImageRecord]:
-    """As :func:`read`; where masks are required a category cannot do without them either."""
+    """As :func:`read`; where masks are required a class cannot do without them either."""
     problems: list[str] = []
     records: list[ImageRecord] = []
     for name in classes:

@@ -1,12 +1,12 @@
 """MVTec AD, the data set of industrial inspection: 15 categories, every defect with its mask.
 
-``<category>/{train/good, test/<defect>, ground_truth/<defect>/<stem>_mask.png}``
+``<class>/{train/good, test/<defect>, ground_truth/<defect>/<stem>_mask.png}``
 """
 
 from __future__ import annotations
 
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.ingestion.layouts.folder import is_category, read_categories
+from uniformaly_pipeline.ingestion.layouts.folder import is_class, read_classes
 from uniformaly_pipeline.ingestion.layouts.interface import Counts, Split
 from uniformaly_pipeline.ingestion.manifest import ImageRecord
 
@@ -30,12 +30,12 @@ PUBLISHED = {
     "wood": Counts(247, 19, 60),
     "zipper": Counts(240, 32, 119),
 }
-"""Images of each category."""
+"""Images of each class."""
 
 
 def classes(root: ImageFolder) -> list[str]:
     """The categories that are there; other folders do not count."""
-    return [name for name in root.folders() if name in PUBLISHED and is_category(root, name)]
+    return [name for name in root.folders() if name in PUBLISHED and is_class(root, name)]
 
 
 def read(
@@ -46,7 +46,7 @@ def read(
     """The images of ``classes``.
 
     Raises:
-        InputError: A category without train or test images, or a defective image without its
+        InputError: A class without train or test images, or a defective image without its
             mask; all are named.
     """
-    return read_categories(root, classes, masks_required=True)
+    return read_classes(root, classes, masks_required=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.ingestion.download.sources import Provision, find_provision
+from uniformaly_pipeline.ingestion.download.sources import Publication, find_publication
 from uniformaly_pipeline.ingestion.health import count_images, examine
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
@@ -155,7 +155,7 @@ def refuse_task(refusal: str) -> None:
     raise InputError(refusal)
 
 
-def find_publication(data_set: dict[str, Any]) -> Provision:
+def choose_publication(data_set: dict[str, Any]) -> Publication:
     """Where a published data set comes from; its terms are logged before anything is fetched.
 
     Args:
@@ -164,6 +164,6 @@ def find_publication(data_set: dict[str, Any]) -> Provision:
     Raises:
         InputError: It is not a published one.
     """
-    provision = find_provision(data_set["layout"])
-    logger.warning("Licence: %s. Published at %s", provision.licence, provision.page)
-    return provision
+    publication = find_publication(data_set["layout"])
+    logger.warning("Licence: %s. Published at %s", publication.licence, publication.page)
+    return publication

@@ -6,10 +6,10 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.pipelines.ingestion.nodes import (
+    choose_publication,
     draw_demo_images,
     draw_samples,
     examine_manifest,
-    find_publication,
     plan_tree,
     read_manifest,
     refuse_task,
@@ -83,7 +83,7 @@ def create_tree() -> Pipeline:
 def create_download() -> Pipeline:
     """A published data set from its publishers to disk."""
     node = Node(
-        find_publication,
+        choose_publication,
         inputs="params:data_set",
         outputs="downloaded",
         name="download_data_set",

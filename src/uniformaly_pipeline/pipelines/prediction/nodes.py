@@ -11,7 +11,6 @@ from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.detector.decisions import (
-    check_same_features,
     check_same_masking,
     decide,
     list_images,
@@ -21,6 +20,7 @@ from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.memory_bank.bank import check_same_features
 from uniformaly_pipeline.parameters.current_run import settings_of
 from uniformaly_pipeline.reporting.figures.pictures import overlay_heat_map
 from uniformaly_pipeline.reporting.gallery.new_images import brightest, draw_prediction, file_names

@@ -9,6 +9,7 @@ import pandas as pd
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.memory_bank.bank import check_same_features
 from uniformaly_pipeline.scoring.patches import score_patches
 from uniformaly_pipeline.scoring.scores import image_scores
 
@@ -31,7 +32,11 @@ def score_test_patches(
 
     Returns:
         ``patch_scores`` [B, grid height, grid width] in the order of the test images.
+
+    Raises:
+        InputError: The bank's features were made in another way, for instance by an earlier run.
     """
+    check_same_features(memory_bank, features.header)
     tested = images.loc[images["split"] == "test", "content_hash"]
     return score_patches(
         features,

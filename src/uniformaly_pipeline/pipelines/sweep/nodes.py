@@ -127,9 +127,11 @@ def _values(
         "layers": own_layers,
     }
     values = {}
-    for name, choices in ablation.items():
-        if not choices or (name == "features" and not has_clusters):
+    for name, given in ablation.items():
+        if not given or (name == "features" and not has_clusters):
             continue
+        # The same blocks in another order are the same features.
+        choices = [sorted(set(blocks)) for blocks in given] if name == "layers" else given
         missing = [] if own[name] in choices else [own[name]]
         listed = [*choices, *missing]
         is_number = all(isinstance(choice, (int, float)) for choice in listed)

@@ -1,4 +1,4 @@
-"""Metrics against a parameter, as in the paper's Fig. 6 and 7."""
+"""Metrics against a parameter, as in the paper's Fig. 6."""
 
 from __future__ import annotations
 
@@ -29,9 +29,6 @@ AXIS_NAMES = {
 }
 LOGARITHMIC_FROM = 20
 """Ratio of the largest to the smallest value from which the axis is logarithmic."""
-
-MAX_NAMED = 12
-"""Categories that a legend can name; more are told apart by nobody."""
 
 # Colours, markers and line styles have no common factor: combinations repeat late.
 _LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
@@ -113,49 +110,6 @@ def sweep_figure(table: pd.DataFrame, parameter: str, metrics: Sequence[str]) ->
     return figure
 
 
-def category_curves(table: pd.DataFrame, metric: str, parameter: str) -> Figure:
-    """Draw a metric against a parameter, a thin line per category and a bold mean.
-
-    Args:
-        table: A row per category and value: ``category``, ``parameter``, ``value`` (text) and
-            ``<metric>``, at most 1; undefined metrics are NaN. Several rows of one category and
-            value, such as draws, are averaged.
-        metric: Metric to draw.
-        parameter: The dotted key whose rows are drawn.
-
-    Returns:
-        The figure, with a legend for up to 12 categories; where there is nothing to draw it says
-        so. The mean at a value is over the categories that have a value there.
-    """
-    rows = _rows(table, parameter)
-    figure, axes = _new_axes(parameter)
-    if metric not in rows or rows[metric].isna().all():
-        return _say_nothing(figure, axes)
-    rows = rows.dropna(subset=[metric])
-    scale = _scale(_longest_list_first(rows))
-    curves = rows.groupby(["category", "value"], sort=False)[metric].mean()
-    categories = list(dict.fromkeys(rows["category"]))
-    is_named = len(categories) <= MAX_NAMED
-    for number, category in enumerate(categories):
-        style = _thin_style(number) if is_named else {"color": "#999999", "linewidth": 0.7}
-        _draw_curve(axes, scale, curves[category], label=str(category), **style)
-    mean = curves.groupby("value", sort=False).mean()
-    _draw_curve(
-        axes, scale, mean, label="mean", color="#000000", linewidth=2.8, marker="o", markersize=5
-    )
-    counted = f"{len(categories)} categories" if len(categories) > 1 else "1 category"
-    axes.set_title(f"bold: mean of {counted}", fontsize=9, loc="left", color="#333333")
-    _finish(axes, scale, [metric])
-    if is_named:
-        legend = figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-        for text in legend.get_texts():
-            # A dollar sign in a folder's name starts no formula.
-            text.set_parse_math(False)
-        # Names take the room of a few rows: the curves keep theirs.
-        figure.set_figheight(figure.get_figheight() + 0.17 * math.ceil((len(categories) + 1) / 3))
-    return figure
-
-
 def _rows(table: pd.DataFrame, parameter: str) -> pd.DataFrame:
     if "parameter" not in table:
         return pd.DataFrame()
@@ -178,16 +132,6 @@ def _cycled(choices: Sequence[Any], number: int) -> Any:
     return choices[number % len(choices)]
 
 
-def _thin_style(number: int) -> dict[str, Any]:
-    return {
-        "color": _cycled(COLOURS, number),
-        "marker": _cycled(MARKERS, number),
-        "linestyle": _cycled(_LINES, number),
-        "linewidth": 0.9,
-        "markersize": 3.5,
-    }
-
-
 def _number(value: str) -> float | None:
     """The finite number that a text stands for; None for words."""
     try:
@@ -206,19 +150,6 @@ def _scale(values: Sequence[str]) -> _Scale:
         return _Scale(ascending, is_numeric=True, is_ordered=True)
     places = {text: float(place) for place, text in enumerate(texts)}
     return _Scale(places, is_numeric=False, is_ordered=bool(numbers))
-
-
-def _longest_list_first(rows: pd.DataFrame) -> list[str]:
-    """All values; the category with the most comes first, for others may lack some in between."""
-    lists = [list(of_category) for _, of_category in rows.groupby("category")["value"]]
-    longest_first = sorted(lists, key=lambda values: -len(set(values)))
-    return [value for values in longest_first for value in values]
-
-
-def _draw_curve(axes: Axes, scale: _Scale, curve: pd.Series, **style: Any) -> None:
-    """Draw one figure per value, given by the value's text, as a line in the axis' order."""
-    texts = [text for text in scale.places if text in curve.index]
-    axes.plot([scale.places[text] for text in texts], [curve[text] for text in texts], **style)
 
 
 def _finish(axes: Axes, scale: _Scale, metrics: Sequence[str]) -> None:

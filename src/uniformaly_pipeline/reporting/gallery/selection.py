@@ -146,7 +146,7 @@ def build_gallery(
     anomaly_map: Callable[[str], np.ndarray],
     foreground: Callable[[str], np.ndarray],
 ) -> list[GalleryImage]:
-    """Draw the most telling images of a category, holding one at a time.
+    """Draw the most informative images of a category, holding one at a time.
 
     The four functions take the path of an image and are called for the chosen images only.
 

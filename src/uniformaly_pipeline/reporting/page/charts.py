@@ -21,7 +21,16 @@ _MARGIN = 0.02
 
 @dataclass(frozen=True)
 class Frame:
-    """A chart's size and the place of its plot, y downwards."""
+    """A chart's size and the place of its plot, in units of the drawing, y downwards.
+
+    Attributes:
+        width: Of the whole chart.
+        height: Of the whole chart.
+        left: Place of the plot's left edge.
+        right: Place of its right edge.
+        top: Place of its upper edge.
+        bottom: Place of its lower edge, where the x axis is.
+    """
 
     width: int
     height: int
@@ -102,7 +111,10 @@ def histogram_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
 
     Args:
         labels: int [n], 0 normal, 1 anomalous.
-        scores: float [n].
+        scores: float [n], squared distances.
+
+    Raises:
+        ValueError: A score is not finite.
     """
     low, high = score_range(scores)
     frame = HISTOGRAM_FRAME
@@ -129,7 +141,12 @@ def histogram_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
 
 
 def roc_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
-    """The ROC curve of the images; both classes must be there."""
+    """The ROC curve of the images.
+
+    Args:
+        labels: int [n], 0 normal, 1 anomalous; both must be there.
+        scores: float [n], squared distances.
+    """
     from sklearn.metrics import roc_curve
 
     false_positive_rate, true_positive_rate, _ = roc_curve(labels, scores)
@@ -142,7 +159,12 @@ def roc_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
 
 
 def precision_recall_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
-    """The precision-recall curve of the images; both classes must be there."""
+    """The precision-recall curve of the images.
+
+    Args:
+        labels: int [n], 0 normal, 1 anomalous; both must be there.
+        scores: float [n], squared distances.
+    """
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(labels, scores, drop_intermediate=True)

@@ -97,8 +97,8 @@ def describe_choice(choice: GalleryChoice, totals: tuple[int, int] | None, max_b
         )
     if choice.num_left_out:
         text += (
-            f"; {choice.num_left_out:,} more were drawn but left out, the least telling first, to "
-            f"keep this page below {max_bytes / 1e6:.0f} MB"
+            f"; {choice.num_left_out:,} more were drawn but left out, the least informative "
+            f"first, to keep this page below {max_bytes / 1e6:.0f} MB"
         )
     return text + "."
 

@@ -41,7 +41,7 @@ from uniformaly_pipeline.reporting.page.thresholds import (
 )
 
 MAX_BYTES = 15_000_000
-"""Size of a page at most: images that do not fit are left out, the least telling ones first."""
+"""Size of a page at most: images that do not fit are left out, the least informative ones first."""
 
 _ROOM_BYTES = 20_000
 """For what depends on the images chosen: the filters' options and a sentence on the choice."""
@@ -136,13 +136,30 @@ def sections_to_json(sections: Sequence[ReportSection]) -> list[dict[str, Any]]:
             "title": section.title,
             "text": section.text,
             "tables": [
-                {"caption": listed.caption, **json.loads(listed.table.to_json(orient="split"))}
+                {"caption": listed.caption, **_table_to_json(listed.table)}
                 for listed in section.tables
             ],
             "figures": {name: to_base64(png) for name, png in section.figures.items()},
         }
         for section in sections
     ]
+
+
+def _table_to_json(table: pd.DataFrame) -> dict[str, Any]:
+    """A table by rows; pandas' own JSON would keep ten digits after the point."""
+    columns = [[_json_cell(cell) for cell in table.iloc[:, i]] for i in range(table.shape[1])]
+    return {
+        "columns": table.columns.tolist(),
+        "index": table.index.tolist(),
+        "data": [list(row) for row in zip(*columns, strict=True)],
+    }
+
+
+def _json_cell(cell: Any) -> Any:
+    """A number, text or truth as plain Python has it; None where it is undefined."""
+    if pd.isna(cell):
+        return None
+    return cell.item() if isinstance(cell, np.generic) else cell
 
 
 def sections_from_json(stored: Sequence[Mapping[str, Any]]) -> list[ReportSection]:

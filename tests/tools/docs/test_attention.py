@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.patches import StepPatch
 
-from uniformaly_pipeline.reporting.figures.attention import NUM_BINS, attention_histogram
+from tools.docs.attention import NUM_BINS, attention_histogram
 from uniformaly_pipeline.reporting.figures.style import figure_png
 
 

@@ -1,0 +1,156 @@
+"""Sections of a report pass through JSON unchanged; score histograms know their groups."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from uniformaly_pipeline.reporting.page.page import (
+    ReportSection,
+    ReportTable,
+    ScoreHistogram,
+    sections_from_json,
+    sections_to_json,
+)
+from uniformaly_pipeline.reporting.page.tables import table_view
+
+
+def through_json(*sections: ReportSection) -> list[ReportSection]:
+    """The sections as they come back from a file."""
+    return sections_from_json(json.loads(json.dumps(sections_to_json(sections))))
+
+
+def table_through_json(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as it comes back from a file."""
+    (section,) = through_json(ReportSection("S", tables=[ReportTable("T", table)]))
+    (listed,) = section.tables
+    return listed.table
+
+
+def test_titles_texts_captions_and_their_order_come_back() -> None:
+    first = ReportSection(
+        "Größe & <more>",
+        "One.\n\nTwo \"quoted\" 'words' \\ and ± signs.",
+        [
+            ReportTable("second in the alphabet", pd.DataFrame({"value": [1]})),
+            ReportTable("first", pd.DataFrame({"value": [2]})),
+        ],
+        {"b": b"2", "a": b"1"},
+    )
+    back, empty = through_json(first, ReportSection("Alone"))
+    assert (back.title, back.text) == (first.title, first.text)
+    assert [listed.caption for listed in back.tables] == ["second in the alphabet", "first"]
+    assert [int(listed.table["value"].iloc[0]) for listed in back.tables] == [1, 2]
+    assert list(back.figures.items()) == [("b", b"2"), ("a", b"1")]
+    assert empty == ReportSection("Alone", "", [], {})
+
+
+def test_no_sections_come_back_as_none() -> None:
+    assert through_json() == []
+
+
+def test_pictures_come_back_byte_by_byte() -> None:
+    content = bytes(range(256)) * 3 + b"\x89PNG\r\n\x1a\n\x00"
+    (back,) = through_json(ReportSection("S", figures={"Map": content, "Empty": b""}))
+    assert back.figures == {"Map": content, "Empty": b""}
+
+
+def test_numbers_keep_all_their_digits() -> None:
+    numbers = [0.12345678901234567, 1 / 3, 1e-14, 6.02214076e23, 1234567.8901234567, 5e-324, -0.1]
+    table = pd.DataFrame({"value": numbers})
+    assert table_through_json(table)["value"].tolist() == numbers
+
+
+def test_single_precision_keeps_its_value() -> None:
+    table = pd.DataFrame({"value": np.array([0.1, 1 / 3], np.float32)})
+    assert table_through_json(table)["value"].tolist() == table["value"].tolist()
+
+
+def test_whole_numbers_stay_whole_and_others_do_not_become_so() -> None:
+    table = pd.DataFrame({"count": [2**53 + 1, 0], "ratio": [1.0, 0.0], "flagged": [True, False]})
+    back = table_through_json(table)
+    pd.testing.assert_frame_equal(back, table)
+    assert back.loc[0, "count"] == 2**53 + 1
+
+
+def test_a_column_of_texts_stays_one_even_where_the_texts_are_numbers() -> None:
+    values = ["0.05", "1", "all", "2 3 4", "", "NaN", "2020-01-01", "null", "größe"]
+    assert table_through_json(pd.DataFrame({"value": values}))["value"].tolist() == values
+
+
+def test_texts_and_numbers_may_share_a_column() -> None:
+    values: list[Any] = ["all", 3, np.int64(4), np.float64(0.25), None]
+    back = table_through_json(pd.DataFrame({"value": pd.Series(values, dtype=object)}))
+    assert back["value"].tolist() == ["all", 3, 4, 0.25, None]
+
+
+@pytest.mark.parametrize("missing", [float("nan"), None, pd.NA])
+def test_what_is_undefined_stays_so_beside_what_is_known(missing: Any) -> None:
+    table = pd.DataFrame(
+        {
+            "value": ["a", "b"],
+            "paper_nmi": pd.Series([0.5, missing], dtype=object),
+            "nmi": [float("nan"), 0.25],
+            "ari": [float("nan")] * 2,
+            "remark": pd.Series(["x", missing], dtype=object),
+        }
+    )
+    back = table_through_json(table)
+    assert back["paper_nmi"].tolist()[0] == 0.5
+    assert back["nmi"].tolist()[1] == 0.25
+    assert back.isna().to_numpy().tolist() == table.isna().to_numpy().tolist()
+    # A reader sees the same.
+    assert table_view(back) == table_view(table)
+
+
+def test_undefined_numbers_are_null_in_the_file() -> None:
+    """JSON knows no NaN."""
+    table = pd.DataFrame({"nmi": [float("nan"), 0.5]})
+    stored = sections_to_json([ReportSection("S", tables=[ReportTable("T", table)])])
+    json.dumps(stored, allow_nan=False)
+    assert stored[0]["tables"][0]["data"] == [[None], [0.5]]
+
+
+def test_columns_and_rows_keep_their_names_and_order() -> None:
+    table = pd.DataFrame({"b": [1, 2], "a": [3, 4]}, index=[7, 5])
+    pd.testing.assert_frame_equal(table_through_json(table), table)
+
+
+def test_a_table_without_rows_keeps_its_columns() -> None:
+    back = table_through_json(pd.DataFrame({"value": [], "nmi": []}))
+    assert list(back.columns) == ["value", "nmi"]
+    assert len(back) == 0
+
+
+# --- histograms ---------------------------------------------------------------------------------
+
+
+def histogram(scores: list[float], labels: list[int]) -> ScoreHistogram:
+    return ScoreHistogram(
+        "Scores", ("held-out normal", "new"), np.array(labels), np.array(scores), 2.0
+    )
+
+
+def test_a_histograms_key_names_both_groups_with_their_numbers() -> None:
+    assert histogram([1, 2, 3, 9], [0, 1, 0, 0]).key == [
+        ("normal", "held-out normal (3)"),
+        ("anomalous", "new (1)"),
+    ]
+
+
+def test_a_histograms_key_counts_no_images_as_none() -> None:
+    assert histogram([1, 2], [1, 1]).key == [
+        ("normal", "held-out normal (0)"),
+        ("anomalous", "new (2)"),
+    ]
+
+
+def test_a_histogram_draws_each_group_where_its_scores_are() -> None:
+    one = histogram([0, 0, 0, 10], [0, 0, 0, 1]).chart
+    assert one == histogram([10, 0, 0, 0], [1, 0, 0, 0]).chart
+    assert one != histogram([0, 0, 0, 10], [1, 1, 1, 0]).chart
+    assert one != histogram([0, 0, 5, 10], [0, 0, 0, 1]).chart
