@@ -36,6 +36,7 @@ def test_image_figures_and_the_threshold_between_normal_and_anomalous() -> None:
         "image_ap": 1.0,
         "image_f1_max": 1.0,
         "threshold": 420.0,
+        "false_positive_rate": 0.0,
     }
 
 
@@ -160,12 +161,31 @@ def test_summary_is_mean_and_deviation_over_the_categories_that_have_a_figure() 
     assert summary["std"] == pytest.approx(
         {"image_auroc": 0.1, "pixel_auroc": 0.0, "bank_size": (200 / 3) ** 0.5}
     )
+    assert summary["count"] == {"image_auroc": 2, "pixel_auroc": 1, "bank_size": 3}
     assert summary["categories"] == categories
+
+
+def test_summary_leaves_out_what_differs_in_scale_between_categories() -> None:
+    summary = summarise({"a": {"f1": 0.5, "threshold": 3.0, "covering_radius": 12.0}})
+    for part in ("mean", "std", "count"):
+        assert list(summary[part]) == ["f1"]
+
+
+@pytest.mark.parametrize(
+    ("normal", "anomalous", "rate"),
+    [([1.0, 2.0], [3.0, 4.0], 0.0), ([3.0, 4.0], [3.0, 4.0], 1.0), ([1.0, 3.0], [2.0, 4.0], 0.5)],
+)
+def test_false_alarms_are_counted_at_the_threshold_of_the_best_f1(
+    normal: list[float], anomalous: list[float], rate: float
+) -> None:
+    metrics = image_metrics(pd.DataFrame({"label": [0, 0, 1, 1], "score": [*normal, *anomalous]}))
+    assert metrics["false_positive_rate"] == rate
 
 
 def test_summary_of_figures_that_no_category_has() -> None:
     summary = summarise({"a": {"aupro": None}, "b": {"aupro": None}})
     assert summary["mean"] == summary["std"] == {"aupro": None}
+    assert summary["count"] == {"aupro": 0}
 
 
 def test_a_pixel_on_the_threshold_is_anomalous_and_one_just_below_is_not(tmp_path: Path) -> None:
@@ -194,7 +214,13 @@ def test_image_metrics_are_each_under_its_own_name() -> None:
     # One of three anomalous images scores below the normal one.
     scores = pd.DataFrame({"label": [0, 1, 1, 1], "score": [2.0, 1.0, 3.0, 4.0]})
     assert image_metrics(scores) == pytest.approx(
-        {"image_auroc": 2 / 3, "image_ap": 11 / 12, "image_f1_max": 6 / 7, "threshold": 1.0}
+        {
+            "image_auroc": 2 / 3,
+            "image_ap": 11 / 12,
+            "image_f1_max": 6 / 7,
+            "threshold": 1.0,
+            "false_positive_rate": 1.0,
+        }
     )
 
 
@@ -203,7 +229,7 @@ def test_a_category_that_lacks_a_metric_is_left_out_of_its_mean() -> None:
     assert summary["mean"] == pytest.approx({"nmi": 0.7, "image_auroc": 1.0})
     assert summary["std"] == pytest.approx({"nmi": 0.2, "image_auroc": 0.0})
     assert list(summary["mean"]) == list(summary["std"]) == ["nmi", "image_auroc"]
-    assert list(summary) == ["mean", "std", "categories"]
+    assert list(summary) == ["mean", "std", "count", "categories"]
 
 
 def test_masks_of_normal_images_are_not_asked_for() -> None:

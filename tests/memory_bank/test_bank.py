@@ -92,9 +92,34 @@ def test_a_coreset_in_two_rounds_states_its_bound(store: FeatureStore) -> None:
     every = store.load(HASHES, MASKING).features
     bank = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.3, coreset_parts=3)
     assert len(rows(bank.arrays["memory_bank"])) == int(0.3 * len(every))
-    assert bank.metadata["covering_radius_bound"] > 0
+    assert bank.metadata["covering_radius_bound"] >= bank.metadata["covering_radius"] > 0
     one = build_memory_bank(store, HASHES, MASKING, coreset_ratio=0.3)
     assert one.metadata["covering_radius_bound"] is None
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize(("ratio", "mode"), [(0.1, "binary"), (0.3, "soft"), (1.0, "binary")])
+def test_every_bank_states_its_covering_radius_among_the_features(
+    ratio: float,
+    mode: Any,
+    parts: int,
+    fake_encoder: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Chosen in a space of its own and read in blocks, but measured in that of the features.
+    monkeypatch.setattr(bank_module, "IMAGES_AT_ONCE", 2)
+    store, masking = fake_encoder.store(tmp_path, NAMES), BackPatchMasking(mode, 1, 0.2)
+    bank = build_memory_bank(
+        store, HASHES, masking, coreset_ratio=ratio, projection_dim=3, coreset_parts=parts
+    )
+    every = store.load(HASHES, masking).features.astype(np.float64)
+    kept = bank.arrays["memory_bank"].astype(np.float64)
+    squares = np.square(every[:, None] - kept[None]).sum(axis=2)
+    assert bank.metadata["covering_radius"] == pytest.approx(np.sqrt(squares.min(axis=1).max()))
+    assert (bank.metadata["covering_radius"] == 0) == (ratio == 1)
+    assert bank.metadata["covering_radius_space"] == "features"
+    assert bank.metadata["covering_radius_bound_space"] == "projected to 3 dimensions"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from uniformaly_pipeline.memory_bank import coreset
 from uniformaly_pipeline.memory_bank.coreset import (
+    CoveringRadius,
     coreset_size,
     covering_radius,
     greedy_coreset,
@@ -108,7 +109,11 @@ def test_covering_radius_is_the_largest_distance_to_a_kept_point(
 ) -> None:
     points, kept = scattered(seed, count, 3), random_starts(count, 4, seed)
     expected = distances(points, points[kept]).min(axis=1).max()
-    assert covering_radius(points, kept, block) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert covering_radius(points, kept) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    in_blocks = CoveringRadius(points[kept])
+    for first in range(0, count, block):
+        in_blocks.update(points[first : first + block])
+    assert in_blocks.value == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def test_covers_better_than_chance() -> None:
@@ -193,6 +198,57 @@ def test_two_rounds_cover_nearly_as_well_as_one() -> None:
     one = covering_radius(points, greedy_coreset(points, 100, random_starts(4000, 10, 0)))
     two = covering_radius(points, two_round_coreset(points, 100, 4).indices)
     assert two < 1.25 * one
+
+
+def clusters(num_clusters: int, size: int, shuffled: bool) -> np.ndarray:
+    """Clusters of radius about 1 whose centers are hundreds apart, one after the other or mixed."""
+    rng = np.random.default_rng(num_clusters)
+    centers = 100 * rng.standard_normal((num_clusters, 8)).repeat(size, axis=0)
+    points = (centers + 0.15 * rng.standard_normal(centers.shape)).astype(np.float32)
+    return rng.permutation(points) if shuffled else points
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("parts", [1, 4, 5, 8, 20])
+def test_two_rounds_find_every_cluster_whatever_part_it_lies_in(parts: int, shuffled: bool) -> None:
+    points = clusters(63, 20, shuffled)
+    starts = random_starts(len(points), 10, 0)
+    greedy = covering_radius(points, greedy_coreset(points, 63, starts))
+    assert greedy < 1.5
+    chosen = two_round_coreset(points, 63, parts)
+    assert covering_radius(points, chosen.indices) < 1.3 * greedy
+    assert chosen.radius_bound < 2 * greedy
+
+
+@QUICK
+@given(st.integers(2, 12), st.integers(1, 20), st.booleans(), seeds)
+def test_two_rounds_cover_within_a_cluster_with_any_number_of_parts(
+    num_clusters: int, parts: int, shuffled: bool, seed: int
+) -> None:
+    points = clusters(num_clusters, 8, shuffled)
+    chosen = two_round_coreset(points, num_clusters, parts, seed=seed)
+    assert covering_radius(points, chosen.indices) < 3
+
+
+@QUICK
+@given(seeds, st.integers(1, 40), st.integers(1, 12), st.data())
+def test_each_part_gives_as_many_as_are_asked_for_or_all_it_has(
+    seed: int, count: int, parts: int, data: st.DataObject
+) -> None:
+    points, size = scattered(seed, count, 2), data.draw(st.integers(1, count))
+    asked: list[tuple[int, int]] = []
+
+    def noted(inside: np.ndarray, share: int, starts: np.ndarray, *, device: str) -> np.ndarray:
+        asked.append((len(inside), share))
+        return greedy_coreset(inside, share, starts, device=device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coreset, "greedy_coreset", noted)
+        two_round_coreset(points, size, parts, seed=seed)
+    *first, (union, last) = asked
+    assert sum(length for length, _ in first) == count
+    assert all(share >= min(size, length) for length, share in first)
+    assert (union, last) == (sum(share for _, share in first), size)
 
 
 def test_one_part_is_two_greedy_rounds_over_all() -> None:

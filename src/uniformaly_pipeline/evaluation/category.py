@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from uniformaly_pipeline.evaluation.confusion import confusion
 from uniformaly_pipeline.evaluation.image_metrics import detection_metrics, mean_and_std
+from uniformaly_pipeline.evaluation.metrics import NOT_AVERAGED
 from uniformaly_pipeline.evaluation.pixel_metrics import AUPRO_LIMIT, PIXEL_METRICS, PixelMetrics
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
@@ -22,15 +24,22 @@ def image_metrics(image_scores: pd.DataFrame) -> dict[str, float | None]:
         image_scores: Columns ``label`` (0 normal, 1 anomalous) and ``score``.
 
     Returns:
-        ``image_auroc``, ``image_ap``, ``image_f1_max`` in 0..1 and ``threshold``, the score at
-        and above which F1 is highest; ``None`` where the test images are all of one kind.
+        ``image_auroc``, ``image_ap``, ``image_f1_max`` in 0..1, ``threshold``, the score at and
+        above which F1 is highest, and ``false_positive_rate``, the share of the normal images that
+        it calls anomalous: 1 where the best F1 comes from passing none. ``None`` where the test
+        images are all of one kind.
     """
-    metrics = detection_metrics(image_scores["label"].to_numpy(), image_scores["score"].to_numpy())
+    labels, scores = image_scores["label"].to_numpy(), image_scores["score"].to_numpy()
+    metrics = detection_metrics(labels, scores)
+    false_positive_rate = None
+    if metrics.threshold is not None:
+        false_positive_rate = confusion(labels, scores, metrics.threshold).false_positive_rate
     return {
         "image_auroc": metrics.auroc,
         "image_ap": metrics.ap,
         "image_f1_max": metrics.f1_max,
         "threshold": metrics.threshold,
+        "false_positive_rate": false_positive_rate,
     }
 
 
@@ -105,18 +114,18 @@ def anomaly_maps(patch_scores: np.ndarray, preprocessing: Preprocessing) -> Iter
 
 
 def summarise(categories: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Put the metrics of all categories together: ``mean``, ``std`` and ``categories``.
+    """Put the metrics of all categories together.
 
     Args:
         categories: Metrics by category; ``None`` where a category has no such metric.
 
     Returns:
-        The content of ``metrics.json``; the deviation is the population's.
+        The content of ``metrics.json``: ``mean`` and ``std`` (the population's) over the
+        categories that have the metric, ``count``, how many these are, and ``categories``.
     """
-    # Squared distances differ in scale between categories: a mean threshold would say nothing.
     names = list(
         dict.fromkeys(
-            name for metrics in categories.values() for name in metrics if name != "threshold"
+            name for metrics in categories.values() for name in metrics if name not in NOT_AVERAGED
         )
     )
     both = {
@@ -125,5 +134,9 @@ def summarise(categories: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "mean": {name: mean for name, (mean, _) in both.items()},
         "std": {name: std for name, (_, std) in both.items()},
+        "count": {
+            name: sum(metrics.get(name) is not None for metrics in categories.values())
+            for name in names
+        },
         "categories": categories,
     }

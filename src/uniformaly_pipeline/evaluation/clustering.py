@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.evaluation.metrics import CLUSTER_METRICS
 from uniformaly_pipeline.scoring.scores import top_k_mean_features
 
 FeatureChoice = Literal["top_k", "max", "all"]
@@ -90,7 +91,7 @@ def cluster(features: np.ndarray, num_clusters: int) -> np.ndarray:
     return renumbered
 
 
-def cluster_metrics(truth: Sequence[str], found: np.ndarray) -> dict[str, float]:
+def cluster_metrics(truth: Sequence[str], found: np.ndarray) -> dict[str, float | None]:
     """How well clusters agree with the true kinds (section 5.4.1, METHOD "Evaluation").
 
     Args:
@@ -102,7 +103,8 @@ def cluster_metrics(truth: Sequence[str], found: np.ndarray) -> dict[str, float]
         adjusted Rand index, at most 1, 0 by chance and possibly below; ``f1`` in 0..1, the
         micro-F1 after :func:`match_clusters`. Each image has one kind and one cluster, so the
         micro-F1 is the share of images whose cluster is matched to their kind; images of an
-        unmatched cluster count as wrong.
+        unmatched cluster count as wrong. Each is ``None`` where all images are of one kind: any
+        single group would agree with it.
 
     Raises:
         ValueError: The lengths differ or there are no images.
@@ -110,6 +112,8 @@ def cluster_metrics(truth: Sequence[str], found: np.ndarray) -> dict[str, float]
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     kind_of = match_clusters(truth, found)
+    if len(set(truth)) == 1:
+        return dict.fromkeys(CLUSTER_METRICS)
     hits = [kind_of.get(int(number)) == kind for kind, number in zip(truth, found, strict=True)]
     return {
         "nmi": float(normalized_mutual_info_score(truth, found, average_method="arithmetic")),

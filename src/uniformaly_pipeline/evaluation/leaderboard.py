@@ -45,3 +45,42 @@ def ordered_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if key != "category" and not isinstance(value, Mapping | list | tuple)
     )
     return sorted(found, key=lambda key: METRIC_ORDER.get(key, len(METRIC_ORDER)))
+
+
+def partial_means(leaderboard: pd.DataFrame) -> dict[str, int]:
+    """How many categories a mean is over, by metric, where some category lacks the metric.
+
+    Args:
+        leaderboard: See :func:`leaderboard_table`; the paper's columns may stand in it.
+
+    Example:
+        >>> table = pd.DataFrame({"category": ["a", "b", "mean", "std"], "aupro": [1, None, 1, 0]})
+        >>> partial_means(table)
+        {'aupro': 1}
+    """
+    of_categories = _categories(leaderboard)
+    if len(of_categories) == len(leaderboard):
+        return {}
+    mean = leaderboard.iloc[len(of_categories)]
+    known = of_categories.notna().sum()
+    return {
+        key: int(known[key])
+        for key in leaderboard.columns
+        if known[key] < len(of_categories)
+        and not pd.isna(mean[key])
+        and key.partition("_")[0] not in {"paper", "difference"}
+    }
+
+
+def passing_none(leaderboard: pd.DataFrame) -> list[str]:
+    """Categories in which the threshold of the best F1 calls every normal image anomalous."""
+    if "false_positive_rate" not in leaderboard:
+        return []
+    rows = _categories(leaderboard)
+    return [str(name) for name in rows.loc[rows["false_positive_rate"] == 1, "category"]]
+
+
+def _categories(leaderboard: pd.DataFrame) -> pd.DataFrame:
+    """The rows before ``mean`` and ``std``."""
+    has_summary = tuple(leaderboard["category"].iloc[-2:]) == SUMMARY_ROWS
+    return leaderboard.iloc[:-2] if has_summary else leaderboard

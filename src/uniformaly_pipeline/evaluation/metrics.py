@@ -49,7 +49,8 @@ METRICS = (
     Metric("bank_bytes", "Cost", "Bank memory", "Bank memory", "bytes"),
     Metric("num_train", "", "Train images", "Train images", "count"),
     Metric("num_test", "", "Test images", "Test images", "count"),
-    # A mean of thresholds says nothing: squared distances differ in scale between categories.
+    Metric("covering_radius", "", "Covering radius", "Covering radius", "plain"),
+    Metric("false_positive_rate", "", "False alarms", "False alarms at threshold"),
     Metric("threshold", "", "Threshold", "Threshold", "plain"),
 )
 
@@ -62,6 +63,8 @@ PIXEL_METRICS = tuple(m.key for m in METRICS if m.group == "Pixel level")
 CLUSTER_METRICS = tuple(m.key for m in METRICS if m.group == "Clusters")
 BRIEF_METRICS = tuple(m.key for m in METRICS if m.brief and m.kind == "ratio")
 BRIEF_COSTS = tuple(m.key for m in METRICS if m.brief and m.kind != "ratio")
+NOT_AVERAGED = tuple(m.key for m in METRICS if m.kind == "plain")
+"""Distances differ in scale between categories: a mean of them would say nothing."""
 SWEPT_METRICS = tuple(m.key for m in METRICS if m.swept)
 
 

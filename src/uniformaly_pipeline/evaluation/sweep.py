@@ -289,7 +289,7 @@ def _metrics(inputs: SweepInputs, scored: _Scored) -> Iterator[tuple[int, dict[s
     if inputs.masks is not None:
         maps = np.stack(list(anomaly_maps(scored.patch_scores, inputs.preprocessing)))
         pixel_auroc = auroc(inputs.masks, maps)
-    grouped: dict[tuple[FeatureChoice, float], dict[str, float]] = {}
+    grouped: dict[tuple[FeatureChoice, float], dict[str, float | None]] = {}
     for position, setting in scored.settings.items():
         scores = image_scores(flat, setting.top_k_ratio)
         metrics: dict[str, Any] = {

@@ -17,6 +17,8 @@ from uniformaly_pipeline.features.store import FeatureStore, StoreHeader
 from uniformaly_pipeline.memory_bank import coreset
 
 IMAGES_AT_ONCE = 16
+SPACE = "features"
+"""The space of a covering radius that is measured between the features themselves."""
 
 _MADE_BY = {
     "backbone": "backbone settings",
@@ -65,6 +67,20 @@ class Candidates:
             loaded = self.store.load(hashes, self.masking).features
             features[rows] = loaded[kept[rows] - self.ends[block]]
         return features
+
+    def covering_radius(self, bank: np.ndarray) -> float:
+        """Largest Euclidean distance of a candidate's feature from the nearest of a bank [K, D].
+
+        The features are read once more, a few images at a time.
+        """
+        radius = coreset.CoveringRadius(bank.astype(np.float32))
+        blocks = range(0, len(self.content_hashes), IMAGES_AT_ONCE)
+        for first in track(
+            blocks, len(self.content_hashes), "Measuring the bank", "images", IMAGES_AT_ONCE
+        ):
+            hashes = self.content_hashes[first : first + IMAGES_AT_ONCE]
+            radius.update(self.store.load(hashes, self.masking).features)
+        return radius.value
 
 
 def collect_candidates(
@@ -143,7 +159,11 @@ def build_memory_bank(
         Array ``memory_bank`` [K, D] in the store's type (float32 for soft masking); ``image`` and
         ``patch`` int32 [K] tell which image and which place in its grid each vector comes from,
         ``content_hashes`` which images these are, see :func:`bank_images`. The metadata record how
-        the bank was made.
+        the bank was made; ``covering_radius`` is the largest Euclidean distance of a patch that
+        counts from the nearest kept one, among the features themselves
+        (``covering_radius_space``), 0 where all are kept. Two rounds state their bound as well,
+        ``covering_radius_bound``, which holds where the coreset was chosen
+        (``covering_radius_bound_space``).
 
     Raises:
         InputError: No patch counts.
@@ -160,10 +180,13 @@ def build_memory_bank(
             seed=seed,
             device=device,
         )
+    bank = candidates.features(kept)
+    radius = 0.0 if len(kept) == num_patches else candidates.covering_radius(bank)
+    projected = candidates.points.shape[1] < store.dim
     exact = "float32" if masking.mode == "soft" else store.header.dtype
     return ArrayBundle(
         {
-            "memory_bank": candidates.features(kept).astype(exact),
+            "memory_bank": bank.astype(exact),
             "image": candidates.image[kept],
             "patch": candidates.patch[kept],
             "content_hashes": _as_bytes(content_hashes),
@@ -173,7 +196,12 @@ def build_memory_bank(
             "num_patches": num_patches,
             "coreset_ratio": coreset_ratio,
             "coreset_parts": coreset_parts,
+            "covering_radius": radius,
+            "covering_radius_space": SPACE,
             "covering_radius_bound": radius_bound,
+            "covering_radius_bound_space": (
+                f"projected to {projection_dim} dimensions" if projected else SPACE
+            ),
             "seed": seed,
             "bpm": asdict(masking),
             "features": json.loads(store.header.to_json()),

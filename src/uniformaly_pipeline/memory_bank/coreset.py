@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PROJECTION_DIM = 128
 NUM_STARTS = 10
 OVERSAMPLING = 4
-"""How many times the wanted size the first of two rounds picks."""
+"""How many times the wanted size the first of two rounds picks at least."""
 
 
 def coreset_size(num_points: int, ratio: float) -> int:
@@ -103,11 +103,13 @@ def two_round_coreset(
 ) -> TwoRoundCoreset:
     """Pick from each part of the points, then from what was picked: for very many points.
 
-    The first round picks ``OVERSAMPLING`` times what is asked for, each part its share; the second
-    picks ``size`` of these, so that only a part's points are held at a time. Each round's greedy
-    picks cover its points within twice the least radius that as many centers can reach there
-    (Gonzalez, 1985), but for the start from a mean distance; the two radii add up (composable
-    coresets, Malkomes et al., 2015).
+    The first round picks from each part as many as are asked for, or all its points, because all
+    centers may lie in one part; with few parts more, ``OVERSAMPLING`` times what is asked for in
+    all. The second picks ``size`` of these. So only a part's points, or the picks of all parts, are
+    held at a time: with ``N / size`` parts or more nothing is saved. Each round's greedy picks
+    cover its points within twice the least radius that as many centers can reach there (Gonzalez,
+    1985), but for the start from a mean distance; the two radii add up (composable coresets,
+    Malkomes et al., 2015).
 
     Args:
         points: float32 [N, D].
@@ -125,7 +127,7 @@ def two_round_coreset(
     first: list[np.ndarray] = []
     radius = 0.0
     for part in np.array_split(np.arange(len(points)), parts):
-        share = min(len(part), math.ceil(OVERSAMPLING * size / parts))
+        share = min(len(part), max(size, math.ceil(OVERSAMPLING * size / parts)))
         if share == 0:
             continue
         starts = random_starts(len(part), num_starts, seed)
@@ -276,14 +278,45 @@ class _LazyGreedy:
         return indices
 
 
-def covering_radius(points: np.ndarray, kept: np.ndarray, block: int = 4096) -> float:
+class CoveringRadius:
+    """The largest Euclidean distance from points, given block by block, to the nearest kept one.
+
+    Example:
+        >>> radius = CoveringRadius(np.array([[0.0, 0.0], [9.0, 0.0]], np.float32))
+        >>> radius.update(np.array([[3.0, 4.0], [9.0, 1.0]], np.float32))
+        >>> radius.value
+        5.0
+    """
+
+    BLOCK = 4096  # points whose differences are in memory at a time
+
+    def __init__(self, kept: np.ndarray) -> None:
+        """Start without a point.
+
+        Args:
+            kept: float32 [K, D], K at least 1.
+        """
+        self._kept = kept
+        self._center = kept.mean(axis=0)
+        self._search = ExactSearch(kept - self._center)
+        self._square = 0.0
+
+    def update(self, points: np.ndarray) -> None:
+        """Take in points, float32 [n, D]."""
+        for first in range(0, len(points), self.BLOCK):
+            rows = points[first : first + self.BLOCK]
+            nearest = self._kept[self._search.query(rows - self._center)[:, 0]]
+            squares = np.square(rows.astype(np.float64) - nearest).sum(axis=1)
+            self._square = max(self._square, float(squares.max()))
+
+    @property
+    def value(self) -> float:
+        """The radius, in the unit of the points."""
+        return math.sqrt(self._square)
+
+
+def covering_radius(points: np.ndarray, kept: np.ndarray) -> float:
     """Largest Euclidean distance from a point [N, D] to its nearest kept one [K]; 0 if all kept."""
-    center = points[kept].mean(axis=0)
-    search = ExactSearch(points[kept] - center)
-    largest = 0.0
-    for first in range(0, len(points), block):
-        rows = points[first : first + block]
-        nearest = points[kept[search.query(rows - center)[:, 0]]]
-        squares = np.square(rows.astype(np.float64) - nearest).sum(axis=1)
-        largest = max(largest, float(squares.max()))
-    return math.sqrt(largest)
+    radius = CoveringRadius(points[kept])
+    radius.update(points)
+    return radius.value

@@ -9,6 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from uniformaly_pipeline.evaluation.leaderboard import partial_means, passing_none
 from uniformaly_pipeline.evaluation.metrics import (
     BRIEF_COSTS,
     BRIEF_METRICS,
@@ -16,9 +17,11 @@ from uniformaly_pipeline.evaluation.metrics import (
     metric_label,
 )
 
-SHOWN = (*BRIEF_METRICS, "paper", "difference", *BRIEF_COSTS)
-"""Columns of a leaderboard that a terminal has room for, after the category."""
+SHOWN = frozenset((*BRIEF_METRICS, "paper", "difference", *BRIEF_COSTS))
+"""Columns of a leaderboard that a terminal has room for, besides the category: the paper's stand
+right after the metric they belong to, as in the leaderboard."""
 
+NO_NORMAL_PASSES = "Every normal test image is a false alarm at the threshold of the best F1"
 MAX_DECISIONS = 20
 MAX_COUNTS = 60
 DECIMALS = {"count": 0, "rate": 1}
@@ -35,7 +38,8 @@ def print_summary(title: str, leaderboard: pd.DataFrame, hints: Sequence[tuple[s
     """
     console = Console()
     table = Table(title=title, title_justify="left")
-    columns = [name for name in SHOWN if name in leaderboard and leaderboard[name].notna().any()]
+    columns = [name for name in leaderboard if name in SHOWN and leaderboard[name].notna().any()]
+    partial = partial_means(leaderboard)
     table.add_column("category")
     for name in columns:
         table.add_column(metric_label(name), justify="right")
@@ -43,7 +47,14 @@ def print_summary(title: str, leaderboard: pd.DataFrame, hints: Sequence[tuple[s
         last = row["category"] == leaderboard["category"].iloc[-3:].iloc[0]
         cells = [str(row["category"]), *(metric_cell(name, row[name]) for name in columns)]
         table.add_row(*cells, end_section=bool(last))
+        if row["category"] == "mean" and any(name in partial for name in columns):
+            over = [f"(of {partial[name]})" if name in partial else "" for name in columns]
+            table.add_row("", *over)
     console.print(table)
+    if any(name in partial for name in columns):
+        console.print("(of n): mean of the n categories that have the metric", highlight=False)
+    if passing := passing_none(leaderboard):
+        console.print(f"{NO_NORMAL_PASSES}: {', '.join(passing)}", markup=False, highlight=False)
     _print_hints(console, hints)
 
 

@@ -418,7 +418,8 @@ def test_a_difference_that_rounds_to_nothing_has_no_sign(difference: float) -> N
 def test_the_headline_names_the_papers_means() -> None:
     text = words(render(leaderboard=compared()))
     assert "± 0.012 paper 0.925" in text
-    assert "AUROC0.800 paper 0.700" in text.replace("AUROC 0", "AUROC0")
+    # One of the two categories has no masks.
+    assert "AUROC0.800 (of 1) paper 0.700" in text.replace("AUROC 0", "AUROC0")
     assert "What the paper reports" in text
 
 

@@ -27,6 +27,9 @@ from importlib import resources
 import pandas as pd
 
 from uniformaly_pipeline.evaluation.leaderboard import SUMMARY_ROWS
+from uniformaly_pipeline.evaluation.paper.protocol import follows_paper
+
+__all__ = ["category_names", "follows_paper", "paper_metrics", "paper_sweep", "with_paper"]
 
 
 def paper_metrics(task: str, dataset: str, backbone: str) -> dict[str, dict[str, float]]:
@@ -75,7 +78,7 @@ def paper_sweep(
 
 
 def with_paper(leaderboard: pd.DataFrame, task: str, dataset: str, backbone: str) -> pd.DataFrame:
-    """Set the paper's numbers beside a run's.
+    """Set the paper's numbers beside a run's that :func:`.follows_paper`.
 
     The mean and the deviation are compared only where ours are over the same categories as the
     paper's: over others they are another metric. Where the paper states a mean without its
@@ -105,7 +108,7 @@ def with_paper(leaderboard: pd.DataFrame, task: str, dataset: str, backbone: str
         return leaderboard
 
     names = [_lenient(category) for category in leaderboard["category"]]
-    expected = _category_names(task, dataset, backbone)
+    expected = category_names(task, dataset, backbone)
     table = leaderboard.copy()
     for metric in metrics:
         ours = leaderboard[metric].astype(float)
@@ -155,7 +158,7 @@ def _nested(
     return nested
 
 
-def _category_names(task: str, dataset: str, backbone: str) -> set[str]:
+def category_names(task: str, dataset: str, backbone: str) -> set[str]:
     """Lenient names of the categories that the paper's mean is over; empty where unknown."""
     results = _results()
     listed = results[(results["dataset"] == dataset) & ~results["category"].isin(SUMMARY_ROWS)]

@@ -73,7 +73,8 @@ def compare_features(
         chosen = _image_features(tested, features, patch_scores, choice, ratio)
         metrics = cluster_metrics(list(tested["defect"]), _group(tested, chosen))
         rows.append({"parameter": "clustering.features", "value": value, "draw": 0, **metrics})
-    return pd.DataFrame(rows, columns=["parameter", "value", "draw", *SWEPT_METRICS])
+    table = pd.DataFrame(rows, columns=["parameter", "value", "draw", *SWEPT_METRICS])
+    return table.astype(dict.fromkeys(SWEPT_METRICS, float))
 
 
 def add_cluster_metrics(

@@ -18,7 +18,7 @@ from uniformaly_pipeline.evaluation.category import (
     summarise,
 )
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
-from uniformaly_pipeline.evaluation.paper import with_paper
+from uniformaly_pipeline.evaluation.paper import follows_paper, with_paper
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
@@ -48,9 +48,10 @@ def evaluate_category(
         evaluation: ``evaluation``.
 
     Returns:
-        Image and pixel metrics in 0..1, the threshold, the bank's size in vectors and bytes, the
-        numbers of images, and images encoded and scored a second; for an approximate search also
-        ``search_recall``, the share of the truly nearest vectors that it finds.
+        Image and pixel metrics in 0..1, the threshold, the bank's size in vectors and bytes and its
+        covering radius, the numbers of images, and images encoded and scored a second; for an
+        approximate search also ``search_recall``, the share of the truly nearest vectors that it
+        finds.
     """
     metrics = image_metrics(image_scores)
     pixels = NO_PIXEL_METRICS
@@ -71,6 +72,7 @@ def evaluate_category(
         **pixels,
         "bank_size": len(bank),
         "bank_bytes": bank.nbytes,
+        "covering_radius": memory_bank.metadata["covering_radius"],
         "num_train": int((images["split"] == "train").sum()),
         "num_test": len(tested),
         "images_per_second": len(tested) / seconds,
@@ -92,14 +94,18 @@ def collect_metrics(task: dict[str, Any], **metrics: dict[str, Any]) -> dict[str
 
 
 def rank_categories(
-    metrics: dict[str, Any], task: dict[str, Any], dataset: str, backbone: str
+    metrics: dict[str, Any], task: dict[str, Any], parameters: dict[str, Any]
 ) -> pd.DataFrame:
-    """The leaderboard: a row per category, then mean and deviation, beside the paper's numbers.
+    """The leaderboard: a row per category, then mean and deviation.
+
+    The paper's numbers stand beside ours where the settings are the paper's.
 
     Args:
         metrics: The task's metrics.
         task: ``params:run.<task>``.
-        dataset: A key of ``datasets``.
-        backbone: A key of ``backbones``.
+        parameters: All parameters.
     """
-    return with_paper(leaderboard_table(metrics), task["task"], dataset, backbone)
+    table = leaderboard_table(metrics)
+    if not follows_paper(parameters, task["task"]):
+        return table
+    return with_paper(table, task["task"], parameters["dataset"], parameters["backbone"])

@@ -58,7 +58,7 @@ def create_summary(keys: Iterable[str]) -> Pipeline:
             ),
             Node(
                 rank_categories,
-                inputs=["metrics", "params:task", "params:dataset", "params:backbone"],
+                inputs=["metrics", "params:task", "parameters"],
                 outputs="leaderboard",
                 name="write_leaderboard",
             ),

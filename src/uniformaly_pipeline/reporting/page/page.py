@@ -17,6 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from uniformaly_pipeline.common.provenance import made_with
+from uniformaly_pipeline.evaluation.leaderboard import partial_means, passing_none
+from uniformaly_pipeline.evaluation.pixel_metrics import AUPRO_LIMIT
 from uniformaly_pipeline.parameters.current_run import flatten
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.reporting.page.charts import Chart, histogram_chart
@@ -246,6 +248,9 @@ def render_report(
         "num_categories": len(per_category),
         "leaderboard": None if leaderboard is None else leaderboard_view(leaderboard),
         "glossary": glossary(leaderboard),
+        "is_partial": leaderboard is not None and bool(partial_means(leaderboard)),
+        "passing_none": [] if leaderboard is None else passing_none(leaderboard),
+        "aupro_limit": parameters.get("evaluation", {}).get("aupro_limit", AUPRO_LIMIT),
         "sections": [_section_view(section) for section in sections],
         "panels": panels,
         "total": total_of(panels),

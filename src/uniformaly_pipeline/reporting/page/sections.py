@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from uniformaly_pipeline.evaluation.metrics import CLUSTER_METRICS, SWEPT_METRICS
-from uniformaly_pipeline.evaluation.paper import paper_sweep
+from uniformaly_pipeline.evaluation.paper import category_names, follows_paper, paper_sweep
 from uniformaly_pipeline.reporting.figures.style import figure_png
 from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
 from uniformaly_pipeline.reporting.page.page import (
@@ -17,12 +17,14 @@ from uniformaly_pipeline.reporting.page.page import (
     ScoreHistogram,
 )
 
+TOP_K, FEATURES = "scoring.top_k_ratio", "clustering.features"
+
 _TITLES = {
-    "scoring.top_k_ratio": "Top-k ratio (paper Fig. 7)",
+    TOP_K: "Top-k ratio (paper Fig. 7)",
     "bpm.kernel_size": "Smoothing kernel (paper Table 9)",
     "bpm.threshold": "Masking threshold (paper Table 10)",
     "bpm.mode": "Masking mode (paper Table 10)",
-    "clustering.features": "Features for clustering (paper Table 8)",
+    FEATURES: "Features for clustering (paper Table 8)",
     "memory_bank.coreset_ratio": "Coreset ratio",
     "backbone.layers": "Blocks of the backbone",
 }
@@ -32,11 +34,12 @@ def clustering_sections(
     parameters: dict[str, Any], sweep_metrics: pd.DataFrame
 ) -> list[ReportSection]:
     """The comparison of features, like the paper's Table 8."""
+    ratio = parameters["clustering"]["compared_ratios"][0]
     section = _section(
         "Which patches stand for an image (paper Table 8)",
-        "Mean over categories, ± their standard deviation. 'top 0.05' is the mean feature of the 5 "
-        "% of the patches with the highest scores, 'max' the single highest one, 'all' the mean of "
-        "every patch.",
+        f"Mean over categories, ± their standard deviation. 'top {ratio:.3g}' is the mean feature "
+        f"of the {100 * ratio:.3g} % of the patches with the highest scores, 'max' the single "
+        "highest one, 'all' the mean of every patch.",
         "clustering",
         parameters,
         sweep_metrics,
@@ -126,7 +129,7 @@ def _section(
 ) -> ReportSection:
     key = str(rows["parameter"].iloc[0])
     metrics = [name for name in SWEPT_METRICS if name in rows]
-    if key == "clustering.features":
+    if key == FEATURES:
         metrics = [name for name in metrics if name in CLUSTER_METRICS]
     pictures = {
         caption: figure_png(sweep_figure(rows, key, shown))
@@ -136,22 +139,42 @@ def _section(
         )
         if shown
     }
-    spread = [f"{name}_std" for name in metrics]
-    columns = ["value", *[c for pair in zip(metrics, spread, strict=True) for c in pair]]
-    table = _with_paper(rows[columns], task, parameters, key, metrics)
+    table = _with_paper(rows, task, parameters, key, metrics)
     return ReportSection(title, text, [ReportTable(key, table)], pictures)
 
 
 def _with_paper(
-    table: pd.DataFrame, task: str, parameters: dict[str, Any], key: str, metrics: Sequence[str]
+    rows: pd.DataFrame, task: str, parameters: dict[str, Any], key: str, metrics: Sequence[str]
 ) -> pd.DataFrame:
-    """The paper's value beside each of ours, where it reports one."""
-    table = table.copy()
+    """The metrics of each value, with the paper's beside where it reports one.
+
+    The paper's value is that of the same setting over the same categories: the parameter of the
+    table may differ from the paper's default, no other.
+    """
+    spread = [f"{name}_std" for name in metrics]
+    columns = ["value", *[c for pair in zip(metrics, spread, strict=True) for c in pair]]
+    table = rows[columns].copy()
+    swept = {key} | ({TOP_K} if key == FEATURES and task == "clustering" else set())
+    dataset, backbone = parameters["dataset"], parameters["backbone"]
     tasks = {"clustering": ["clustering"], "ablation": ["defect", "semantic", "clustering"]}
     for reported in tasks.get(task, []):
-        paper = paper_sweep(reported, parameters["dataset"], parameters["backbone"], key)
+        if not follows_paper(parameters, reported, swept):
+            continue
+        whole = rows["num_categories"] == len(category_names(reported, dataset, backbone))
+        paper = [
+            _paper_row(reported, dataset, backbone, key, value) if is_whole else {}
+            for value, is_whole in zip(rows["value"], whole, strict=True)
+        ]
         for name in metrics:
-            known = [paper.get(value, {}).get(name) for value in table["value"]]
+            known = [row.get(name) for row in paper]
             if any(value is not None for value in known):
                 table[f"paper_{name}"] = known
     return table
+
+
+def _paper_row(task: str, dataset: str, backbone: str, key: str, value: str) -> Mapping[str, float]:
+    """The paper's metrics of one value; "top 0.05" is the 0.05 of its top-k ratios."""
+    kind, _, ratio = value.partition(" ")
+    if key == FEATURES and kind == "top":
+        key, value = TOP_K, ratio
+    return paper_sweep(task, dataset, backbone, key).get(value, {})

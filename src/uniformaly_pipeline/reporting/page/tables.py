@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from uniformaly_pipeline.evaluation.leaderboard import SUMMARY_ROWS, ordered_keys
+from uniformaly_pipeline.evaluation.leaderboard import SUMMARY_ROWS, ordered_keys, partial_means
 from uniformaly_pipeline.evaluation.metrics import Kind, find_metric
 
 MISSING = "–"
@@ -26,8 +26,12 @@ _COLUMN_TITLES = {
 def headline(
     metrics: Mapping[str, Any], leaderboard: pd.DataFrame | None
 ) -> dict[str, list[dict[str, Any]]]:
-    """The headline: for each group the name, mean and spread of its metrics, written out."""
+    """The headline: for each group the name, mean and spread of its metrics, written out.
+
+    ``of`` is the number of categories that a mean is over, where some lack the metric.
+    """
     paper = _paper_means(leaderboard)
+    partial = {} if leaderboard is None else partial_means(leaderboard)
     mean, std = metrics.get("mean", {}), metrics.get("std", {})
     several = len(metrics["categories"]) > 1
     panels: dict[str, list[dict[str, Any]]] = {}
@@ -44,6 +48,7 @@ def headline(
                 "lead": not panel and metric.kind == "ratio",
                 "name": metric.name,
                 "mean": format_metric(mean[key], metric.kind),
+                "of": partial.get(key),
                 "std": spread if several and spread != MISSING else "",
                 "paper": format_metric(paper[key], "ratio") if key in paper else "",
             }
@@ -84,6 +89,7 @@ def table_view(table: pd.DataFrame) -> dict[str, Any]:
                 "spread": _spread(values.get(f"{key}_std"), row, find_metric(key).kind),
                 "value": _sort_value(values[key][row]),
                 "is_text": is_text[key],
+                "of": None,
             }
             for key in shown
         ]
@@ -113,13 +119,16 @@ def leaderboard_view(leaderboard: pd.DataFrame) -> dict[str, Any]:
     view = table_view(leaderboard[ordered])
     if tuple(leaderboard["category"].iloc[-2:]) == SUMMARY_ROWS:
         view |= {"body": view["body"][:-2], "foot": view["body"][-2:]}
+        partial = partial_means(leaderboard)
+        for key, cell in zip(ordered, view["foot"][0], strict=True):
+            cell["of"] = partial.get(key)
     return view
 
 
 def glossary(leaderboard: pd.DataFrame | None) -> set[str]:
     """Terms that the glossary explains only where the leaderboard has them."""
     columns = set() if leaderboard is None else set(map(str, leaderboard.columns))
-    terms = columns & {"nmi", "ari", "f1"}
+    terms = columns & {"nmi", "ari", "f1", "covering_radius", "false_positive_rate"}
     return terms | ({"paper"} if any(name.startswith("paper") for name in columns) else set())
 
 

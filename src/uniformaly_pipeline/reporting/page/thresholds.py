@@ -60,6 +60,11 @@ class Panel:
     confusion: Confusion | None
     areas: dict[str, str]
 
+    @property
+    def passes_none(self) -> bool:
+        """Whether the threshold calls every normal image anomalous."""
+        return self.confusion is not None and self.confusion.false_positive_rate == 1
+
 
 def panel_of(category: str, image_scores: pd.DataFrame, metrics: Mapping[str, Any]) -> Panel:
     """Draw a category's scores and count its decisions.
