@@ -252,7 +252,8 @@ def _is_exact(key: str, value: Any) -> bool:
     """Whether a value's text in a key can be no other value's, capitals or not."""
     if isinstance(value, str):
         # Weights of one name may lie in several folders; an option may be text or a number.
-        is_open = key == "checkpoint" or key.startswith("model_kwargs.")
+        is_file = key == "checkpoint" and value != UNTRAINED
+        is_open = is_file or key.startswith("model_kwargs.")
         return not is_open and _EXACT_TEXT.fullmatch(value) is not None
     if isinstance(value, (list, tuple)):
         # A point stands between items: one within an item could be either.

@@ -14,9 +14,9 @@ from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
 from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean
-from uniformaly_pipeline.datasets.catalog_values import with_own_keys
 from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run, publish
-from uniformaly_pipeline.pipelines.tasks.plan import PLANNERS, run_parameters
+from uniformaly_pipeline.pipelines.tasks.own_keys import with_own_keys
+from uniformaly_pipeline.pipelines.tasks.plan import run_parameters
 
 
 class RunConfigLoader(OmegaConfigLoader):
@@ -38,7 +38,7 @@ class RunConfigLoader(OmegaConfigLoader):
         found = super().__getitem__(key)
         current = current_run()
         if key == "catalog" and current is not None:
-            return with_own_keys(found, current, PLANNERS)
+            return with_own_keys(found, current)
         return found
 
     def _published(self, raw: dict[str, Any]) -> CurrentRun:
