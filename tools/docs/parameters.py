@@ -21,7 +21,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from uniformaly_pipeline.parameters import schema as schema_module
-from uniformaly_pipeline.parameters.current_run import flatten
+from uniformaly_pipeline.parameters.dotted import flatten
 from uniformaly_pipeline.parameters.schema import Parameters
 
 ROOT = Path(__file__).parents[2]

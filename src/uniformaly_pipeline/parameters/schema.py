@@ -122,6 +122,9 @@ class DatasetParameters(_Section):
     data set's."""
     root: str = Field(min_length=1)
     """Path or URL of the data set, or of its published archive."""
+    name: Annotated[str, Field(pattern=r"\w")] | None = None
+    """What paths, titles and MLflow call it; null: for your own images (layouts `folder` and
+    `classes`) the root folder's own name, otherwise its key."""
     credentials: str | None = None
     """A key of `conf/local/credentials.yml`, for a URL."""
     split: SplitParameters = SplitParameters()
