@@ -15,8 +15,8 @@ from uniformaly_pipeline.evaluation import sweep
 from uniformaly_pipeline.evaluation.category import anomaly_maps
 from uniformaly_pipeline.evaluation.clustering import cluster, cluster_metrics
 from uniformaly_pipeline.evaluation.sweep import (
-    Category,
     Setting,
+    SweepInputs,
     ablation_settings,
     draw_images,
     evaluate_settings,
@@ -45,11 +45,11 @@ BASE = Setting(
 
 
 @pytest.fixture
-def category(fake_encoder: Any, tmp_path: Path) -> Category:
+def category(fake_encoder: Any, tmp_path: Path) -> SweepInputs:
     store = fake_encoder.store(tmp_path, [*NORMAL, *TESTED])
     masks = np.zeros((8, 16, 20), bool)
     masks[LABELS == 1, 4:9, 2:8] = True
-    return Category(
+    return SweepInputs(
         store=store,
         normal=[f"#{name}" for name in NORMAL],
         tested=[f"#{name}" for name in TESTED],
@@ -61,7 +61,7 @@ def category(fake_encoder: Any, tmp_path: Path) -> Category:
     )
 
 
-def step_by_step(category: Category, setting: Setting) -> dict[str, Any]:
+def step_by_step(category: SweepInputs, setting: Setting) -> dict[str, Any]:
     """The metrics of one setting, by the parts that the other pipelines use."""
     bank = build_memory_bank(
         category.store,
@@ -95,6 +95,7 @@ SETTINGS = [
     replace(BASE, coreset_ratio=1.0),
     replace(BASE, masking=BackPatchMasking(kernel_size=3, threshold=0.2)),
     replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=3)),
+    replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=1)),
     replace(BASE, masking=BackPatchMasking(mode="off")),
     replace(BASE, features="max"),
     replace(BASE, features="all"),
@@ -103,7 +104,7 @@ SETTINGS = [
 ]
 
 
-def test_every_setting_equals_its_own_run(category: Category) -> None:
+def test_every_setting_equals_its_own_run(category: SweepInputs) -> None:
     table = evaluate_settings(category, SETTINGS)
     assert len(table) == len(SETTINGS)
     for row, setting in zip(table.to_dict("records"), SETTINGS, strict=True):
@@ -111,16 +112,16 @@ def test_every_setting_equals_its_own_run(category: Category) -> None:
         assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-9), setting
 
 
-def test_the_order_of_the_settings_does_not_matter(category: Category) -> None:
+def test_the_order_of_the_settings_does_not_matter(category: SweepInputs) -> None:
     forwards = evaluate_settings(category, SETTINGS)
     backwards = evaluate_settings(category, SETTINGS[::-1])
     pd.testing.assert_frame_equal(forwards, backwards[::-1].reset_index(drop=True))
 
 
 def test_banks_are_built_once_for_what_settings_share(
-    category: Category, monkeypatch: pytest.MonkeyPatch
+    category: SweepInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight settings, two different foregrounds: two coresets, and a search for each bank."""
+    """Two different foregrounds: two coresets, and a search for each bank; soft shares off's."""
     calls = {"choose_points": 0, "score_patches": 0}
     for name in calls:
         original = getattr(sweep, name)
@@ -140,12 +141,14 @@ def test_banks_are_built_once_for_what_settings_share(
             replace(BASE, coreset_ratio=0.1),
             replace(BASE, masking=BackPatchMasking(mode="off")),
             replace(BASE, masking=BackPatchMasking(mode="off"), features="all"),
+            replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=3)),
+            replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=1)),
         ],
     )
     assert calls == {"choose_points": 2, "score_patches": 3}
 
 
-def test_without_masks_or_kinds_their_figures_are_undefined(category: Category) -> None:
+def test_without_masks_or_kinds_their_figures_are_undefined(category: SweepInputs) -> None:
     row = evaluate_settings(replace(category, masks=None, defects=()), [BASE]).iloc[0]
     assert row[["pixel_auroc", "nmi", "ari", "f1"]].isna().all()
     assert 0 <= row["image_auroc"] <= 1

@@ -120,7 +120,7 @@ def build_memory_bank(
         device: Torch device, or ``auto``.
 
     Returns:
-        Array ``memory_bank`` [K, D] in the store's type (float32 for soft masking); ``image`` and
+        Array ``memory_bank`` [K, D] in the store's type; ``image`` and
         ``patch`` int32 [K] tell which image and which place in its grid each vector comes from,
         ``content_hashes`` which images these are, see :func:`bank_images`. The metadata record how
         the bank was made.
@@ -140,10 +140,9 @@ def build_memory_bank(
             seed=seed,
             device=device,
         )
-    exact = "float32" if masking.mode == "soft" else store.header.dtype
     return ArrayBundle(
         {
-            "memory_bank": candidates.features(kept).astype(exact),
+            "memory_bank": candidates.features(kept).astype(store.header.dtype),
             "image": candidates.image[kept],
             "patch": candidates.patch[kept],
             "content_hashes": _as_bytes(content_hashes),

@@ -201,8 +201,8 @@ class BpmParameters(_Section):
     """``bpm``, see :class:`.masking.BackPatchMasking`."""
 
     mode: Masking = "binary"
-    """`binary` keeps foreground patches, `soft` multiplies features by the attention, `off` keeps
-    all patches."""
+    """`binary` keeps foreground patches, `soft` keeps all and multiplies the distances of test
+    patches by their smoothed attention, `off` keeps all as they are."""
     kernel_size: KernelSize = 7
     """Side of the box that smooths the attention, in patches, odd."""
     threshold: Threshold = 0.1
