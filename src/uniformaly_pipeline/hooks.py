@@ -17,9 +17,10 @@ import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
 
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import (
     CommandError,
     InputError,
@@ -128,10 +129,20 @@ def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun)
         ((key, category),) = plan.categories.items()
         bank, images = f"{made_by}.{category.bank or key}.memory_bank", f"{made_by}.{key}.images"
         if bank in results:
-            check_same_masking(catalog.load(bank), run.parameters.bpm.model_dump())
+            memory_bank = catalog.load(bank)
+            check_same_masking(memory_bank, run.parameters.bpm.model_dump())
+            _follow_precision(memory_bank, catalog)
         if images in results:
             check_rate(catalog.load(images), run.parameters.predict.false_alarm_rate)
     _require(results & {"features"}, catalog, run)
+
+
+def _follow_precision(memory_bank: ArrayBundle, catalog: CatalogProtocol) -> None:
+    """Let ``encoder.precision: auto`` be that of the memory bank, which judges in no other."""
+    encoder = catalog.load("params:encoder")
+    if encoder["precision"] == "auto":
+        made_in = memory_bank.metadata["features"]["precision"]
+        catalog["params:encoder"] = MemoryDataset({**encoder, "precision": made_in})
 
 
 def _require(results: set[str], catalog: CatalogProtocol, run: CurrentRun) -> None:

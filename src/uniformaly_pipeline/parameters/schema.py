@@ -179,7 +179,8 @@ class EncoderParameters(_Section):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1` and so on, or `mps`."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Type of the computation; `auto`: float16 on a GPU, float32 on the CPU."""
+    """Type of the computation; `auto`: float32 on the CPU; on a GPU float16 or bfloat16 where a few
+    of the images show that scores stay the same; for `predict` the memory bank's."""
     batch_size: PositiveInt = 8
     """Images in a batch; changes speed only."""
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
