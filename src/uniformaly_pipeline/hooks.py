@@ -17,9 +17,10 @@ import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import CatalogProtocol, DatasetError
+from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import (
     CommandError,
     InputError,
@@ -141,6 +142,7 @@ def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun)
             loaded = catalog.load(bank)
             check_same_masking(loaded, run.parameters.bpm.model_dump())
             check_same_preprocessing(loaded, _preprocessing(run))
+            _follow_precision(loaded, catalog)
         if images in results:
             check_rate(catalog.load(images), run.parameters.predict.false_alarm_rate)
     _require(results & {"features"}, catalog, run)
@@ -184,6 +186,14 @@ def _require_root(catalog: CatalogProtocol, run: CurrentRun, task: str) -> None:
             f"nothing says of which root the results of '{run.data_set}' are: first run "
             f"{command_for(run, task, without='predict')}"
         )
+
+
+def _follow_precision(memory_bank: ArrayBundle, catalog: CatalogProtocol) -> None:
+    """Let ``encoder.precision: auto`` be that of the memory bank, which judges in no other."""
+    encoder = catalog.load("params:encoder")
+    if encoder["precision"] == "auto":
+        made_in = memory_bank.metadata["features"]["precision"]
+        catalog["params:encoder"] = MemoryDataset({**encoder, "precision": made_in})
 
 
 def _require(results: set[str], catalog: CatalogProtocol, run: CurrentRun) -> None:

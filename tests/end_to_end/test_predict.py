@@ -112,6 +112,19 @@ def test_scores_are_those_of_the_test_images(
         assert score == pytest.approx(before[f"nut/test/{image}"], rel=1e-5)
 
 
+def test_automatic_precision_is_that_of_the_memory_bank(
+    project: Any, small: Parameters, predict: Parameters
+) -> None:
+    """On a GPU two new images are too few to choose one: it would be another than the bank's."""
+    encoder = small.pop("encoder", {})
+    project.run("defect", encoder={**encoder, "precision": "bfloat16"}, **small)
+    project.run("predict", predict=predict, encoder=encoder, **small)
+    assert scores(project)["flagged"].sum() == 1
+    other = {**encoder, "precision": "float32"}
+    line = error_line(project, {"predict": predict, "encoder": other, **small})
+    assert "made with another precision" in line
+
+
 def test_shared_bank(project: Any, small: Parameters, predict: Parameters) -> None:
     project.run("multiclass", **small)
     project.run("predict", predict={**predict, "task": "multiclass"}, **small)

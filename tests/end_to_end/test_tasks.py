@@ -282,6 +282,21 @@ def test_layers_of_an_ablation_equal_a_run_with_those_layers(
     assert row["pixel_auroc"] == pytest.approx(whole["pixel_auroc"], abs=1e-6)
 
 
+def test_soft_masking_of_an_ablation_equals_a_run_with_it(project: Any, small: Parameters) -> None:
+    ablation = {**{key: [] for key in ABLATION}, "mode": ["off", "soft"]}
+    project.run("ablation", ablation=ablation, **small)
+    of_nut = pd.read_parquet(
+        project.path / "data/07_model_output/ablation/folder/custom/nut/sweep_metrics.parquet"
+    ).set_index("value")
+    project.run("defect", bpm={"mode": "soft"}, **small)
+    whole = metrics(project, "defect/folder/custom")["categories"]["nut"]
+    row = of_nut.loc["soft"]
+    assert row["bank_size"] == whole["bank_size"]
+    for name in ("image_auroc", "pixel_auroc"):
+        assert row[name] == pytest.approx(whole[name], abs=1e-9)
+    assert abs(row["pixel_auroc"] - of_nut.loc["off", "pixel_auroc"]) > 1e-4, "weights matter"
+
+
 @pytest.mark.parametrize("pipeline", ["defect", "clustering"])
 def test_tasks_about_defects_refuse_data_without(
     project: Any, small_classes: Parameters, pipeline: str

@@ -99,6 +99,7 @@ SETTINGS = [
     replace(BASE, coreset_ratio=1.0),
     replace(BASE, masking=BackPatchMasking(kernel_size=3, threshold=0.2)),
     replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=3)),
+    replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=1)),
     replace(BASE, masking=BackPatchMasking(mode="off")),
     replace(BASE, features="max"),
     replace(BASE, features="all"),
@@ -124,7 +125,7 @@ def test_the_order_of_the_settings_does_not_matter(category: SweepInputs) -> Non
 def test_banks_are_built_once_for_what_settings_share(
     category: SweepInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight settings, two different foregrounds: two coresets, and a search for each bank."""
+    """Two different foregrounds: two coresets, and a search for each bank; soft shares off's."""
     calls = {"choose_points": 0, "score_patches": 0}
     for name in calls:
         original = getattr(sweep, name)
@@ -144,6 +145,8 @@ def test_banks_are_built_once_for_what_settings_share(
             replace(BASE, coreset_ratio=0.1),
             replace(BASE, masking=BackPatchMasking(mode="off")),
             replace(BASE, masking=BackPatchMasking(mode="off"), features="all"),
+            replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=3)),
+            replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=1)),
         ],
     )
     assert calls == {"choose_points": 2, "score_patches": 3}

@@ -81,7 +81,7 @@ memory_bank:
 A run checks all of them before any work and answers a misspelt key with the closest match.
 `--params` splits at commas: join lists with `+`, as `ablation.kernel_size=1+7`. Index names with
 commas, lists of lists and splits go into a parameter file. Environments set several at once:
-`--env=gpu` computes in half precision on CUDA, `--env=test` takes the small demo of the test suite.
+`--env=gpu` computes on CUDA in large batches, `--env=test` takes the small demo of the test suite.
 """
 
 

@@ -182,7 +182,8 @@ class EncoderParameters(_Section):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1` and so on, or `mps`."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Type of the computation; `auto`: float16 on a GPU, float32 on the CPU."""
+    """Type of the computation; `auto`: float32 on the CPU; on a GPU float16 or bfloat16 where a few
+    of the images show that scores stay the same; for `predict` the memory bank's."""
     batch_size: PositiveInt = 8
     """Images in a batch; changes speed only."""
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
@@ -204,8 +205,8 @@ class BpmParameters(_Section):
     """``bpm``, see :class:`.masking.BackPatchMasking`."""
 
     mode: Masking = "binary"
-    """`binary` keeps foreground patches, `soft` multiplies features by the attention, `off` keeps
-    all patches."""
+    """`binary` keeps foreground patches, `soft` keeps all and multiplies the distances of test
+    patches by their smoothed attention, `off` keeps all as they are."""
     kernel_size: KernelSize = 7
     """Side of the box that smooths the attention, in patches, odd."""
     threshold: Threshold = 0.1
