@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,12 @@ def scores_of(
     demo: ImageFolder, quickstart: Backbone, path: Path, dtype: Any, masking: BackPatchMasking
 ) -> np.ndarray:
     """Scores of a category's last two images against every patch of its first two."""
-    names = demo.files("button/train/good")
+    files = demo.files("button/train/good")
+    images = {sha256(Path(demo.root, file).read_bytes()).hexdigest(): file for file in files}
+    names = list(images)
     stream = feature_stream(
         demo,
-        {name: name for name in names},
+        images,
         quickstart,
         PREPROCESSING,
         masking,
