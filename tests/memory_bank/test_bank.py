@@ -316,8 +316,8 @@ def test_settings_left_out_are_recorded_as_their_defaults(store: FeatureStore) -
 def test_image_names_of_different_lengths_come_back_as_they_were(
     fake_encoder: Any, tmp_path: Path
 ) -> None:
-    names = ["a", "longer", "mid"]
+    names = ["a", "longer", "mix"]
     store = fake_encoder.store(tmp_path, names)
-    bank = build_memory_bank(store, ["#mid", "#a", "#longer"], MASKING, coreset_ratio=1.0)
-    assert bank_images(bank) == ["#mid", "#a", "#longer"]
+    bank = build_memory_bank(store, ["#mix", "#a", "#longer"], MASKING, coreset_ratio=1.0)
+    assert bank_images(bank) == ["#mix", "#a", "#longer"]
     assert bank.arrays["content_hashes"].shape == (3, len("#longer"))
