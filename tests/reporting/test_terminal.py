@@ -23,6 +23,7 @@ def board(**metrics: list[float | None]) -> pd.DataFrame:
 def printed(table: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> list[str]:
     print_summary("defect on mvtec with dino_vitb8", table, HINTS)
     lines = capsys.readouterr().out.splitlines()
+    assert "…" not in "".join(lines)
     assert max(map(len, lines)) <= 80
     return lines
 
@@ -44,10 +45,21 @@ def test_the_papers_numbers_stand_right_after_the_metric_they_are_of(
         images_per_second=[8.0, 8.0, 8.0, 0.0],
         bank_size=[9.0, 9.0, 9.0, 0.0],
     )
-    above, below, _, first = printed(table, capsys)[2:6]
-    names = [" ".join(words).strip() for words in zip(cells(above), cells(below), strict=True)]
-    assert names[:5] == ["category", "image AUROC", "paper", "difference", "pixel AUROC"]
-    assert cells(first)[:5] == ["bolt", "0.9000", "0.9500", "-0.0500", "0.9000"]
+    _, _, names, _, first, *_ = printed(table, capsys)
+    shown = ["category", "image AUROC", "paper", "difference", "pixel AUROC", "AUPRO"]
+    assert cells(names) == shown
+    assert cells(first) == ["bolt", "0.9000", "0.9500", "-0.0500", "0.9000", "0.5000"]
+
+
+def test_what_it_costs_is_shown_where_there_is_room(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers: list[float | None] = [0.9, 0.8, 0.85, 0.05]
+    table = board(image_auroc=numbers, images_per_second=[8.0, 8.0, 8.0, 0.0])
+    assert cells(printed(table, capsys)[2]) == ["category", "image AUROC", "images/s"]
+    monkeypatch.setenv("COLUMNS", "30")
+    (names,) = (line for line in printed(table, capsys) if "category" in line)
+    assert cells(names) == ["category", "image AUROC"]
 
 
 def test_of_clusters_they_stand_after_the_nmi(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,8 @@ class ReportTable:
         table: Shown column by column, the first as the rows' heading. Known metrics are named and
             written as in the leaderboard; a column ``<metric>_std`` is merged into ``<metric>`` as
             "± x", a column ``<metric>_count`` as "(of n)"; ``paper_<metric>`` and
-            ``difference_<metric>`` are the paper's value and ours less that. Other names are shown with blanks for underscores.
+            ``difference_<metric>`` are the paper's value and ours less that. Other names are shown
+            with blanks for underscores.
     """
 
     caption: str
