@@ -11,6 +11,8 @@ from uniformaly_pipeline.evaluation.leaderboard import (
     SUMMARY_ROWS,
     leaderboard_table,
     ordered_keys,
+    partial_means,
+    passing_none,
 )
 
 METRICS: dict[str, Any] = {
@@ -59,3 +61,26 @@ def test_a_run_without_categories_has_the_summary_alone() -> None:
 def test_keys_are_those_of_any_row_each_once() -> None:
     rows: list[dict[str, Any]] = [{"zeta": 1, "nmi": 1}, {"category": "a", "alpha": 2, "nmi": 2}]
     assert ordered_keys([*rows, {"threshold": 1}]) == ["nmi", "threshold", "zeta", "alpha"]
+
+
+def board(**metrics: list[float | None]) -> pd.DataFrame:
+    """A leaderboard of three categories, then mean and deviation."""
+    return pd.DataFrame({"category": ["a", "b", "c", "mean", "std"], **metrics})
+
+
+def test_a_mean_over_fewer_categories_is_told_with_their_number() -> None:
+    table = board(
+        image_auroc=[1, 1, 1, 1, 0],
+        pixel_auroc=[1, None, 0.5, 0.75, 0.25],
+        aupro=[None, None, None, None, None],
+        threshold=[3, None, 9, None, None],
+        paper=[0.9, None, None, 0.9, None],
+    )
+    assert partial_means(table) == {"pixel_auroc": 2}
+    assert partial_means(table.iloc[:3]) == {}
+
+
+def test_categories_whose_threshold_passes_no_normal_image_are_named() -> None:
+    assert passing_none(board(false_positive_rate=[1, 0.99, 1, 0.997, 0])) == ["a", "c"]
+    assert passing_none(board(false_positive_rate=[1, 1, None, 1, 0])) == ["a", "b"]
+    assert passing_none(board(image_auroc=[1, 1, 1, 1, 0])) == []

@@ -10,6 +10,7 @@ from uniformaly_pipeline.evaluation.metrics import (
     CLUSTER_METRICS,
     METRIC_ORDER,
     METRICS,
+    NOT_AVERAGED,
     PIXEL_METRICS,
     SWEPT_METRICS,
     Metric,
@@ -24,7 +25,7 @@ def test_metrics_are_listed_in_one_order() -> None:
         "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro",
         "nmi", "ari", "f1", "num_clusters",
         "images_per_second", "bank_size", "bank_bytes",
-        "num_train", "num_test", "threshold",
+        "num_train", "num_test", "covering_radius", "false_positive_rate", "threshold",
     ]  # fmt: skip
     assert list(METRIC_ORDER.values()) == list(range(len(METRICS)))
 
@@ -46,7 +47,14 @@ def test_the_headline_has_four_panels() -> None:
         "Pixel level": ["AUROC", "AP", "F1-max", "AUPRO"],
         "Clusters": ["NMI", "ARI", "F1"],
         "Cost": ["Images/s", "Bank size", "Bank memory"],
-        "": ["Clusters", "Train images", "Test images", "Threshold"],
+        "": [
+            "Clusters",
+            "Train images",
+            "Test images",
+            "Covering radius",
+            "False alarms",
+            "Threshold",
+        ],
     }
 
 
@@ -65,8 +73,13 @@ def test_ratios_are_all_but_costs_counts_and_thresholds() -> None:
         "bank_bytes": "bytes",
         "num_train": "count",
         "num_test": "count",
+        "covering_radius": "plain",
         "threshold": "plain",
     }
+
+
+def test_distances_are_not_averaged_over_categories() -> None:
+    assert NOT_AVERAGED == ("covering_radius", "threshold")
 
 
 @pytest.mark.parametrize(

@@ -457,9 +457,20 @@ def test_metrics_and_deviations_alternate_and_some_may_be_undefined_somewhere() 
     first = table([("1", 0, 0.5)]).assign(nmi=0.25)
     second = table([("1", 0, 0.7)])
     summary = summarise_sweep({"a": first, "b": second}, spread_over_draws=False)
-    assert summary.columns.tolist()[3:] == ["image_auroc", "image_auroc_std", "nmi", "nmi_std"]
+    assert summary.columns.tolist()[3:] == [
+        "image_auroc", "image_auroc_std", "nmi", "nmi_std", "nmi_count",
+    ]  # fmt: skip
+    assert summary["nmi_count"].tolist() == [1]
     assert summary["nmi"].tolist() == [0.25]
     assert summary["nmi_std"].tolist() == [0.0]
+
+
+def test_metrics_that_no_category_has_are_left_out() -> None:
+    alone = table([("1", 0, np.nan)])
+    summary = summarise_sweep({"a": alone, "b": alone}, spread_over_draws=False)
+    assert summary.to_dict("records") == [
+        {"parameter": "lowshot.shots", "value": "1", "num_categories": 2}
+    ]
 
 
 def test_a_setting_that_the_longest_list_lacks_comes_last() -> None:
@@ -470,6 +481,7 @@ def test_a_setting_that_the_longest_list_lacks_comes_last() -> None:
     summary = summarise_sweep(tables, spread_over_draws=True)
     assert summary["value"].tolist() == ["1", "9", "5", "odd"]
     assert summary["num_categories"].tolist() == [2, 1, 1, 1]
+    assert summary["image_auroc_count"].tolist() == [2, 1, 1, 1]
     assert summary.index.tolist() == [0, 1, 2, 3]
 
 

@@ -50,7 +50,7 @@ METRICS = (
     Metric("num_train", "", "Train images", "Train images", "count"),
     Metric("num_test", "", "Test images", "Test images", "count"),
     Metric("covering_radius", "", "Covering radius", "Covering radius", "plain"),
-    Metric("false_positive_rate", "", "False alarms", "False alarms at threshold"),
+    Metric("false_positive_rate", "", "False alarms", "False alarms"),
     Metric("threshold", "", "Threshold", "Threshold", "plain"),
 )
 

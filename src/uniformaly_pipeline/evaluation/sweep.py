@@ -359,8 +359,9 @@ def summarise_sweep(tables: dict[str, pd.DataFrame], spread_over_draws: bool) ->
 
     Returns:
         A row per setting in order of appearance: ``parameter``, ``value``, ``num_categories``,
-        and for each metric ``<metric>`` and ``<metric>_std`` (population). Metrics undefined
-        everywhere are left out.
+        and for each metric ``<metric>`` and ``<metric>_std`` (population); where some mean is not
+        over all categories also ``<metric>_count``, over how many. Metrics undefined everywhere are
+        left out.
     """
     rows = pd.concat(
         [table.assign(category=name) for name, table in tables.items()], ignore_index=True
@@ -371,7 +372,12 @@ def summarise_sweep(tables: dict[str, pd.DataFrame], spread_over_draws: bool) ->
     within = rows.groupby([*setting, outer], sort=False)[metrics].mean()
     groups = within.groupby(setting, sort=False)
     mean, std = groups.mean(), groups.std(ddof=0).add_suffix("_std")
-    both = pd.concat([mean, std], axis=1)[[c for f in metrics for c in (f, f"{f}_std")]]
+    known = rows.groupby([*setting, "category"], sort=False)[metrics].mean()
+    over = known.groupby(setting, sort=False).count()
+    over = over.loc[:, (over < len(tables)).any()].add_suffix("_count")
+    columns = [f"{name}{suffix}" for name in metrics for suffix in ("", "_std", "_count")]
+    both = pd.concat([mean, std, over], axis=1)
+    both = both[[column for column in columns if column in both]]
     count = rows.groupby(setting, sort=False)["category"].nunique().rename("num_categories")
     order = rows[setting].drop_duplicates()
     order = order.assign(_rank=_rank(order, tables)).sort_values("_rank", kind="stable")

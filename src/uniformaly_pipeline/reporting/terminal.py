@@ -9,7 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from uniformaly_pipeline.evaluation.leaderboard import partial_means, passing_none
+from uniformaly_pipeline.evaluation.leaderboard import SUMMARY_ROWS, partial_means, passing_none
 from uniformaly_pipeline.evaluation.metrics import (
     BRIEF_COSTS,
     BRIEF_METRICS,
@@ -22,6 +22,8 @@ SHOWN = frozenset((*BRIEF_METRICS, "paper", "difference", *BRIEF_COSTS))
 right after the metric they belong to, as in the leaderboard."""
 
 NO_NORMAL_PASSES = "Every normal test image is a false alarm at the threshold of the best F1"
+ANY_WIDTH = 1000
+"""Columns of a terminal that holds every table."""
 MAX_DECISIONS = 20
 MAX_COUNTS = 60
 DECIMALS = {"count": 0, "rate": 1}
@@ -37,25 +39,37 @@ def print_summary(title: str, leaderboard: pd.DataFrame, hints: Sequence[tuple[s
         hints: What there is to see, and the path or command that shows it.
     """
     console = Console()
-    table = Table(title=title, title_justify="left")
     columns = [name for name in leaderboard if name in SHOWN and leaderboard[name].notna().any()]
+    table = _leaderboard(title, leaderboard, columns)
+    roomy = console.options.update(width=ANY_WIDTH)
+    if console.measure(table, options=roomy).maximum > console.width:
+        # Otherwise names and numbers may be cut off.
+        columns = [name for name in columns if name not in BRIEF_COSTS]
+        table = _leaderboard(title, leaderboard, columns)
     partial = partial_means(leaderboard)
-    table.add_column("category")
-    for name in columns:
-        table.add_column(metric_label(name), justify="right")
-    for _, row in leaderboard.iterrows():
-        last = row["category"] == leaderboard["category"].iloc[-3:].iloc[0]
-        cells = [str(row["category"]), *(metric_cell(name, row[name]) for name in columns)]
-        table.add_row(*cells, end_section=bool(last))
-        if row["category"] == "mean" and any(name in partial for name in columns):
-            over = [f"(of {partial[name]})" if name in partial else "" for name in columns]
-            table.add_row("", *over)
     console.print(table)
     if any(name in partial for name in columns):
         console.print("(of n): mean of the n categories that have the metric", highlight=False)
     if passing := passing_none(leaderboard):
         console.print(f"{NO_NORMAL_PASSES}: {', '.join(passing)}", markup=False, highlight=False)
     _print_hints(console, hints)
+
+
+def _leaderboard(title: str, leaderboard: pd.DataFrame, columns: Sequence[str]) -> Table:
+    """The rows of a leaderboard, with the number of categories below a mean that is over fewer."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("category")
+    for name in columns:
+        table.add_column(metric_label(name), justify="right")
+    partial = partial_means(leaderboard)
+    for _, row in leaderboard.iterrows():
+        last = row["category"] == leaderboard["category"].iloc[-3:].iloc[0]
+        cells = [str(row["category"]), *(metric_cell(name, row[name]) for name in columns)]
+        table.add_row(*cells, end_section=bool(last))
+        if row["category"] == SUMMARY_ROWS[0] and any(name in partial for name in columns):
+            over = [f"(of {partial[name]})" if name in partial else "" for name in columns]
+            table.add_row("", *over)
+    return table
 
 
 def print_decisions(

@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.parameters.schema import Parameters
 from uniformaly_pipeline.pipelines.evaluation.nodes import (
     collect_metrics,
     evaluate_category,
@@ -49,7 +50,9 @@ SCORES = pd.DataFrame(
         "mask": [None, "b.png", None, "d.png"],
     }
 )
-BANK = ArrayBundle({"image": np.zeros(5), "memory_bank": np.zeros((6, 8), np.float16)})
+BANK = ArrayBundle(
+    {"image": np.zeros(5), "memory_bank": np.zeros((6, 8), np.float16)}, {"covering_radius": 2.5}
+)
 PATCH_SCORES = np.random.default_rng(7).random((4, *GRID)).astype(np.float32)
 
 
@@ -188,6 +191,10 @@ def test_images_and_vectors_are_counted(raw_images: ImageFolder) -> None:
     assert (metrics["bank_size"], metrics["bank_bytes"]) == (6, 6 * 8 * 2)
 
 
+def test_the_banks_covering_radius_is_told(raw_images: ImageFolder) -> None:
+    assert evaluate(raw_images)["covering_radius"] == 2.5
+
+
 def test_the_rate_is_over_the_time_of_encoding_and_of_scoring(raw_images: ImageFolder) -> None:
     # The test images took 2 s to encode, and 2 s to score.
     assert evaluate(raw_images)["images_per_second"] == pytest.approx(4 / (2 + 2))
@@ -227,6 +234,11 @@ def test_metrics_of_all_categories_are_put_together_in_the_tasks_order() -> None
 
 # --- the leaderboard ------------------------------------------------------------------------------
 
+
+def parameters_of(shipped: Parameters, dataset: str, backbone: str) -> dict[str, Any]:
+    return shipped.model_copy(update={"dataset": dataset, "backbone": backbone}).resolved()
+
+
 METRICS = {
     "mean": {"image_auroc": 0.7},
     "std": {"image_auroc": 0.2},
@@ -234,8 +246,10 @@ METRICS = {
 }
 
 
-def test_the_leaderboard_has_a_row_per_category_then_mean_and_deviation() -> None:
-    table = rank_categories(METRICS, TASK, "folder", "custom")
+def test_the_leaderboard_has_a_row_per_category_then_mean_and_deviation(
+    shipped: Parameters,
+) -> None:
+    table = rank_categories(METRICS, TASK, parameters_of(shipped, "folder", "custom"))
     assert table.values.tolist() == [["screw", 0.9], ["bottle", 0.5], ["mean", 0.7], ["std", 0.2]]
     assert list(table.columns) == ["category", "image_auroc"]
 
@@ -245,9 +259,9 @@ def test_the_leaderboard_has_a_row_per_category_then_mean_and_deviation() -> Non
     [("mvtec", "dino_vitb8", 0.9615), ("mvtec", "ibot_vitb16", 0.964)],
 )
 def test_the_papers_numbers_are_those_of_data_set_and_backbone(
-    dataset: str, backbone: str, screw: float
+    dataset: str, backbone: str, screw: float, shipped: Parameters
 ) -> None:
-    table = rank_categories(METRICS, TASK, dataset, backbone)
+    table = rank_categories(METRICS, TASK, parameters_of(shipped, dataset, backbone))
     assert list(table.columns) == ["category", "image_auroc", "paper", "difference"]
     assert table["paper"][:2].tolist() == [screw, 1.0]
     assert table["difference"][:2].tolist() == pytest.approx([0.9 - screw, 0.5 - 1.0])
@@ -261,6 +275,14 @@ def test_the_papers_numbers_are_those_of_data_set_and_backbone(
         ("defect", "mvtec", "custom"),
     ],
 )
-def test_what_the_paper_did_not_run_stands_alone(task: str, dataset: str, backbone: str) -> None:
-    table = rank_categories(METRICS, {**TASK, "task": task}, dataset, backbone)
-    assert "paper" not in table
+def test_what_the_paper_did_not_run_stands_alone(
+    task: str, dataset: str, backbone: str, shipped: Parameters
+) -> None:
+    parameters = parameters_of(shipped, dataset, backbone)
+    assert "paper" not in rank_categories(METRICS, {**TASK, "task": task}, parameters)
+
+
+def test_other_settings_than_the_papers_stand_alone(shipped: Parameters) -> None:
+    parameters = parameters_of(shipped, "mvtec", "dino_vitb8")
+    parameters["bpm"]["mode"] = "off"
+    assert "paper" not in rank_categories(METRICS, TASK, parameters)

@@ -21,6 +21,7 @@ from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.parameters.schema import Parameters
 from uniformaly_pipeline.pipelines.reporting import nodes
 from uniformaly_pipeline.reporting.figures.pictures import overlay_heat_map
 from uniformaly_pipeline.reporting.figures.style import GROUND_TRUTH_COLOUR
@@ -325,6 +326,7 @@ PARAMETERS: dict[str, Any] = {
     "dataset": "nuts_and_bolts",
     "backbone": "tiny_vit",
     "seed": 4711,
+    "clustering": {"compared_ratios": [0.05]},
     "lowshot": {"num_draws": 7},
     "reporting": {"gallery_images": 13},
     "run": {"defect": {"secret_plan": "only of this run"}},
@@ -384,23 +386,86 @@ def test_an_ablation_has_a_section_for_each_parameter() -> None:
     assert list(first["figures"]) == ["Detection", "Clusters"]
 
 
-PAPERS = {"dataset": "mvtec", "backbone": "dino_vitb8"}
-"""What the paper reports: Table 9 says 0.9300 for a kernel of 1 and 0.9932 for one of 7."""
+@pytest.fixture
+def papers(shipped: Parameters) -> dict[str, Any]:
+    """What the paper reports: Table 9 says 0.9300 for a kernel of 1 and 0.9932 for one of 7."""
+    return shipped.model_copy(update={"dataset": "mvtec", "backbone": "dino_vitb8"}).resolved()
 
 
-def test_the_papers_numbers_are_those_of_the_data_set_and_backbone() -> None:
-    table = sweep("bpm.kernel_size", "1", "2", "7")
-    (section,) = nodes.write_ablation_sections(table, PARAMETERS | PAPERS)
+def over_all(key: str, *values: str) -> pd.DataFrame:
+    """The summary of a sweep over all categories of the paper."""
+    return sweep(key, *values).assign(num_categories=15)
+
+
+def columns(section: dict[str, Any]) -> list[str]:
+    (table,) = section["tables"]
+    names: list[str] = table["columns"]
+    return names
+
+
+def test_the_papers_numbers_are_those_of_the_data_set_and_backbone(papers: dict[str, Any]) -> None:
+    table = over_all("bpm.kernel_size", "1", "2", "7")
+    (section,) = nodes.write_ablation_sections(table, papers)
     assert column(section, "paper_image_auroc") == [0.93, None, 0.9932]
     for other in ({"dataset": "nuts"}, {"backbone": "tiny_vit"}):
-        (without,) = nodes.write_ablation_sections(table, PARAMETERS | PAPERS | other)
-        assert "paper_image_auroc" not in without["tables"][0]["columns"]
+        (without,) = nodes.write_ablation_sections(table, papers | other)
+        assert "paper_image_auroc" not in columns(without)
 
 
-def test_low_shot_and_clustering_are_not_set_beside_the_papers_ablation() -> None:
+def test_a_sweep_may_differ_from_the_paper_in_its_own_parameter_alone(
+    papers: dict[str, Any],
+) -> None:
+    table = over_all("bpm.kernel_size", "1", "7")
+    papers["bpm"]["kernel_size"] = 3
+    (section,) = nodes.write_ablation_sections(table, papers)
+    assert column(section, "paper_image_auroc") == [0.93, 0.9932]
+    papers["bpm"]["mode"] = "off"
+    (section,) = nodes.write_ablation_sections(table, papers)
+    assert "paper_image_auroc" not in columns(section)
+
+
+def test_a_mean_over_other_categories_is_not_set_beside_the_papers(papers: dict[str, Any]) -> None:
+    table = over_all("bpm.kernel_size", "1", "7").assign(image_auroc_count=[15, 14])
+    (section,) = nodes.write_ablation_sections(table, papers)
+    assert column(section, "paper_image_auroc") == [0.93, None]
+    assert column(section, "image_auroc_count") == [15, 14]
+    assert "(of n)" in section["text"]
+    (section,) = nodes.write_ablation_sections(sweep("bpm.kernel_size", "1", "7"), papers)
+    assert "paper_image_auroc" not in columns(section)
+    assert "(of n)" not in section["text"]
+
+
+def test_every_row_of_table_8_has_the_papers_numbers(papers: dict[str, Any]) -> None:
+    table = over_all("clustering.features", "all", "max", "top 0.05", "top 0.01", "top 0.2")
+    papers["scoring"]["top_k_ratio"] = 0.2  # each row has a ratio of its own
+    (section,) = nodes.write_clustering_sections(table, papers)
+    assert column(section, "paper_nmi") == [0.3916, 0.5204, 0.547, 0.6127, None]
+    assert column(section, "paper_ari") == [0.2757, 0.3790, 0.4334, 0.5048, None]
+    assert column(section, "paper_f1") == [0.5236, 0.6042, 0.6447, 0.7072, None]
+
+
+def test_the_text_of_table_8_speaks_of_a_ratio_that_it_shows() -> None:
+    parameters = PARAMETERS | {"clustering": {"compared_ratios": [0.025, 0.1]}}
+    table = sweep("clustering.features", "all", "max", "top 0.025", "top 0.1")
+    (section,) = nodes.write_clustering_sections(table, parameters)
+    assert "'top 0.025' is the mean feature of the 2.5 % of the patches" in section["text"]
+
+
+def test_groups_of_a_single_kind_leave_the_comparison_without_metrics() -> None:
+    table = pd.DataFrame(
+        {"parameter": "clustering.features", "value": ["all", "max"], "num_categories": 1}
+    )
+    (section,) = nodes.write_clustering_sections(table, PARAMETERS)
+    assert columns(section) == ["value"]
+    assert section["figures"] == {}
+
+
+def test_low_shot_and_clustering_are_not_set_beside_the_papers_ablation(
+    papers: dict[str, Any],
+) -> None:
     for write in (nodes.write_lowshot_sections, nodes.write_clustering_sections):
-        (section,) = write(sweep("bpm.kernel_size", "1", "7"), PARAMETERS | PAPERS)
-        assert "paper_image_auroc" not in section["tables"][0]["columns"]
+        (section,) = write(over_all("bpm.kernel_size", "1", "7"), papers)
+        assert "paper_image_auroc" not in columns(section)
 
 
 def test_pictures_of_memory_banks_are_numbered_as_given() -> None:

@@ -68,8 +68,9 @@ class ReportTable:
         caption: What it shows, in one line.
         table: Shown column by column, the first as the rows' heading. Known metrics are named and
             written as in the leaderboard; a column ``<metric>_std`` is merged into ``<metric>`` as
-            "± x"; ``paper_<metric>`` and ``difference_<metric>`` are the paper's value and ours
-            less that. Other names are shown with blanks for underscores.
+            "± x", a column ``<metric>_count`` as "(of n)"; ``paper_<metric>`` and
+            ``difference_<metric>`` are the paper's value and ours less that. Other names are shown
+            with blanks for underscores.
     """
 
     caption: str

@@ -140,6 +140,8 @@ def _section(
         if shown
     }
     table = _with_paper(rows, task, parameters, key, metrics)
+    if any(f"{name}_count" in table for name in metrics):
+        text += " (of n) is the number of categories that a mean is over."
     return ReportSection(title, text, [ReportTable(key, table)], pictures)
 
 
@@ -151,22 +153,22 @@ def _with_paper(
     The paper's value is that of the same setting over the same categories: the parameter of the
     table may differ from the paper's default, no other.
     """
-    spread = [f"{name}_std" for name in metrics]
-    columns = ["value", *[c for pair in zip(metrics, spread, strict=True) for c in pair]]
-    table = rows[columns].copy()
+    columns = [f"{name}{suffix}" for name in metrics for suffix in ("", "_std", "_count")]
+    table = rows[["value", *[column for column in columns if column in rows]]].copy()
     swept = {key} | ({TOP_K} if key == FEATURES and task == "clustering" else set())
     dataset, backbone = parameters["dataset"], parameters["backbone"]
     tasks = {"clustering": ["clustering"], "ablation": ["defect", "semantic", "clustering"]}
     for reported in tasks.get(task, []):
         if not follows_paper(parameters, reported, swept):
             continue
-        whole = rows["num_categories"] == len(category_names(reported, dataset, backbone))
-        paper = [
-            _paper_row(reported, dataset, backbone, key, value) if is_whole else {}
-            for value, is_whole in zip(rows["value"], whole, strict=True)
-        ]
+        paper = [_paper_row(reported, dataset, backbone, key, value) for value in rows["value"]]
+        all_categories = len(category_names(reported, dataset, backbone))
         for name in metrics:
-            known = [row.get(name) for row in paper]
+            over = rows.get(f"{name}_count", rows["num_categories"])
+            known = [
+                row.get(name) if count == all_categories else None
+                for row, count in zip(paper, over, strict=True)
+            ]
             if any(value is not None for value in known):
                 table[f"paper_{name}"] = known
     return table

@@ -79,8 +79,8 @@ def _paper_means(leaderboard: pd.DataFrame | None) -> dict[str, float]:
 def table_view(table: pd.DataFrame) -> dict[str, Any]:
     """A table as texts with values to sort by: header, body and an empty foot."""
     values = {str(key): table.iloc[:, i].tolist() for i, key in enumerate(table.columns)}
-    spreads = {f"{key}_std" for key in list(values)[1:]}
-    shown = [key for key in values if key not in spreads]
+    merged = {f"{key}_{of}" for key in list(values)[1:] for of in ("std", "count")}
+    shown = [key for key in values if key not in merged]
     is_text = {key: any(isinstance(value, str) for value in values[key]) for key in shown}
     body = [
         [
@@ -89,7 +89,7 @@ def table_view(table: pd.DataFrame) -> dict[str, Any]:
                 "spread": _spread(values.get(f"{key}_std"), row, find_metric(key).kind),
                 "value": _sort_value(values[key][row]),
                 "is_text": is_text[key],
-                "of": None,
+                "of": (values[f"{key}_count"][row] or None) if f"{key}_count" in values else None,
             }
             for key in shown
         ]
