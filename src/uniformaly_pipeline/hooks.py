@@ -18,7 +18,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import (
@@ -92,8 +92,19 @@ class CheckHooks:
                 _check_encoder(pipeline, run)
         except InputError as error:
             raise CommandError(str(error)) from error
-        if "manifest" in pipeline.all_outputs() and not catalog.exists(ROOT_RECORD):
-            catalog.save(ROOT_RECORD, run.root_record)
+
+    @hook_impl
+    def after_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
+        """Record the root once its images are known to be sound: before any result is written."""
+        run = current_run()  # other processes may have none
+        if run is not None and "manifest" in node.inputs:
+            _record_root(catalog, run)
+
+    @hook_impl(tryfirst=True)
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Record the root where other processes did not."""
+        if "manifest" in pipeline.all_outputs():
+            _record_root(catalog, _run())
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
@@ -151,10 +162,12 @@ def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun)
 def _check_root(catalog: CatalogProtocol, run: CurrentRun) -> None:
     """Refuse to mix the results of two roots of one name.
 
+    A published data set is known by its key, wherever it lies: as an archive, a folder or a tree.
+
     Raises:
         InputError: The name stands for another root; the line names both and what to do.
     """
-    if not catalog.exists(ROOT_RECORD):
+    if run.root_record is None or not catalog.exists(ROOT_RECORD):
         return
     record = _path(catalog, ROOT_RECORD)
     try:
@@ -175,13 +188,19 @@ def _check_root(catalog: CatalogProtocol, run: CurrentRun) -> None:
     )
 
 
+def _record_root(catalog: CatalogProtocol, run: CurrentRun) -> None:
+    """Say which root the data set's name stands for, unless that is known."""
+    if run.root_record is not None and not catalog.exists(ROOT_RECORD):
+        catalog.save(ROOT_RECORD, run.root_record)
+
+
 def _require_root(catalog: CatalogProtocol, run: CurrentRun, task: str) -> None:
     """Refuse to go on from results of which nobody knows the root.
 
     Raises:
         InputError: There is no record of it.
     """
-    if not catalog.exists(ROOT_RECORD):
+    if run.root_record is not None and not catalog.exists(ROOT_RECORD):
         raise InputError(
             f"nothing says of which root the results of '{run.data_set}' are: first run "
             f"{command_for(run, task, without='predict')}"

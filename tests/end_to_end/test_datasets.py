@@ -238,7 +238,7 @@ def test_new_images_beside_packed_ones(
     predict = {
         "images": str(new), "task": "semantic", "category": "airplane", "false_alarm_rate": 0.5,
     }  # fmt: skip
-    project.run("predict", predict=predict, **settings)
+    project.run("predict", categories="airplane", predict=predict, **settings)
     place = project.path / "data/07_model_output" / project.place("predict") / "airplane"
     row = pd.read_csv(next(place.glob("new-*/scores.csv"))).iloc[0]
     assert row["image"] == "sky.png"

@@ -172,7 +172,7 @@ def test_runners_agree(project: Any) -> None:
             scores = image_scores(
                 project,
                 category,
-                "defect/demo/quickstart/preprocessing.crop-112_preprocessing.resize-112",
+                "defect/demo/quickstart/categories-button.denim_preprocessing.resize-112_pr-a09db095",
             )["score"]
             pd.testing.assert_series_equal(
                 scores, reference.setdefault(category, scores), rtol=1e-5, check_exact=False

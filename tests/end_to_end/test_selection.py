@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-PLACE = "defect/demo/quickstart/categories-button_preprocessing.crop-112_preprocessing.resize-112"
+PLACE = "defect/demo/quickstart/categories-button_preprocessing.resize-112_preproce-da603a9b"
 SCORES = f"data/07_model_output/{PLACE}/button/image_scores.parquet"
 
 

@@ -18,6 +18,7 @@ from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.roots import choose_classes, list_classes
 from uniformaly_pipeline.parameters.naming import (
+    OWN_LAYOUTS,
     backbone_name,
     category_key,
     data_set_name,
@@ -96,14 +97,17 @@ class CurrentRun:
         return category_key(name)
 
     @property
-    def root_record(self) -> dict[str, str]:
-        """Where the data set lies, to be kept: no secrets, and no more of the way than needed."""
+    def root_record(self) -> dict[str, str] | None:
+        """Where the user's own images lie, without secrets; None where they are published."""
+        layout = self.parameters.chosen_dataset.layout
+        if layout not in OWN_LAYOUTS:
+            return None
         root = without_secrets(self.root).rstrip("/") or "/"
         if "://" not in root:
             path, project = Path(root).resolve(), self.project_path.resolve()
             inside = path.is_relative_to(project)
             root = (path.relative_to(project) if inside else path).as_posix()
-        return {"root": root, "layout": self.parameters.chosen_dataset.layout}
+        return {"root": root, "layout": layout}
 
     @property
     def has_defects(self) -> bool:
