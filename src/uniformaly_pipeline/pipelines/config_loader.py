@@ -6,20 +6,28 @@ graph would lack the parameters and the paths that depend on them.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
+from omegaconf import OmegaConf
 
 from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean
+from uniformaly_pipeline.datasets.catalog_values import catalog_value
 from uniformaly_pipeline.parameters.current_run import CurrentRun, publish
 from uniformaly_pipeline.pipelines.tasks.plan import run_parameters
 
 
 class RunConfigLoader(OmegaConfigLoader):
-    """Publishes the run as soon as its parameters, or paths that depend on them, are asked for."""
+    """Publishes the run as soon as its parameters, or paths that depend on them, are asked for.
+
+    The catalog's ``${run:...}`` are those of this loader's own run, whichever was published last.
+    """
+
+    _run: CurrentRun | None = None
 
     def __getitem__(self, key: str) -> Any:
         """A part of the configuration.
@@ -32,8 +40,12 @@ class RunConfigLoader(OmegaConfigLoader):
         """
         if key in {"parameters", "catalog"} and "parameters" not in self:
             self._check_environment()
-            run = self._published(super().__getitem__("parameters"))
+            self._run = run = self._published(super().__getitem__("parameters"))
             self["parameters"] = {**run.parameters.resolved(), "run": run_parameters(run)}
+        if key == "catalog" and self._run is not None:
+            # OmegaConf's resolvers belong to the process, and Kedro leaves those of before.
+            OmegaConf.clear_resolver("run")
+            self._register_new_resolvers({"run": partial(catalog_value, self._run)})
         return super().__getitem__(key)
 
     def _published(self, raw: dict[str, Any]) -> CurrentRun:
