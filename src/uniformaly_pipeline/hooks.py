@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import click
+from kedro.framework import project
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
@@ -68,6 +69,8 @@ class CheckHooks:
             # Kedro's logs about input errors stay off the terminal.
             handler.addFilter(InputErrorFilter())
         context.config_loader["parameters"]
+        # Kedro keeps the pipelines of the session before, which may have had other parameters.
+        pipelines.configure(f"{project.PACKAGE_NAME}.pipeline_registry")
         command = click.get_current_context(silent=True)
         if command is not None and command.command.name == "run":
             try:
@@ -322,32 +325,71 @@ class MlflowRunHooks:
 class TrackingHooks:
     """Logs parameters, metrics and artifacts to the run that kedro-mlflow opened."""
 
+    _computed: Pipeline
+
     @hook_impl(trylast=True)
-    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
         """Log every resolved parameter, so that a failed run can be understood too."""
+        total = len(pipeline.nodes)
+        if run_params.get("only_missing_outputs"):
+            pipeline = computed_part(pipeline, catalog)
+            if earlier := total - len(pipeline.nodes):
+                logger.warning(
+                    "%d of %d nodes do not run: their results are those of an earlier run",
+                    earlier,
+                    total,
+                )
+        self._computed = pipeline
         run_id = _active_run_id()
         if run_id is None:
             return
         run = _run()
         tags = _tags(run, pipeline)
         name = runs.run_name(tags) if tags["task"] else "part of a run"
+        tags |= runs.origin_tags(len(pipeline.nodes), total, _earlier_results(pipeline))
         runs.log_parameters(run_id, run.parameters.resolved(), {**tags, runs.NAME_TAG: name})
         runs.save_views(run_id)
 
     @hook_impl(tryfirst=True)
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Log each finished task and its categories, before kedro-mlflow closes the run."""
+    def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
+        """Log what was computed of each task and category, before kedro-mlflow closes the run."""
         run_id = _active_run_id()
         if run_id is None:
             return
-        run = _run()
+        run, pipeline = _run(), self._computed
         tags = _tags(run, pipeline) | _data_tags(pipeline, catalog)
-        tasks = _finished_tasks(pipeline)
+        made = pipeline.all_outputs()
+        tasks = [task for task in _finished_tasks(pipeline) if f"{task}.metrics" in made]
         commands = [f"`{command_for(run, task)}`" for task in tasks]
         notes = "\n\n".join([*commands, *notes_on(run.parameters)])
         runs.log_tags(run_id, {**tags, runs.NOTE_TAG: notes})
         for task in tasks:
             _log_task(run_id, plan_task(task, run), pipeline, catalog, run, tags)
+
+
+def computed_part(pipeline: Pipeline, catalog: CatalogProtocol) -> Pipeline:
+    """What ``--only-missing-outputs`` leaves of a pipeline, by Kedro's rule.
+
+    A node runs if one of its outputs is missing, or is not kept and needed by a node that runs.
+    """
+    kept = {name for name in pipeline.all_outputs() if name in catalog}
+    missing = {name for name in kept if not catalog.exists(name)}
+    needed: set[str] = set()
+    chosen = []
+    for node in reversed(pipeline.nodes):
+        outputs = set(node.outputs)
+        if outputs & missing or (outputs - kept) & needed or not outputs:
+            chosen.append(node)
+            needed |= set(node.inputs)
+    return Pipeline(chosen)
+
+
+def _earlier_results(pipeline: Pipeline) -> set[str]:
+    """What a pipeline starts from that an earlier run made."""
+    names = (name for name in pipeline.inputs() if not name.startswith("params:"))
+    return set(names) - SOURCES
 
 
 def _tags(run: CurrentRun, pipeline: Pipeline) -> dict[str, str]:
@@ -381,7 +423,7 @@ def _log_task(
     """Log a finished task, its categories and its sweep."""
     outputs, task = pipeline.all_outputs(), plan.task
     metrics, report = catalog.load(f"{task}.metrics"), catalog.load(f"{task}.report")
-    if f"{task}.leaderboard" not in outputs:
+    if task == "predict":
         runs.log_prediction(run_id, metrics, report)
         return
     bank_figures = {key: f"{task}.{key}.bank_figure" for key in plan.banks}
@@ -394,6 +436,8 @@ def _log_task(
     )
     parameters = run.parameters.resolved()
     for key, category in plan.categories.items():
+        if f"{task}.{key}.metrics" not in outputs:
+            continue  # an earlier run computed and logged them
         artifacts = _load_category(catalog, f"{task}.{key}", outputs)
         runs.log_category(run_id, category.name, artifacts, parameters, tags)
     if f"{task}.sweep_metrics" in outputs:
@@ -416,7 +460,7 @@ class SummaryHooks:
                 [("report", _path(catalog, "ingestion.report"))],
             )
         for task in _finished_tasks(pipeline):
-            if f"{task}.leaderboard" not in pipeline.all_outputs():
+            if task == "predict":
                 _print_decisions(run, task, catalog)
                 continue
             print_summary(

@@ -4,21 +4,13 @@ import os
 
 from omegaconf.resolvers import oc
 
-from uniformaly_pipeline.datasets.catalog_values import catalog_value
 from uniformaly_pipeline.hooks import CheckHooks, MlflowRunHooks, SummaryHooks, TrackingHooks
-from uniformaly_pipeline.parameters.current_run import current_run
 from uniformaly_pipeline.pipelines.config_loader import RunConfigLoader
 
 
 def _local_only(path: str) -> str | None:
     """``path`` unless runs go to a tracking server, which has a place for artifacts itself."""
     return None if os.environ.get("MLFLOW_TRACKING_URI") else path
-
-
-def _of_run(key: str) -> str | None:
-    """What the catalog asks of the run, once there is one."""
-    run = current_run()
-    return None if run is None else catalog_value(run, key)
 
 
 CONFIG_LOADER_CLASS = RunConfigLoader
@@ -29,7 +21,6 @@ CONFIG_LOADER_ARGS = {
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
     "custom_resolvers": {
         "oc.env": oc.env,
-        "run": _of_run,
         "local_only": _local_only,
     },
 }

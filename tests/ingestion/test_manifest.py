@@ -63,7 +63,9 @@ def test_a_row_per_image_in_order(make_dataset: Callable[..., ImageFolder], tmp_
         "height": 40,
         "content_hash": hashlib.sha256(content).hexdigest(),
         "mask_pixels": int((np.asarray(folder.read_mask(mask)) > 127).sum()),
+        "mask_hash": hashlib.sha256((tmp_path / mask).read_bytes()).hexdigest(),
         "fingerprint": f"{folder.fingerprint(records[0].image)}+{folder.fingerprint(mask)}",
+        "root": tmp_path.as_posix(),
     }
     assert first["mask_pixels"] > 0
     assert second["mask_pixels"] == NO_MASK

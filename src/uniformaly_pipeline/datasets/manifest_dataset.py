@@ -19,8 +19,8 @@ from uniformaly_pipeline.ingestion.manifest import ManifestPlan, build_manifest
 class ManifestDataset(AbstractDataset[ManifestPlan, pd.DataFrame]):
     """Saving opens the files that are new or have changed; loading gives the table.
 
-    What the last manifest knows of unchanged files is taken from it, so a second run over a large
-    data set only lists it.
+    What the last manifest knows of unchanged files of the same root is taken from it, so a second
+    run over a large data set only lists it.
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
@@ -45,7 +45,7 @@ class ManifestDataset(AbstractDataset[ManifestPlan, pd.DataFrame]):
         """
         known = self.load() if self._file.exists() else None
         try:
-            manifest = build_manifest(data.folder, data.records, known)
+            manifest = build_manifest(data.folder, data.records, known, verify=data.verify)
             if data.strict:
                 refuse_spoiled(manifest, data.folder.root)
         except InputError as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,16 @@ UNREADABLE = (
 LABELS_BELOW = 128
 """A mask whose brightest value is below this holds labels rather than grey levels."""
 
+TAGS = {"etag", "contentmd5", "md5", "md5hash", "crc", "crc32c", "digest", "sha", "sha1", "sha256"}
+VERSIONS = {"generation", "versionid", "blobid"}
+TIMES = {"lastmodified", "modified", "modify", "mtime", "modificationtime", "lastwritetime"}
+MARKS = TAGS | VERSIONS | TIMES | {"updated", "created", "datetime"}
+"""What file systems call a file's time or tag, in small letters without hyphens and the like."""
+
+_SECRET = re.compile("secret|token|pass|key|cred|auth|sas|user", re.IGNORECASE)
+_USER = re.compile(r"(?<!github)://[^/?#]*@")
+"""The user and password of a URL; ``github://owner:repository@`` has none."""
+
 
 @dataclass(frozen=True)
 class ImageFolder:
@@ -46,15 +58,52 @@ class ImageFolder:
         fs, root = _file_system(self.root, self.storage_options)
         return fs, posixpath.join(root, path) if path else root
 
+    @property
+    def identity(self) -> str:
+        """Which folder this is, wherever it is named from; no user, password or key is in it."""
+        fs, root = self._locate()
+        if isinstance(fs, LocalFileSystem):
+            return Path(root).resolve().as_posix()
+        url, _, query = _USER.sub("://", self.root.rstrip("/")).partition("?")
+        options = _without_secrets(json.loads(self.storage_options))
+        told = json.dumps([query, options], sort_keys=True) if query or options else ""
+        # A query may hold a signature: its hash tells folders apart as well.
+        return f"{url}?{hashlib.sha256(told.encode()).hexdigest()[:12]}" if told else url
+
     def fingerprint(self, path: str) -> str:
-        """What changes when a file does, without reading it: size and time, or the server's tag."""
+        """What changes when a file does: its size, times and the server's tags, or its content.
+
+        Only a file with neither time nor tag is read.
+        """
         fs, full_path = self._locate(path)
         if isinstance(fs, LocalFileSystem):
             status = Path(full_path).stat()
-            return f"{status.st_size}-{status.st_mtime_ns}"
+            # The third number cannot be set: it tells a new file with the time of the old one.
+            return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
         info = fs.info(full_path)
-        marks = [info.get(key) for key in ("ETag", "etag", "mtime", "LastModified", "created")]
-        return "-".join(str(mark) for mark in [info.get("size"), *marks] if mark is not None)
+        marks = {
+            name: str(value)
+            for key, value in info.items()
+            if (name := re.sub(r"[^a-z0-9]", "", str(key).lower())) in MARKS
+            and value not in (None, "", 0)
+        }
+        if not marks:
+            return f"sha256-{self.content_hash(path)}"
+        return "-".join([str(info.get("size")), *(marks[name] for name in sorted(marks))])
+
+    def content_hash(self, path: str) -> str:
+        """SHA-256 of a file's bytes, hexadecimal."""
+        with self.open(path) as file:
+            return hashlib.sha256(file.read()).hexdigest()
+
+    def relist(self) -> None:
+        """Have the file system forget what it knows of folders: a long process asks again."""
+        fs, _ = self._locate()
+        fs.invalidate_cache()
+
+    def reread(self) -> None:
+        """Forget what this process has read of the files and folders."""
+        self.relist()
 
     def exists(self, path: str = "") -> bool:
         """Whether the folder, or ``path`` in it, is there."""
@@ -133,6 +182,18 @@ def _file_system(url: str, storage_options: str) -> tuple[Any, str]:
     """fsspec takes longer to find the file system of a path than to open a local file."""
     fs, root = url_to_fs(url, **json.loads(storage_options))
     return fs, root
+
+
+def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one server from another among a file system's options, such as its address."""
+    kept: dict[str, Any] = {}
+    for key, value in options.items():
+        if _SECRET.search(key):
+            continue
+        inner = _without_secrets(value) if isinstance(value, Mapping) else value
+        if inner not in ({}, None):
+            kept[key] = _USER.sub("://", inner) if isinstance(inner, str) else inner
+    return kept
 
 
 def is_clutter(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from PIL import Image
 from uniformaly_pipeline.common.errors import InputError, first_line, list_problems
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.ingestion.images import UNREADABLE, ImageFolder, read_image, read_mask
+
+logger = logging.getLogger(__name__)
 
 GOOD = "good"
 """Defect kind of a normal image."""
@@ -32,7 +35,9 @@ COLUMNS = {
     "height": "int32",
     "content_hash": "string",
     "mask_pixels": "int32",
+    "mask_hash": "string",
     "fingerprint": "string",
+    "root": "string",
 }
 
 NO_MASK = -1
@@ -71,11 +76,13 @@ class ManifestPlan:
         folder: The data set's root.
         records: The images, as a layout found them.
         strict: Whether what would spoil a result is refused; a published data set is as it is.
+        verify: Whether files that look unchanged are read and compared with what is known.
     """
 
     folder: ImageFolder
     records: Sequence[ImageRecord]
     strict: bool = False
+    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,43 +105,57 @@ class _Checked(NamedTuple):
     height: int = 0
     content_hash: str = ""
     mask_pixels: int = NO_MASK
+    mask_hash: str = ""
     fingerprint: str = ""
     problem: str | None = None
 
 
 def build_manifest(
-    folder: ImageFolder, records: Sequence[ImageRecord], known: pd.DataFrame | None = None
+    folder: ImageFolder,
+    records: Sequence[ImageRecord],
+    known: pd.DataFrame | None = None,
+    *,
+    verify: bool = False,
 ) -> pd.DataFrame:
     """Open every image and mask once and write down what a run needs to know of them.
 
     Args:
         folder: The data set's root.
         records: The images, as a layout found them.
-        known: An earlier manifest of the same root; files that have not changed since are not
-            opened again.
+        known: An earlier manifest; files that have not changed since are not opened again. Of
+            another root's nothing is used.
+        verify: Whether known files are opened too; those that have changed although their size,
+            time and tag have not are named in the log.
 
     Returns:
         A row per image in the order of ``records``, columns and types as :data:`COLUMNS`; width
         and height in pixels after EXIF rotation; ``content_hash`` is the file's SHA-256;
-        ``mask_pixels`` counts what the mask marks, -1 without a mask; ``fingerprint`` changes
-        when the file or its mask does.
+        ``mask_pixels`` counts what the mask marks, -1 without a mask; ``mask_hash`` is the mask
+        file's SHA-256; ``fingerprint`` changes when the file or its mask does; ``root`` is the
+        folder's :attr:`.images.ImageFolder.identity`.
 
     Raises:
         InputError: Files that cannot be read as images, or masks of another size than their
             image; the message names all of them.
     """
-    remembered = _remember(known)
+    root = folder.identity
+    remembered = _remember(known, root)
+    if verify:
+        folder.reread()
+    trusted = {} if verify else remembered
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
         # Several to a task: handing a task to a thread takes longer than looking at a known file.
         blocks = [records[i : i + RECORDS_AT_ONCE] for i in range(0, len(records), RECORDS_AT_ONCE)]
         checks = itertools.chain.from_iterable(
-            pool.map(lambda block: [_check(folder, r, remembered) for r in block], blocks)
+            pool.map(lambda block: [_check(folder, r, trusted) for r in block], blocks)
         )
         checked = list(track(checks, len(records), "Checking images", "images"))
     problems = [check.problem for check in checked if check.problem]
     if problems:
         raise InputError(f"{folder.root}: {list_problems(problems)}")
+    if verify:
+        _log_unmarked_changes(root, records, checked, remembered)
     columns = {
         "image": [record.image for record in records],
         "class": [record.class_name for record in records],
@@ -147,14 +168,42 @@ def build_manifest(
             for name in _Checked._fields
             if name != "problem"
         },
+        "root": root,
     }
     return pd.DataFrame(columns, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def _remember(known: pd.DataFrame | None) -> dict[tuple[str, str], _Checked]:
-    """What an earlier manifest says of each image and its mask, by their paths."""
+def _log_unmarked_changes(
+    root: str,
+    records: Sequence[ImageRecord],
+    checked: Sequence[_Checked],
+    remembered: Mapping[tuple[str, str], _Checked],
+) -> None:
+    """Name the files that have changed without a sign of it."""
+    changed: dict[str, None] = {}
+    for record, now in zip(records, checked, strict=True):
+        before = remembered.get((record.image, record.mask or ""))
+        if before is None or before.fingerprint != now.fingerprint:
+            continue
+        if before.content_hash != now.content_hash:
+            changed[record.image] = None
+        if record.mask is not None and before.mask_hash != now.mask_hash:
+            changed[record.mask] = None
+    if changed:
+        logger.warning(
+            "%s: changed though size and time are as before, now read anew: %s",
+            root,
+            list_problems(list(changed)),
+        )
+    else:
+        logger.info("%s: %d images verified, none changed unnoticed", root, len(records))
+
+
+def _remember(known: pd.DataFrame | None, root: str) -> dict[tuple[str, str], _Checked]:
+    """What an earlier manifest of ``root`` says of each image and its mask, by their paths."""
     if known is None or not set(COLUMNS) <= set(known.columns):
         return {}
+    known = known[known["root"] == root]
     names = [name for name in _Checked._fields if name != "problem"]
     masks = known["mask"].fillna("")
     rows = zip(*(known[name].tolist() for name in names), strict=True)
@@ -179,11 +228,12 @@ def _check(
         width, height = read_image(BytesIO(content)).size
     except UNREADABLE as error:
         return _Checked(problem=f"{record.image} cannot be read as an image ({_reason(error)})")
-    marked = NO_MASK
+    marked, mask_hash = NO_MASK, ""
     if record.mask is not None:
         try:
             with folder.open(record.mask) as file:
-                mask = read_mask(file)
+                mask_content = file.read()
+            mask = read_mask(BytesIO(mask_content))
         except UNREADABLE as error:
             return _Checked(problem=f"{record.mask} cannot be read as a mask ({_reason(error)})")
         if mask.size != (width, height):
@@ -192,8 +242,9 @@ def _check(
                 f"{record.image} is {width}x{height}"
             )
         marked = sum(mask.histogram()[128:])
+        mask_hash = hashlib.sha256(mask_content).hexdigest()
     digest = hashlib.sha256(content).hexdigest()
-    return _Checked(width, height, digest, marked, fingerprint)
+    return _Checked(width, height, digest, marked, mask_hash, fingerprint)
 
 
 def _reason(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """The run that this process is about: its checked parameters, and the classes it covers.
 
-Pipelines and the catalog's paths depend on both, and Kedro asks for them without arguments. The
-hooks publish the run as soon as there is a context.
+Pipelines depend on both, and Kedro asks for them without arguments. The hooks publish the run as
+soon as there is a context, and have Kedro forget the pipelines of the run before: a process may
+hold several sessions, and each builds its own.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ class CurrentRun:
         """
         options = json.dumps(dict(self.storage_options), sort_keys=True)
         folder = ImageFolder(self.root, options)
+        folder.relist()
         return list_classes(self.parameters.chosen_dataset.layout, folder)
 
     def classes(self) -> list[str]:

@@ -158,6 +158,14 @@ class DatasetParameters(_Section):
         return self
 
 
+class IngestionParameters(_Section):
+    """``ingestion``: how the manifest is brought up to date."""
+
+    verify: bool = False
+    """Whether files that look unchanged are read too, and those that are not are named; without
+    it size, time and the server's tag tell."""
+
+
 class BackboneParameters(_Section):
     """``backbones.<name>``, see :class:`.backbone.Backbone`."""
 
@@ -319,6 +327,7 @@ class Parameters(_Section):
     """`all`, one name, names joined by `+`, or a list in a file."""
     datasets: dict[str, DatasetParameters]
     backbones: dict[str, BackboneParameters]
+    ingestion: IngestionParameters = IngestionParameters()
     encoder: EncoderParameters
     features: FeaturesParameters
     bpm: BpmParameters

@@ -6,21 +6,29 @@ graph would lack the parameters and the paths that depend on them.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
+from omegaconf import OmegaConf
 
 from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean
-from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run, publish
+from uniformaly_pipeline.datasets.catalog_values import catalog_value
+from uniformaly_pipeline.parameters.current_run import CurrentRun, publish
 from uniformaly_pipeline.pipelines.tasks.own_keys import with_own_keys
 from uniformaly_pipeline.pipelines.tasks.plan import run_parameters
 
 
 class RunConfigLoader(OmegaConfigLoader):
-    """Publishes the run as soon as its parameters, or paths that depend on them, are asked for."""
+    """Publishes the run as soon as its parameters, or paths that depend on them, are asked for.
+
+    The catalog's ``${run:...}`` are those of this loader's own run, whichever was published last.
+    """
+
+    _run: CurrentRun | None = None
 
     def __getitem__(self, key: str) -> Any:
         """A part of the configuration.
@@ -33,13 +41,14 @@ class RunConfigLoader(OmegaConfigLoader):
         """
         if key in {"parameters", "catalog"} and "parameters" not in self:
             self._check_environment()
-            run = self._published(super().__getitem__("parameters"))
+            self._run = run = self._published(super().__getitem__("parameters"))
             self["parameters"] = {**run.parameters.resolved(), "run": run_parameters(run)}
-        found = super().__getitem__(key)
-        current = current_run()
-        if key == "catalog" and current is not None:
-            return with_own_keys(found, current)
-        return found
+        if key != "catalog" or self._run is None:
+            return super().__getitem__(key)
+        # OmegaConf's resolvers belong to the process, and Kedro leaves those of before.
+        OmegaConf.clear_resolver("run")
+        self._register_new_resolvers({"run": partial(catalog_value, self._run)})
+        return with_own_keys(super().__getitem__(key), self._run)
 
     def _published(self, raw: dict[str, Any]) -> CurrentRun:
         try:

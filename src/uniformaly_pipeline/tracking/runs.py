@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ CATEGORY_TAG = "category"
 SETTING_TAG = "setting"
 VIEW_TAG = "mlflow.sharedViewState."
 VIEW_COLUMN_PX = 90
+LONGEST_TAG = 5000
 VIEW_COLUMNS = [
     *(f"tags.`{tag}`" for tag in ("task", "dataset", "backbone", "bpm")),
     *(f"tags.`{tag}`" for tag in ("top_k_ratio", "coreset_ratio", "seed", "run_key")),
@@ -102,6 +103,23 @@ def run_tags(
         "git_commit": commit,
     }
     return {key: str(value) for key, value in tags.items() if value is not None}
+
+
+def origin_tags(computed: int, total: int, earlier: Collection[str]) -> dict[str, str]:
+    """What a run computed itself, and what it took from runs before.
+
+    Args:
+        computed: The number of nodes that ran.
+        total: The number of nodes that were asked for.
+        earlier: The earlier results that the nodes started from.
+
+    Returns:
+        ``computed``, and ``earlier_results`` where there are any.
+    """
+    tags = {"computed": f"{computed} of {total} nodes"}
+    if earlier:
+        tags["earlier_results"] = ", ".join(sorted(earlier))[:LONGEST_TAG]
+    return tags
 
 
 def run_name(tags: Mapping[str, str]) -> str:

@@ -122,6 +122,12 @@ class PackedImages(ImageFolder):
         self._find(path)
         return self.stamp
 
+    def reread(self) -> None:
+        """Forget the arrays: they are read again on next use."""
+        super().reread()
+        with _cache_lock:
+            _cache.pop((self.packing.name, self.root), None)
+
     def exists(self, path: str = "") -> bool:
         """Whether there is a split, a class or an image ``path``."""
         path = path.strip("/")

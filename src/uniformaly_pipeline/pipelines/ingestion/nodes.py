@@ -39,7 +39,7 @@ def draw_demo_images() -> DrawnImages:
 
 
 def read_manifest(
-    raw_images: ImageFolder, data_set: dict[str, Any], categories: Any
+    raw_images: ImageFolder, data_set: dict[str, Any], categories: Any, verify: bool
 ) -> ManifestPlan:
     """Read a data set's layout; the manifest opens the files that it does not know yet.
 
@@ -47,17 +47,20 @@ def read_manifest(
         raw_images: The data set's root.
         data_set: ``datasets.<name>``.
         categories: The categories wanted: ``all``, a list of names, or names joined by ``+``.
+        verify: Whether the manifest reads files again that look unchanged.
 
     Raises:
         InputError: The layout is broken.
     """
+    raw_images.relist()
     layout = LAYOUTS[data_set["layout"]]
     classes = find_classes(data_set["layout"], raw_images)
     chosen = choose_classes(classes, categories)
     # Where other classes are anomalous all of them are tested, whichever are normal in turn.
     wanted = chosen if layout.HAS_DEFECTS else classes
     records = layout.read(raw_images, wanted, Split(**data_set["split"]))
-    return ManifestPlan(raw_images, records, strict=not published_classes(data_set["layout"]))
+    strict = not published_classes(data_set["layout"])
+    return ManifestPlan(raw_images, records, strict, verify)
 
 
 def examine_manifest(

@@ -30,7 +30,12 @@ def create_pipeline(draws_demo: bool = False) -> Pipeline:
     nodes = [
         Node(
             read_manifest,
-            inputs=["raw_images", "params:data_set", "params:categories"],
+            inputs=[
+                "raw_images",
+                "params:data_set",
+                "params:categories",
+                "params:ingestion.verify",
+            ],
             outputs="manifest",
             name="read_and_check_images",
         )
