@@ -37,11 +37,7 @@ from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run
 from uniformaly_pipeline.pipelines import features
 from uniformaly_pipeline.pipelines.ingestion.nodes import refuse_task
 from uniformaly_pipeline.pipelines.selection import check_selection
-from uniformaly_pipeline.pipelines.tasks.plan import (
-    PLANNERS,
-    TaskPlan,
-    plan_task,
-)
+from uniformaly_pipeline.pipelines.tasks.plan import PLANNERS, TaskPlan, plan_task
 from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of
 from uniformaly_pipeline.reporting.terminal import print_decisions, print_findings, print_summary
 from uniformaly_pipeline.tracking import runs

@@ -20,12 +20,7 @@ from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.estimates import EncodingCost, peak_memory
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.shards import StoredImage, remove_leftovers, write_shard
-from uniformaly_pipeline.features.store import (
-    CURRENT_NAME,
-    HEADER_NAME,
-    StoreHeader,
-    good_shards,
-)
+from uniformaly_pipeline.features.store import CURRENT_NAME, HEADER_NAME, StoreHeader, good_shards
 
 if TYPE_CHECKING:
     from uniformaly_pipeline.features.encoder import Encoded

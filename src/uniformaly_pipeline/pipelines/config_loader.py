@@ -16,7 +16,7 @@ from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
 
 from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean
-from uniformaly_pipeline.datasets.catalog_values import catalog_value
+from uniformaly_pipeline.parameters.catalog_values import catalog_value
 from uniformaly_pipeline.parameters.current_run import CurrentRun, publish
 from uniformaly_pipeline.pipelines.tasks.own_keys import with_own_keys
 from uniformaly_pipeline.pipelines.tasks.plan import run_parameters

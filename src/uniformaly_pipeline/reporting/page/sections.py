@@ -11,11 +11,7 @@ from uniformaly_pipeline.evaluation.metrics import CLUSTER_METRICS, SWEPT_METRIC
 from uniformaly_pipeline.evaluation.paper import category_names, follows_paper, paper_sweep
 from uniformaly_pipeline.reporting.figures.style import figure_png
 from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
-from uniformaly_pipeline.reporting.page.page import (
-    ReportSection,
-    ReportTable,
-    ScoreHistogram,
-)
+from uniformaly_pipeline.reporting.page.page import ReportSection, ReportTable, ScoreHistogram
 
 TOP_K, FEATURES = "scoring.top_k_ratio", "clustering.features"
 

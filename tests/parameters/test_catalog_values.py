@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from uniformaly_pipeline.datasets.catalog_values import catalog_value
+from uniformaly_pipeline.parameters.catalog_values import catalog_value
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.parameters.schema import Parameters, parse_parameters
 
