@@ -323,13 +323,15 @@ def test_the_page_shows_findings_counts_and_samples(picture: bytes) -> None:
 def test_a_page_without_findings_says_so(picture: bytes) -> None:
     page = write_examination(COUNTS, NOTHING_FOUND, picture, PARAMETERS)
     assert "Nothing to remark." in page
-    assert "severity" not in page
+    table = '<caption class="hidden">Findings</caption>'
+    assert table not in page
+    assert table in write_examination(COUNTS, FINDINGS, picture, PARAMETERS)
 
 
 def test_the_page_says_how_to_make_it_again(picture: bytes) -> None:
     page = write_examination(COUNTS, FINDINGS, picture, PARAMETERS)
     assert "kedro run --pipelines=ingestion --params=dataset=insects" in page
-    for text in ("compound_eye", "bpm.threshold", "0.123"):
+    for text in ("<dd>insects</dd>", "<dd>compound_eye</dd>", "bpm.threshold", "0.123"):
         assert text in page
     assert "not for a reader" not in page
 
