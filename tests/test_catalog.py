@@ -128,8 +128,8 @@ def test_hooks_do_not_read_names() -> None:
 
 
 def test_paths_follow_the_rule(catalog: DataCatalog) -> None:
-    """Results lie at <layer>/<pipeline>/<data set>/<backbone>/<category>/<name>."""
-    place = "defect/demo/quickstart"
+    """Results lie at <layer>/<pipeline>/<data set>/<backbone>/<run key>/<category>/<name>."""
+    place = "defect/demo/quickstart/default"
     for name, expected in {
         "defect.bolt.image_scores": f"07_model_output/{place}/bolt/image_scores.parquet",
         "defect.metrics": f"08_reporting/{place}/metrics.json",

@@ -14,7 +14,7 @@ from tools.house import FLOORS, SOURCE
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.layouts.interface import Split
-from uniformaly_pipeline.parameters.current_run import flatten
+from uniformaly_pipeline.parameters.dotted import flatten
 from uniformaly_pipeline.parameters.schema import Parameters
 
 ROOT = Path(__file__).parents[1]

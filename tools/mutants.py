@@ -26,10 +26,11 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 PACKAGE = Path("src/uniformaly_pipeline")
 ROOMS = [PACKAGE / room for room in ("memory_bank", "scoring", "evaluation", "detector")]
@@ -51,6 +52,8 @@ OTHER: dict[type[ast.AST], type[ast.AST]] = {
     ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult,
     ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
+Outcome = Literal["survived", "killed", "too slow"]
+
 STATEMENTS = (ast.Expr, ast.AugAssign, ast.Assign, ast.Raise, ast.Break, ast.Continue)
 """Statements that may be left out."""
 NO_CODE = {"annotation", "returns", "decorator_list"}
@@ -205,7 +208,7 @@ def steps_of(root: Path, path: Path, also: Sequence[str]) -> list[list[str]]:
     return [*steps, [str(folder), str(PACKAGE / room)], *[[tests] for tests in also]]
 
 
-def _run_tests(root: Path, tests: list[str]) -> None:
+def _pytest(root: Path, tests: list[str]) -> None:
     """Run tests of a tree in a process of its own; it exits with 0 if all pass."""
     os.chdir(root)
     os.environ["PYTHONPATH"] = str(root / "src")
@@ -225,16 +228,16 @@ def _run_tests(root: Path, tests: list[str]) -> None:
     sys.exit(int(pytest.main([*options, *tests])))
 
 
-def seconds(root: Path, tests: list[str], limit: float | None = None) -> float | None:
-    """How long the tests of a tree take; ``None`` if one fails or they take longer than allowed."""
-    process = multiprocessing.get_context("fork").Process(target=_run_tests, args=(root, tests))
-    start = time.perf_counter()
+def run_tests(root: Path, tests: list[str], limit: float | None = None) -> Outcome:
+    """Run tests of a tree, for so many seconds at most."""
+    process = multiprocessing.get_context("fork").Process(target=_pytest, args=(root, tests))
     process.start()
     process.join(limit)
     if process.is_alive():
         process.kill()
         process.join()
-    return time.perf_counter() - start if process.exitcode == 0 else None
+        return "too slow"
+    return "survived" if process.exitcode == 0 else "killed"
 
 
 class Trial:
@@ -249,32 +252,32 @@ class Trial:
         self.root, self.also = root, also
         self._limits: dict[tuple[str, ...], float] = {}
 
-    def survives(self, mutant: Mutant) -> bool:
-        """Whether no test notices a mutant.
+    def outcome(self, mutant: Mutant) -> Outcome:
+        """What the tests make of a mutant.
 
         Raises:
             RuntimeError: The tests fail without it.
         """
-        steps = steps_of(self.root, mutant.path, self.also)
-        return all(self._notice_nothing(mutant, tests) for tests in steps)
-
-    def _notice_nothing(self, mutant: Mutant, tests: list[str]) -> bool:
-        limit = self._limit(tests)
-        file = self.root / mutant.path
-        original = file.read_bytes()
-        try:
-            file.write_text(mutant.source(), encoding="utf-8")
-            return seconds(self.root, tests, limit) is not None
-        finally:
-            file.write_bytes(original)
+        for tests in steps_of(self.root, mutant.path, self.also):
+            limit = self._limit(tests)
+            file = self.root / mutant.path
+            original = file.read_bytes()
+            try:
+                file.write_text(mutant.source(), encoding="utf-8")
+                found = run_tests(self.root, tests, limit)
+            finally:
+                file.write_bytes(original)
+            if found != "survived":
+                return found
+        return "survived"
 
     def _limit(self, tests: list[str]) -> float:
         key = tuple(tests)
         if key not in self._limits:
-            taken = seconds(self.root, tests)
-            if taken is None:
+            start = time.perf_counter()
+            if run_tests(self.root, tests) != "survived":
                 raise RuntimeError(f"{' '.join(tests)}: these tests fail without a mutant")
-            self._limits[key] = PATIENCE[0] + PATIENCE[1] * taken
+            self._limits[key] = PATIENCE[0] + PATIENCE[1] * (time.perf_counter() - start)
         return self._limits[key]
 
 
@@ -306,12 +309,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             copied = shutil.copytree if Path(name).is_dir() else shutil.copy
             copied(name, root / name)
         mutants = sample(root, options.paths, options.number, options.seed)
-        trial, killed = Trial(root, options.also), 0
+        trial = Trial(root, options.also)
+        outcomes: Counter[Outcome] = Counter()
         for mutant in mutants:
-            lives = trial.survives(mutant)
-            killed += not lives
-            print("survived" if lives else "killed  ", mutant, flush=True)
-    print(f"{killed} of {len(mutants)} killed ({killed / len(mutants):.1%})")
+            outcome = trial.outcome(mutant)
+            outcomes[outcome] += 1
+            print(f"{outcome:8}", mutant, flush=True)
+    killed = len(mutants) - outcomes["survived"]
+    print(
+        f"{killed} of {len(mutants)} killed ({killed / len(mutants):.1%}), "
+        f"{outcomes['too slow']} of them too slow"
+    )
 
 
 if __name__ == "__main__":

@@ -86,7 +86,8 @@ def _ours(
 ) -> Workload:
     from uniformaly_pipeline.features.encoder import Encoder
 
-    encoder = Encoder(_model(patch), LAYERS, ATTENTION_LAYER, device, precision)
+    computed_in: Precision = "float16" if device == "cuda" else precision
+    encoder = Encoder(_model(patch), LAYERS, ATTENTION_LAYER, device, computed_in)
     batch = GPU_BATCH if device == "cuda" else BATCH
     images = _images(batch, device)
 

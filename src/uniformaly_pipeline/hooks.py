@@ -17,9 +17,10 @@ import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import CatalogProtocol
-from kedro.pipeline import Pipeline
+from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
+from kedro.pipeline import Node, Pipeline
 
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import (
     CommandError,
     InputError,
@@ -48,6 +49,9 @@ logger = logging.getLogger(__name__)
 
 SOURCES = {"raw_images", "predict.new_images", "parameters"}
 """What pipelines start from that no earlier run made."""
+
+ROOT_RECORD = "data_set_root"
+"""The record of the root that a data set's name stands for."""
 
 
 class CheckHooks:
@@ -89,6 +93,19 @@ class CheckHooks:
         except InputError as error:
             raise CommandError(str(error)) from error
 
+    @hook_impl
+    def after_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
+        """Record the root once its images are known to be sound: before any result is written."""
+        run = current_run()  # other processes may have none
+        if run is not None and "manifest" in node.inputs:
+            _record_root(catalog, run)
+
+    @hook_impl(tryfirst=True)
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Record the root where other processes did not."""
+        if "manifest" in pipeline.all_outputs():
+            _record_root(catalog, _run())
+
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
         """Turn what the user can mend into one line; leave other errors their traceback.
@@ -117,6 +134,8 @@ def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun)
     results = {
         name for name in pipeline.inputs() if not name.startswith("params:") and name not in SOURCES
     }
+    if "downloaded" not in pipeline.all_outputs():
+        _check_root(catalog, run)
     judges = "predict.metrics" in pipeline.all_outputs()
     if judges:
         plan = plan_task("predict", run)
@@ -124,6 +143,8 @@ def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun)
             raise InputError(plan.problem)
     # A bank that does not fit is worth more of a word than features that are missing.
     _require(results - {"features"}, catalog, run)
+    if results:
+        _require_root(catalog, run, run.parameters.predict.task)
     if judges:
         made_by = run.parameters.predict.task
         ((key, category),) = plan.categories.items()
@@ -132,9 +153,66 @@ def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun)
             loaded = catalog.load(bank)
             check_same_masking(loaded, run.parameters.bpm.model_dump())
             check_same_preprocessing(loaded, _preprocessing(run))
+            _follow_precision(loaded, catalog)
         if images in results:
             check_rate(catalog.load(images), run.parameters.predict.false_alarm_rate)
     _require(results & {"features"}, catalog, run)
+
+
+def _check_root(catalog: CatalogProtocol, run: CurrentRun) -> None:
+    """Refuse to mix the results of two roots of one name.
+
+    A published data set is known by its key, wherever it lies: as an archive, a folder or a tree.
+
+    Raises:
+        InputError: The name stands for another root; the line names both and what to do.
+    """
+    if run.root_record is None or not catalog.exists(ROOT_RECORD):
+        return
+    record = _path(catalog, ROOT_RECORD)
+    try:
+        recorded = catalog.load(ROOT_RECORD)
+    except DatasetError as error:
+        raise InputError(f"{record} cannot be read: delete it and run defect anew") from error
+    if recorded == run.root_record:
+        return
+    key = run.parameters.dataset
+    before, now = (
+        f"{place.get('root')} (layout {place.get('layout')})"
+        for place in (recorded, run.root_record)
+    )
+    raise InputError(
+        f"datasets.{key}.root: the results of '{run.data_set}' are of {before}, not of {now}: give "
+        f"this one another name with datasets.{key}.name, or, if the images have moved, write "
+        f"their new place into {record}"
+    )
+
+
+def _record_root(catalog: CatalogProtocol, run: CurrentRun) -> None:
+    """Say which root the data set's name stands for, unless that is known."""
+    if run.root_record is not None and not catalog.exists(ROOT_RECORD):
+        catalog.save(ROOT_RECORD, run.root_record)
+
+
+def _require_root(catalog: CatalogProtocol, run: CurrentRun, task: str) -> None:
+    """Refuse to go on from results of which nobody knows the root.
+
+    Raises:
+        InputError: There is no record of it.
+    """
+    if run.root_record is not None and not catalog.exists(ROOT_RECORD):
+        raise InputError(
+            f"nothing says of which root the results of '{run.data_set}' are: first run "
+            f"{command_for(run, task, without='predict')}"
+        )
+
+
+def _follow_precision(memory_bank: ArrayBundle, catalog: CatalogProtocol) -> None:
+    """Let ``encoder.precision: auto`` be that of the memory bank, which judges in no other."""
+    encoder = catalog.load("params:encoder")
+    if encoder["precision"] == "auto":
+        made_in = memory_bank.metadata["features"]["precision"]
+        catalog["params:encoder"] = MemoryDataset({**encoder, "precision": made_in})
 
 
 def _require(results: set[str], catalog: CatalogProtocol, run: CurrentRun) -> None:
@@ -149,7 +227,8 @@ def _require(results: set[str], catalog: CatalogProtocol, run: CurrentRun) -> No
         task, what = _described(name, run)
         command = command_for(run, task, without="predict")
         raise InputError(
-            f"the {what} for this data set and backbone are missing: first run {command}"
+            f"the {what} on {run.data_set} with {run.backbone}, settings "
+            f"{run.names(task)['run_key']}, are missing: first run {command}"
         )
 
 
@@ -273,8 +352,10 @@ class TrackingHooks:
 
 def _tags(run: CurrentRun, pipeline: Pipeline) -> dict[str, str]:
     """What tells this run apart from others."""
-    commit = git_commit(run.project_path)
-    return runs.run_tags("+".join(_finished_tasks(pipeline)), run.parameters.resolved(), commit)
+    tasks, commit = _finished_tasks(pipeline), git_commit(run.project_path)
+    # Several tasks share all but their own sections of parameters.
+    names = run.names(tasks[0] if len(tasks) == 1 else "")
+    return runs.run_tags("+".join(tasks), run.parameters.resolved(), names, commit)
 
 
 def _data_tags(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
@@ -329,7 +410,7 @@ class SummaryHooks:
         run = _run()
         if "ingestion.report" in pipeline.all_outputs():
             print_findings(
-                f"{run.parameters.dataset}: images",
+                f"{run.data_set}: images",
                 catalog.load("ingestion.counts"),
                 catalog.load("ingestion.findings"),
                 [("report", _path(catalog, "ingestion.report"))],

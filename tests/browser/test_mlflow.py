@@ -66,7 +66,8 @@ def parameters(run: dict[str, Any]) -> dict[str, Any]:
 def track(client: Any, experiment: str, run: dict[str, Any]) -> str:
     """A finished run with a category, as the hooks track it."""
     run_id: str = client.create_run(experiment).info.run_id
-    tags = runs.run_tags("defect", parameters(run), "0123456789ab")
+    names = {"dataset": "demo", "backbone": run["backbone"], "run_key": "default"}
+    tags = runs.run_tags("defect", parameters(run), names, "0123456789ab")
     name = {runs.NAME_TAG: runs.run_name(tags)}
     runs.log_parameters(run_id, parameters(run), {**tags, **name})
     runs.save_views(run_id)

@@ -15,6 +15,8 @@ from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
 from PIL import Image
 
+from uniformaly_pipeline.parameters.current_run import current_run
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = "uniformaly_pipeline"
 
@@ -44,6 +46,12 @@ class Project:
             text=True,
             check=False,
         )
+
+    def place(self, task: str = "defect") -> str:
+        """Where a task's results lie below each layer, with the parameters of the last run."""
+        run = current_run()
+        assert run is not None
+        return "/".join([task, *run.names(task).values()])
 
     def outputs(self) -> list[str]:
         """All files that runs wrote, relative to ``data``."""

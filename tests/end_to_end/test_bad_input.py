@@ -162,7 +162,8 @@ def test_disk_too_small(
     assert "Features need at most" in caplog.text
     # The tables of images are whole and of use; no feature and nothing after it was written.
     written = {path.split("/")[0] for path in project.outputs()}
-    assert written <= {"02_intermediate", "05_model_input"}
+    assert written <= {"02_intermediate", "05_model_input", "06_models"}
+    assert not list((project.path / "data/06_models").rglob("*.safetensors"))
 
 
 def test_demo_is_never_drawn_over_other_files(project: Any, images: Path) -> None:

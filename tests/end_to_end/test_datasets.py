@@ -87,7 +87,7 @@ def test_every_pipeline(
 ) -> None:
     root = MAKERS[name](tmp_path / "raw")
     project.run(task, **parameters(name, root, **settings_of(name, root)))
-    place = project.path / "data/08_reporting" / task / name / "custom"
+    place = project.path / "data/08_reporting" / project.place(task)
     metrics = json.loads((place / "metrics.json").read_text())
     assert metrics["categories"]
     for figures in metrics["categories"].values():
@@ -238,9 +238,9 @@ def test_new_images_beside_packed_ones(
     predict = {
         "images": str(new), "task": "semantic", "category": "airplane", "false_alarm_rate": 0.5,
     }  # fmt: skip
-    project.run("predict", predict=predict, **settings)
-    place = project.path / "data/07_model_output/predict/cifar10/custom/airplane/scores.csv"
-    row = pd.read_csv(place).iloc[0]
+    project.run("predict", categories="airplane", predict=predict, **settings)
+    place = project.path / "data/07_model_output" / project.place("predict") / "airplane"
+    row = pd.read_csv(next(place.glob("new-*/scores.csv"))).iloc[0]
     assert row["image"] == "sky.png"
     assert row["normal_image"].startswith("train/airplane/")
 
@@ -250,10 +250,11 @@ def test_a_remote_root(project: Any, small: Parameters, images: Path) -> None:
     memory.put(str(images), "/remote_set", recursive=True)
     folder = {**small["datasets"]["folder"], "root": "memory://remote_set"}
     project.run("defect", **{**small, "datasets": {"folder": folder}})
-    place = project.path / "data/08_reporting/defect/folder/custom"
-    remote = json.loads((place / "metrics.json").read_text())
+    reports = project.path / "data/08_reporting"
+    remote = json.loads((reports / project.place() / "metrics.json").read_text())
+    assert project.place().startswith("defect/remote_set/")
     project.run("defect", **small)
-    local = json.loads((place / "metrics.json").read_text())
+    local = json.loads((reports / project.place() / "metrics.json").read_text())
     assert remote["mean"]["pixel_auroc"] == local["mean"]["pixel_auroc"]
 
 

@@ -9,18 +9,23 @@ import pandas as pd
 import pytest
 
 Parameters = dict[str, Any]
-RESULTS = "defect/folder/custom"
 
 
-def image_scores(project: Any, category: str, results: str = RESULTS) -> pd.DataFrame:
+def image_scores(project: Any, category: str, results: str = "") -> pd.DataFrame:
     """A category's scores by image."""
-    path = project.path / "data/07_model_output" / results / category / "image_scores.parquet"
+    path = (
+        project.path
+        / "data/07_model_output"
+        / (results or project.place())
+        / category
+        / "image_scores.parquet"
+    )
     return pd.read_parquet(path).set_index("image")
 
 
-def metrics(project: Any, results: str = RESULTS) -> dict[str, Any]:
+def metrics(project: Any, results: str = "") -> dict[str, Any]:
     """The content of metrics.json."""
-    path = project.path / "data/08_reporting" / results / "metrics.json"
+    path = project.path / "data/08_reporting" / (results or project.place()) / "metrics.json"
     content: dict[str, Any] = json.loads(path.read_text())
     return content
 
@@ -46,7 +51,7 @@ def test_outputs(project: Any, small: Parameters, capsys: pytest.CaptureFixture[
     assert figures["categories"]["nut"]["bank_size"] == int(0.1 * 4 * 64)
     assert figures["mean"]["image_auroc"] == 1.0
     assert figures["std"]["image_auroc"] == 0.0
-    reporting = project.path / "data/08_reporting" / RESULTS
+    reporting = project.path / "data/08_reporting" / project.place()
     leaderboard = pd.read_csv(reporting / "leaderboard.csv")
     assert list(leaderboard["category"]) == ["cloth", "nut", "mean", "std"]
     report = (reporting / "report.html").read_text()
@@ -71,9 +76,10 @@ def test_tracking(project: Any, small: Parameters, tracking_uri: str) -> None:
     assert len(parents) == 1
     parent = parents[0]
     assert parent.info.status == "FINISHED"
-    assert parent.info.run_name == "defect folder custom bpm=binary seed=7"
+    assert parent.info.run_name == "defect images vit_tiny_patch16_224 bpm=binary seed=7"
     told = {
-        "task": "defect", "dataset": "folder", "backbone": "custom", "bpm": "binary",
+        "task": "defect", "dataset": "images", "backbone": "vit_tiny_patch16_224",
+        "bpm": "binary", "run_key": project.place().rpartition("/")[2],
         "top_k_ratio": "0.05", "coreset_ratio": "0.1", "seed": "7",
     }  # fmt: skip
     assert told.items() <= parent.data.tags.items()
@@ -148,8 +154,9 @@ def test_ingestion_alone(project: Any, small: Parameters) -> None:
     project.run("ingestion", **small)
     names = ("counts.csv", "findings.csv", "report.html", "samples.png")
     assert project.outputs() == [
-        "02_intermediate/folder/manifest.parquet",
-        *(f"08_reporting/ingestion/folder/{name}" for name in names),
+        "02_intermediate/images/manifest.parquet",
+        "06_models/data_sets/images.json",
+        *(f"08_reporting/ingestion/images/{name}" for name in names),
     ]
 
 
@@ -162,7 +169,11 @@ def test_runners_agree(project: Any) -> None:
         assert run.returncode == 0, run.stdout + run.stderr
         assert "image AUROC" in run.stdout
         for category in ("button", "denim"):
-            scores = image_scores(project, category, "defect/demo/quickstart")["score"]
+            scores = image_scores(
+                project,
+                category,
+                "defect/demo/quickstart/categories-button.denim_preprocessing.resize-112_pr-a09db095",
+            )["score"]
             pd.testing.assert_series_equal(
                 scores, reference.setdefault(category, scores), rtol=1e-5, check_exact=False
             )

@@ -16,7 +16,21 @@ from safetensors.numpy import save_file
 from uniformaly_pipeline.common.errors import CommandError
 
 Parameters = dict[str, Any]
-PLACE = "predict/folder/custom"
+
+
+def place(project: Any, layer: str, category: str = "nut", images: str = "new") -> Path:
+    """Where the only prediction on a folder of this name lies."""
+    found = (project.path / "data" / layer / project.place("predict") / category).glob(
+        f"{images}-*"
+    )
+    (folder,) = found
+    return Path(folder)
+
+
+def image_scores(project: Any) -> pd.DataFrame:
+    """The scores of the bank's own test images."""
+    folder = project.path / "data/07_model_output" / project.place("defect") / "nut"
+    return pd.read_parquet(folder / "image_scores.parquet").set_index("image")
 
 
 @pytest.fixture
@@ -47,8 +61,8 @@ def error_line(project: Any, parameters: Parameters) -> str:
     return message
 
 
-def scores(project: Any, category: str = "nut") -> pd.DataFrame:
-    path = project.path / "data/07_model_output" / PLACE / category / "scores.csv"
+def scores(project: Any, images: str = "new") -> pd.DataFrame:
+    path = place(project, "07_model_output", images=images) / "scores.csv"
     return pd.read_csv(path).set_index("image")
 
 
@@ -56,9 +70,7 @@ def test_flags_what_is_new(
     project: Any, small: Parameters, predict: Parameters, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.run("defect", **small)
-    held_out = pd.read_parquet(
-        project.path / "data/07_model_output/defect/folder/custom/nut/image_scores.parquet"
-    )
+    held_out = image_scores(project)
     capsys.readouterr()
     project.run("predict", predict=predict, **small)
     table = scores(project)
@@ -72,13 +84,14 @@ def test_flags_what_is_new(
     assert 36 <= damaged["x"] <= 68
     assert 16 <= damaged["y"] <= 48
     assert damaged["normal_image"].startswith("nut/train/good/")
-    maps = project.path / "data/08_reporting" / PLACE / "nut/heat_maps"
+    results = place(project, "08_reporting")
+    maps = results / "heat_maps"
     with Image.open(maps / "shift_2/a.png") as picture:
         assert picture.size == (64, 64)
     assert (maps / "a.png").exists()
-    page = (project.path / "data/08_reporting" / PLACE / "report.html").read_text()
+    page = (results / "report.html").read_text()
     assert "nearest normal patch: nut/train/good/" in page
-    figures = json.loads((project.path / "data/08_reporting" / PLACE / "metrics.json").read_text())
+    figures = json.loads((results / "metrics.json").read_text())
     assert figures["num_flagged"] == 1
     assert figures["num_calibration"] == 3
     shown = capsys.readouterr().out
@@ -91,14 +104,25 @@ def test_scores_are_those_of_the_test_images(
 ) -> None:
     """An image that was tested before gets the same score as a new one."""
     project.run("defect", **small)
-    before = pd.read_parquet(
-        project.path / "data/07_model_output/defect/folder/custom/nut/image_scores.parquet"
-    ).set_index("image")["score"]
+    before = image_scores(project)["score"]
     project.run("predict", predict={**predict, "images": str(images / "nut/test")}, **small)
-    now = scores(project)["score"]
+    now = scores(project, "test")["score"]
     assert len(now) == 6
     for image, score in now.items():
         assert score == pytest.approx(before[f"nut/test/{image}"], rel=1e-5)
+
+
+def test_automatic_precision_is_that_of_the_memory_bank(
+    project: Any, small: Parameters, predict: Parameters
+) -> None:
+    """On a GPU two new images are too few to choose one: it would be another than the bank's."""
+    encoder = small.pop("encoder", {})
+    project.run("defect", encoder={**encoder, "precision": "bfloat16"}, **small)
+    project.run("predict", predict=predict, encoder=encoder, **small)
+    assert scores(project)["flagged"].sum() == 1
+    other = {**encoder, "precision": "float32"}
+    line = error_line(project, {"predict": predict, "encoder": other, **small})
+    assert "made with another precision" in line
 
 
 def test_shared_bank(project: Any, small: Parameters, predict: Parameters) -> None:
@@ -110,7 +134,7 @@ def test_shared_bank(project: Any, small: Parameters, predict: Parameters) -> No
 
 def test_before_any_bank_exists(project: Any, small: Parameters, predict: Parameters) -> None:
     line = error_line(project, {"predict": predict, **small})
-    assert "of 'nut' for this data set and backbone are missing" in line
+    assert "of 'nut' on images with vit_tiny_patch16_224, settings " in line
     assert "first run kedro run --pipelines=defect --params=dataset=folder" in line
     assert "predict" not in line, "the command that makes the bank needs no new images"
     assert project.outputs() == []
@@ -171,14 +195,16 @@ def test_bank_made_in_another_way(
     folder = small["datasets"]["folder"]
     resized = {"folder": {**folder, "preprocessing": {"resize": 70, "crop": 64}}}
     for changes, expected in [
-        ({"datasets": resized}, "another preprocessing than this run's"),
-        ({"bpm": {"threshold": 0.2}}, "another masking (bpm) than this run's"),
+        ({"datasets": resized}, "preprocessing.crop-64"),
+        ({"bpm": {"threshold": 0.2}}, "bpm.threshold-0.2"),
     ]:
         line = error_line(project, {**small, "predict": predict, **changes})
+        assert "of 'nut' on images with weights, settings" in line
         assert expected in line
+        assert "are missing: first run kedro run" in line
     write_weights(0.5)
     assert "another weights" in error_line(project, {**small, "predict": predict})
-    assert not (project.path / "data/07_model_output" / PLACE / "nut/scores.csv").exists()
+    assert not list((project.path / "data/07_model_output").rglob("scores.csv"))
 
 
 def test_images_may_move_after_training(

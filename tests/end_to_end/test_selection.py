@@ -10,7 +10,8 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-SCORES = "data/07_model_output/defect/demo/quickstart/button/image_scores.parquet"
+PLACE = "defect/demo/quickstart/categories-button_preprocessing.resize-112_preproce-da603a9b"
+SCORES = f"data/07_model_output/{PLACE}/button/image_scores.parquet"
 
 
 def test_parts_run_by_tag_node_and_namespace(project: Any) -> None:
@@ -19,7 +20,7 @@ def test_parts_run_by_tag_node_and_namespace(project: Any) -> None:
     assert whole.returncode == 0, whole.stdout + whole.stderr
     scores = project.path / SCORES
     first = pd.read_parquet(scores)
-    report = project.path / "data/08_reporting/defect/demo/quickstart/report.html"
+    report = project.path / f"data/08_reporting/{PLACE}/report.html"
     for option, num_nodes in (
         ("--tags=scoring", 2),
         ("--nodes=defect.button.score_images", 1),
@@ -32,7 +33,7 @@ def test_parts_run_by_tag_node_and_namespace(project: Any) -> None:
         assert f"Completed {num_nodes} out of {num_nodes} tasks" in part.stdout
         pd.testing.assert_frame_equal(pd.read_parquet(scores), first)
         assert report.stat().st_mtime_ns == written
-    metrics = project.path / "data/08_reporting/defect/demo/quickstart/metrics.json"
+    metrics = project.path / f"data/08_reporting/{PLACE}/metrics.json"
     before = json.loads(metrics.read_text())["mean"]["image_auroc"]
     metrics.unlink()
     rest = project.kedro(

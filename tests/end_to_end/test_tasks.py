@@ -62,7 +62,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_semantic(project: Any, small_classes: Parameters) -> None:
     """Every class is normal in turn, and all test images are tested each time."""
     project.run("semantic", **small_classes)
-    place = "semantic/class_folder/custom"
+    place = project.place("semantic")
     of_red = scores(project, f"{place}/red")
     assert list(of_red.columns[:2]) == ["label", "score"]
     assert of_red["label"].to_dict() == {
@@ -100,7 +100,7 @@ def test_semantic_on_defect_data_leaves_defective_images_out(
     project: Any, small: Parameters
 ) -> None:
     project.run("semantic", **small)
-    of_nut = scores(project, "semantic/folder/custom/nut")
+    of_nut = scores(project, f"{project.place('semantic')}/nut")
     expected = {
         f"{name}/test/good/{i:03d}.png": int(name != "nut")
         for name in ("nut", "cloth")
@@ -113,11 +113,11 @@ def test_multiclass_on_defects_tests_each_category_with_one_bank(
     project: Any, small: Parameters
 ) -> None:
     project.run("multiclass", **small)
-    figures = metrics(project, "multiclass/folder/custom")
+    figures = metrics(project, project.place("multiclass"))
     # One bank of both categories' patches, at the multi-class ratio of 0.05.
     sizes = {name: entry["bank_size"] for name, entry in figures["categories"].items()}
     assert sizes == dict.fromkeys(("cloth", "nut"), int(0.05 * 2 * 4 * 64))
-    assert set(scores(project, "multiclass/folder/custom/nut").index.str[:3]) == {"nut"}
+    assert set(scores(project, f"{project.place('multiclass')}/nut").index.str[:3]) == {"nut"}
     assert figures["categories"]["nut"]["pixel_auroc"] > 0.9
     assert len(list((project.path / "data/06_models").rglob("memory_bank.safetensors"))) == 1
 
@@ -126,7 +126,7 @@ def test_multiclass_splits(project: Any, small_classes: Parameters) -> None:
     dataset = small_classes["datasets"]["class_folder"]
     dataset["splits"] = {"A": ["red", "blue"], "B": ["green"]}
     project.run("multiclass", memory_bank={"coreset_ratio": 0.2}, **small_classes)
-    place = "multiclass/class_folder/custom"
+    place = project.place("multiclass")
     of_a = scores(project, f"{place}/A")
     anomalous = of_a.index[of_a["label"] == 1]
     assert all("/green/" in path for path in anomalous)
@@ -155,7 +155,7 @@ def test_impossible_splits(
 
 def test_clustering(project: Any, small: Parameters) -> None:
     project.run("clustering", **small)
-    place = "clustering/folder/custom"
+    place = project.place("clustering")
     figures = metrics(project, place)["categories"]["nut"]
     # A black square in noise: two clear groups.
     assert {name: figures[name] for name in ("nmi", "ari", "f1")} == {
@@ -177,7 +177,7 @@ def test_clustering(project: Any, small: Parameters) -> None:
 
 def test_lowshot(project: Any, small: Parameters) -> None:
     project.run("lowshot", lowshot={"shots": "1+3+9+all", "num_draws": 2}, **small)
-    place = "lowshot/folder/custom"
+    place = project.place("lowshot")
     settings = pd.read_csv(
         project.path / "data/08_reporting" / place / "sweep_metrics.csv", dtype=str
     )
@@ -209,7 +209,7 @@ def test_ablation(project: Any, small: Parameters, encoded: list[str], tracking_
     """Every setting from one encoding; the default's row equals the leaderboard."""
     project.run("ablation", ablation=ABLATION, seed=3, **small)
     assert len(encoded) == len(set(encoded)) == 20
-    place = "ablation/folder/custom"
+    place = project.place("ablation")
     settings = pd.read_csv(
         project.path / "data/08_reporting" / place / "sweep_metrics.csv", dtype={"value": str}
     )
@@ -269,14 +269,32 @@ def test_layers_of_an_ablation_equal_a_run_with_those_layers(
     ablation = {**{key: [] for key in ABLATION}, "layers": [[8, 9]]}
     project.run("ablation", ablation=ablation, features={"dtype": "float32"}, **small)
     of_nut = pd.read_parquet(
-        project.path / "data/07_model_output/ablation/folder/custom/nut/sweep_metrics.parquet"
+        project.path
+        / "data/07_model_output"
+        / project.place("ablation")
+        / "nut/sweep_metrics.parquet"
     ).set_index("value")
     small["backbones"]["custom"] = {**small["backbones"]["custom"], "layers": [8, 9]}
     project.run("defect", features={"dtype": "float32"}, **small)
-    whole = metrics(project, "defect/folder/custom")["categories"]["nut"]
+    whole = metrics(project, project.place("defect"))["categories"]["nut"]
     row = of_nut.loc["8 9"]
     assert row["bank_size"] == whole["bank_size"]
     assert row["pixel_auroc"] == pytest.approx(whole["pixel_auroc"], abs=1e-6)
+
+
+def test_soft_masking_of_an_ablation_equals_a_run_with_it(project: Any, small: Parameters) -> None:
+    ablation = {**{key: [] for key in ABLATION}, "mode": ["off", "soft"]}
+    project.run("ablation", ablation=ablation, **small)
+    of_nut = pd.read_parquet(
+        project.path / "data/07_model_output/ablation/folder/custom/nut/sweep_metrics.parquet"
+    ).set_index("value")
+    project.run("defect", bpm={"mode": "soft"}, **small)
+    whole = metrics(project, "defect/folder/custom")["categories"]["nut"]
+    row = of_nut.loc["soft"]
+    assert row["bank_size"] == whole["bank_size"]
+    for name in ("image_auroc", "pixel_auroc"):
+        assert row[name] == pytest.approx(whole[name], abs=1e-9)
+    assert abs(row["pixel_auroc"] - of_nut.loc["off", "pixel_auroc"]) > 1e-4, "weights matter"
 
 
 @pytest.mark.parametrize("pipeline", ["defect", "clustering"])

@@ -99,6 +99,7 @@ SETTINGS = [
     replace(BASE, coreset_ratio=1.0),
     replace(BASE, masking=BackPatchMasking(kernel_size=3, threshold=0.2)),
     replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=3)),
+    replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=1)),
     replace(BASE, masking=BackPatchMasking(mode="off")),
     replace(BASE, features="max"),
     replace(BASE, features="all"),
@@ -124,7 +125,7 @@ def test_the_order_of_the_settings_does_not_matter(category: SweepInputs) -> Non
 def test_banks_are_built_once_for_what_settings_share(
     category: SweepInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight settings, two different foregrounds: two coresets, and a search for each bank."""
+    """Two different foregrounds: two coresets, and a search for each bank; soft shares off's."""
     calls = {"choose_points": 0, "score_patches": 0}
     for name in calls:
         original = getattr(sweep, name)
@@ -144,6 +145,8 @@ def test_banks_are_built_once_for_what_settings_share(
             replace(BASE, coreset_ratio=0.1),
             replace(BASE, masking=BackPatchMasking(mode="off")),
             replace(BASE, masking=BackPatchMasking(mode="off"), features="all"),
+            replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=3)),
+            replace(BASE, masking=BackPatchMasking(mode="soft", kernel_size=1)),
         ],
     )
     assert calls == {"choose_points": 2, "score_patches": 3}
@@ -272,7 +275,7 @@ def test_banks_are_in_the_precision_in_which_they_would_be_stored(
     stored = build_memory_bank(
         store, half.normal, setting.masking, coreset_ratio=0.3, projection_dim=4
     ).arrays["memory_bank"]
-    assert banks[0].dtype == stored.dtype == ("float16" if mode == "binary" else "float32")
+    assert banks[0].dtype == stored.dtype == "float16"
     assert (banks[0] == stored).all()
 
 
@@ -349,17 +352,19 @@ def test_the_seed_of_the_category_decides_the_draws_and_the_projection(
 def test_maskings_of_one_effect_share_a_bank_and_others_do_not(
     category: SweepInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """All soft maskings and none keep every patch; another threshold keeps others."""
     soft = BackPatchMasking(mode="soft", kernel_size=3)
+    binary = BackPatchMasking(kernel_size=1, threshold=0.2)
     searches: list[Any] = []
 
     def score(store: Any, hashes: Any, bank: Any, masking: Any, **options: Any) -> Any:
-        searches.append(masking)
+        searches.append(masking.mode)
         return score_patches(store, hashes, bank, masking, **options)
 
     monkeypatch.setattr(sweep, "score_patches", score)
-    maskings = [soft, replace(soft, threshold=0.9), replace(soft, kernel_size=1)]
+    maskings = [soft, replace(soft, kernel_size=1), binary, replace(binary, threshold=0.6)]
     evaluate_settings(category, [replace(BASE, masking=masking) for masking in maskings])
-    assert searches == [soft, replace(soft, kernel_size=1)]
+    assert searches == ["off", "binary", "binary"]
 
 
 # --- tables ---------------------------------------------------------------------------------------

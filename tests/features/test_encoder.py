@@ -245,9 +245,8 @@ def test_device_and_precision_are_chosen_by_what_is_there(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto") == "cuda"
     assert choose_device("cpu") == "cpu"
-    assert choose_precision("auto", "cpu") == torch.float32
-    assert choose_precision("auto", "cuda:1") == torch.float16
-    assert choose_precision("bfloat16", "cuda") == torch.bfloat16
+    assert choose_precision("auto") == torch.float32
+    assert choose_precision("bfloat16") == torch.bfloat16
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (6, 5), (64, 8), (None, 1)])

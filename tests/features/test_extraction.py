@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.features import extraction
 from uniformaly_pipeline.features.backbone import Backbone, load_backbone
 from uniformaly_pipeline.features.extraction import feature_stream
 from uniformaly_pipeline.features.masking import BackPatchMasking
@@ -88,6 +89,28 @@ def test_a_store_of_all_patches_serves_every_masking_that_drops_none(mode: Any) 
     stream = make_stream(masking=BackPatchMasking(mode, 3))
     assert stream.header.masking is None
     assert stream.header.differences(stored) == []
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "expected"),
+    [("cuda:0", "auto", "bfloat16"), ("cuda:0", "float16", "float16"), ("cpu", "auto", "float32")],
+)
+def test_automatic_precision_is_checked_on_the_images_where_there_is_a_gpu(
+    device: str, precision: Any, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model itself stays on the CPU; the header tells what is computed in."""
+    checked: list[list[str]] = []
+
+    def check(encoder: Any, folder: Any, images: Any, *_: Any) -> str:
+        checked.append(list(images))
+        assert encoder.dtype == torch.float32
+        return "bfloat16"
+
+    monkeypatch.setattr(extraction, "choose_device", lambda _: device)
+    monkeypatch.setattr(extraction, "check_on_images", check)
+    stream = make_stream(images={"#a": "a.png"}, precision=precision)
+    assert stream.header.precision == expected
+    assert checked == ([["a.png"]] if expected == "bfloat16" else [])
 
 
 def test_the_same_weights_from_a_file_have_the_same_hash(tmp_path: Path) -> None:

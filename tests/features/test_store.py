@@ -17,7 +17,7 @@ import torch
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features import shards, store_update
-from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
+from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore, PatchFeatures, current_store
 from uniformaly_pipeline.features.store_update import update_store
 
@@ -39,8 +39,7 @@ def expected_features(encoder: Any, names: list[str], masking: BackPatchMasking)
     for number, name in enumerate(names):
         attention = torch.from_numpy(encoder.attention(name))[None]
         kept = masking.foreground(attention)[0].numpy()
-        weights = masking.weights(attention)[0].numpy()
-        features.append((encoder.features(name) * weights[:, None])[kept])
+        features.append(encoder.features(name)[kept])
         images += [number] * int(kept.sum())
         patches += np.flatnonzero(kept).tolist()
     rows = np.concatenate(features)
@@ -85,16 +84,6 @@ def test_all_patches_serve_every_masking(fake_encoder: Any, tmp_path: Path) -> N
         counts.append(len(expected.features))
     assert counts[0] == counts[1] == 100
     assert len(set(counts)) == 3
-
-
-def test_soft_masking_multiplies_features_by_the_smoothed_attention(
-    fake_encoder: Any, tmp_path: Path
-) -> None:
-    store = fake_encoder.store(tmp_path, ["a"])
-    smoothed = smooth_attention(torch.from_numpy(fake_encoder.attention("a"))[None], 7)
-    expected = fake_encoder.features("a") * smoothed.numpy().reshape(-1, 1)
-    soft = store.load(["#a"], BackPatchMasking("soft"))
-    np.testing.assert_allclose(soft.features, expected, rtol=1e-6)
 
 
 def test_a_store_of_the_foreground_refuses_another_masking(

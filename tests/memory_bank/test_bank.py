@@ -125,9 +125,9 @@ def test_every_bank_states_its_covering_radius_among_the_features(
 @pytest.mark.parametrize(
     ("mode", "dtype", "stored"),
     [("binary", "float16", "float16"), ("binary", "float32", "float32"),
-     ("soft", "float16", "float32")],
+     ("soft", "float16", "float16")],
 )  # fmt: skip
-def test_vectors_keep_the_stores_type_unless_they_were_weighted(
+def test_vectors_keep_the_stores_type(
     mode: Any, dtype: str, stored: str, fake_encoder: Any, tmp_path: Path
 ) -> None:
     masking = BackPatchMasking(mode, 1, 0.2)
@@ -136,6 +136,20 @@ def test_vectors_keep_the_stores_type_unless_they_were_weighted(
     assert bank.dtype == stored
     # Storing the bank costs no digits.
     assert (bank.astype(np.float32) == store.load(HASHES, masking).features).all()
+
+
+def test_a_soft_bank_is_the_bank_without_masking(fake_encoder: Any, tmp_path: Path) -> None:
+    """A build that weighs features, or leaves out those of low attention, gives other vectors."""
+    store = fake_encoder.store(tmp_path, NAMES)
+    soft, off = (
+        build_memory_bank(
+            store, HASHES, BackPatchMasking(mode, 3), coreset_ratio=0.3, projection_dim=3
+        )
+        for mode in ("soft", "off")
+    )
+    for name, array in off.arrays.items():
+        assert (soft.arrays[name] == array).all(), name
+    assert soft.metadata["bpm"]["mode"] == "soft"
 
 
 def test_metadata_say_how_the_bank_was_made(store: FeatureStore) -> None:
@@ -344,8 +358,8 @@ def test_settings_left_out_are_recorded_as_their_defaults(store: FeatureStore) -
 def test_image_names_of_different_lengths_come_back_as_they_were(
     fake_encoder: Any, tmp_path: Path
 ) -> None:
-    names = ["a", "longer", "mid"]
+    names = ["a", "longer", "mix"]
     store = fake_encoder.store(tmp_path, names)
-    bank = build_memory_bank(store, ["#mid", "#a", "#longer"], MASKING, coreset_ratio=1.0)
-    assert bank_images(bank) == ["#mid", "#a", "#longer"]
+    bank = build_memory_bank(store, ["#mix", "#a", "#longer"], MASKING, coreset_ratio=1.0)
+    assert bank_images(bank) == ["#mix", "#a", "#longer"]
     assert bank.arrays["content_hashes"].shape == (3, len("#longer"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.scoring import patches
 from uniformaly_pipeline.scoring.neighbors import NearestNeighbors
@@ -80,8 +80,45 @@ def test_a_bank_in_half_precision_is_used_as_it_is(store: FeatureStore, fake_enc
     np.testing.assert_allclose(scored.arrays["patch_scores"][0], expected, rtol=1e-5)
 
 
-def test_no_images_give_no_scores(store: FeatureStore) -> None:
-    assert score_patches(store, [], BANK, MASKING).arrays["patch_scores"].shape == (0, 4, 5)
+def test_soft_masking_by_hand(
+    fake_encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Distances are multiplied, not features: those times attention would score 2.25, 1, 3.24."""
+    features = np.array([[3, 4], [0, 1], [2, 0]], np.float32)
+    monkeypatch.setattr(fake_encoder, "features", lambda image: features)
+    # Sums of neighbours, 6, 20 and 18, over the largest: weights 0.3, 1 and 0.9.
+    attention = np.array([[0.02, 0.04, 0.14]], np.float32)
+    monkeypatch.setattr(fake_encoder, "attention", lambda image: attention)
+    fake_encoder.grid, fake_encoder.dim = (1, 3), 2
+    store = fake_encoder.store(tmp_path, ["a"])
+    bank = np.array([[0, 0], [3, 5]], np.float32)  # squared distances 1, 1 and 4
+    scored = score_patches(store, ["#a"], bank, BackPatchMasking("soft", 3), keep_neighbors=True)
+    np.testing.assert_allclose(scored.arrays["patch_scores"][0], [[0.3, 1.0, 3.6]], rtol=1e-6)
+    assert scored.arrays["neighbors"].tolist() == [[[1, 0, 0]]]
+
+
+@pytest.mark.parametrize("num_neighbors", [1, 4])
+def test_soft_scores_are_those_without_masking_times_the_smoothed_attention(
+    num_neighbors: int, fake_encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patches, "IMAGES_AT_ONCE", 3)
+    store = fake_encoder.store(tmp_path, NAMES)
+    soft, off = (
+        score_patches(store, HASHES, BANK, BackPatchMasking(mode, 3), num_neighbors=num_neighbors)
+        for mode in ("soft", "off")
+    )
+    attention = torch.from_numpy(np.stack([fake_encoder.attention(name) for name in NAMES]))
+    expected = off.arrays["patch_scores"] * smooth_attention(attention, 3).numpy()
+    np.testing.assert_allclose(soft.arrays["patch_scores"], expected, rtol=1e-6)
+    assert soft.arrays["patch_scores"].min() > 0, "no patch is left out"
+
+
+@pytest.mark.parametrize("masking", [MASKING, BackPatchMasking("soft")])
+def test_no_images_give_no_scores(
+    masking: BackPatchMasking, fake_encoder: Any, tmp_path: Path
+) -> None:
+    store = fake_encoder.store(tmp_path, NAMES)
+    assert score_patches(store, [], BANK, masking).arrays["patch_scores"].shape == (0, 4, 5)
 
 
 def test_the_recall_of_an_approximate_search_is_measured(store: FeatureStore) -> None:

@@ -42,7 +42,8 @@ def parameters(run: Run) -> dict[str, Any]:
 def track(client: Any, experiment: str, run: Run, start: int, **tags: str) -> str:
     """A finished run."""
     run_id: str = client.create_run(experiment, start_time=start).info.run_id
-    own = run_tags(run.get("task", "defect"), parameters(run), "0123456789ab+changes")
+    names = {"dataset": "demo", "backbone": run["backbone"], "run_key": f"bpm.mode-{run['bpm']}"}
+    own = run_tags(run.get("task", "defect"), parameters(run), names, "0123456789ab+changes")
     log_parameters(run_id, parameters(run), {**own, **tags})
     for name in ("image_auroc", "num_test"):
         if name in run:
@@ -91,7 +92,8 @@ def test_settings_then_parameters_that_differ_then_metrics(uri: str) -> None:
     table = runs_table(uri)
     assert list(table.columns) == [
         "run", "started", "task", "dataset", "backbone", "bpm", "top_k_ratio", "coreset_ratio",
-        "seed", "git_commit", "data_hash", "scoring.num_neighbors", "image_auroc", "num_test",
+        "seed", "run_key", "git_commit", "data_hash", "scoring.num_neighbors", "image_auroc",
+        "num_test",
     ]  # fmt: skip
     # Numbers can be drawn and sorted; what a run lacks is undefined.
     assert list(table["top_k_ratio"]) == [0.05] * 4
@@ -102,7 +104,8 @@ def test_settings_then_parameters_that_differ_then_metrics(uri: str) -> None:
 def test_differing_leaves_out_what_is_the_same(uri: str) -> None:
     table = runs_table(uri, task="defect", differing=True)
     assert list(table.columns) == [
-        "run", "started", "backbone", "bpm", "scoring.num_neighbors", "image_auroc",
+        "run", "started", "backbone", "bpm", "run_key", "scoring.num_neighbors",
+        "image_auroc",
     ]  # fmt: skip
     asked_for = runs_table(uri, task="defect", differing=True, metrics=["num_test"])
     assert list(asked_for.columns)[-1] == "num_test"

@@ -17,10 +17,11 @@ PARAMETERS: dict[str, Any] = {
     "memory_bank": {"coreset_ratio": 0.1, "multiclass_coreset_ratio": 0.02},
     "seed": 3,
 }
+NAMES = {"dataset": "demo", "backbone": "quickstart", "run_key": "seed-3"}
 
 
 def test_tags_equal_the_parameters() -> None:
-    assert run_tags("defect", PARAMETERS, "abc") == {
+    assert run_tags("defect", PARAMETERS, NAMES, "abc") == {
         "task": "defect",
         "dataset": "demo",
         "backbone": "quickstart",
@@ -28,17 +29,18 @@ def test_tags_equal_the_parameters() -> None:
         "top_k_ratio": "0.05",
         "coreset_ratio": "0.1",
         "seed": "3",
+        "run_key": "seed-3",
         "git_commit": "abc",
     }
-    assert "git_commit" not in run_tags("defect", PARAMETERS)
+    assert "git_commit" not in run_tags("defect", PARAMETERS, NAMES)
 
 
 def test_coreset_ratio_is_that_of_the_tasks_banks() -> None:
-    assert run_tags("multiclass", PARAMETERS)["coreset_ratio"] == "0.02"
+    assert run_tags("multiclass", PARAMETERS, NAMES)["coreset_ratio"] == "0.02"
 
 
 def test_name() -> None:
-    name = run_name(run_tags("defect", PARAMETERS))
+    name = run_name(run_tags("defect", PARAMETERS, NAMES))
     assert name == "defect demo quickstart bpm=binary seed=3"
 
 

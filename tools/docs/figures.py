@@ -53,7 +53,8 @@ from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
 from uniformaly_pipeline.scoring.scores import anomaly_map
 
 ROOT = Path(__file__).parents[2]
-RUN = "demo/quickstart"
+FEATURES = "demo/quickstart"
+RUN = f"{FEATURES}/default"
 PIPELINES = ("defect", "clustering", "lowshot", "ablation")
 OBJECTS = ("bolt", "button", "gear")
 TEXTURES = ("denim", "leather", "oak")
@@ -145,11 +146,12 @@ class Runs:
     def store(self) -> FeatureStore:
         """Features of the foreground patches, and the attention."""
         name = f"kernel{MASKING.kernel_size}-threshold{MASKING.threshold:g}"
-        return FeatureStore(self.data / f"04_feature/{RUN}/float16-foreground-{name}")
+        return FeatureStore(self.data / f"04_feature/{FEATURES}/float16-foreground-{name}")
 
     def images(self, category: str) -> pd.DataFrame:
         """A category's images."""
-        return pd.read_parquet(self.data / f"05_model_input/defect/demo/{category}/images.parquet")
+        folder = self.data / f"05_model_input/defect/{RUN}/{category}"
+        return pd.read_parquet(folder / "images.parquet")
 
     def image_scores(self, category: str) -> pd.DataFrame:
         """A row per test image."""

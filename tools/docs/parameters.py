@@ -21,7 +21,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from uniformaly_pipeline.parameters import schema as schema_module
-from uniformaly_pipeline.parameters.current_run import flatten
+from uniformaly_pipeline.parameters.dotted import flatten
 from uniformaly_pipeline.parameters.schema import Parameters
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ memory_bank:
 A run checks all of them before any work and answers a misspelt key with the closest match.
 `--params` splits at commas: join lists with `+`, as `ablation.kernel_size=1+7`. Index names with
 commas, lists of lists and splits go into a parameter file. Environments set several at once:
-`--env=gpu` computes in half precision on CUDA, `--env=test` takes the small demo of the test suite.
+`--env=gpu` computes on CUDA in large batches, `--env=test` takes the small demo of the test suite.
 """
 
 

@@ -212,7 +212,7 @@ def open_preview(page: Any, address: str) -> None:
 
 def photograph_report(chromium: Any, url: str) -> None:
     page = new_page(chromium, 1200, 900)
-    page.goto(f"{url}/defect/demo/quickstart/report.html")
+    page.goto(f"{url}/defect/demo/quickstart/default/report.html")
     save(page, "report")
     page.close()
 

@@ -16,8 +16,12 @@ def catalog_value(run: CurrentRun, key: str) -> str | None:
     parameters = run.parameters
     dataset = parameters.chosen_dataset
     values = {
-        "dataset": parameters.dataset,
-        "backbone": parameters.backbone,
+        "data_set": run.data_set,
+        "backbone": run.backbone,
+        "key": run.key(),
+        "bank_key": run.names("predict")["run_key"],
+        "new_images": run.new_images,
+        "predict_category": run.predict_category,
         "root": run.root,
         "layout": dataset.layout,
         "credentials": dataset.credentials,

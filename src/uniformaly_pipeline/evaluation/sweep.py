@@ -1,8 +1,9 @@
 """Many settings of the method on one category, from features that were encoded once.
 
 What settings share is computed once: a smaller coreset is the beginning of a larger one, settings
-that keep the same foreground have the same memory bank, and the top-k ratio only averages scores
-anew. So an ablation costs little more than its different memory banks (section 5.4).
+that keep the same foreground have the same memory bank and distances, which a soft masking only
+weighs, and the top-k ratio only averages scores anew. So an ablation costs little more than its
+different memory banks (section 5.4).
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.memory_bank import coreset
 from uniformaly_pipeline.memory_bank.bank import IMAGES_AT_ONCE, choose_points, collect_candidates
-from uniformaly_pipeline.scoring.patches import score_patches
+from uniformaly_pipeline.scoring.patches import score_patches, weigh_scores
 from uniformaly_pipeline.scoring.scores import image_scores
 
 DRAWS = "draw"
+
+UNWEIGHED = BackPatchMasking(mode="off")
+"""All patches count alike."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,6 @@ class _Scored:
     """Test images scored by one memory bank, and the settings that share it."""
 
     store: FeatureStore
-    masking: BackPatchMasking
     patch_scores: np.ndarray
     bank_size: int
     settings: dict[int, Setting]
@@ -228,14 +231,14 @@ def _score(inputs: SweepInputs, settings: Sequence[Setting]) -> Iterator[_Scored
         by_masking.setdefault(key, {})[i] = setting
     for alike in by_masking.values():
         masking = next(iter(alike.values())).masking
+        if masking.weighs_distances:  # distances come first, weights after
+            masking = UNWEIGHED
         candidates = collect_candidates(store, normal, masking, inputs.projection_dim, inputs.seed)
         ratios = sorted({setting.coreset_ratio for setting in alike.values()})
         for ratio, kept in _coresets(inputs, candidates.points, ratios):
-            bank = candidates.features(kept)
-            if masking.mode != "soft":
-                # What a stored bank would hold: metrics equal those of the other pipelines.
-                bank = bank.astype(store.header.dtype)
-            scores = score_patches(
+            # What a stored bank would hold: metrics equal those of the other pipelines.
+            bank = candidates.features(kept).astype(store.header.dtype)
+            distances = score_patches(
                 store,
                 inputs.tested,
                 bank,
@@ -244,7 +247,19 @@ def _score(inputs: SweepInputs, settings: Sequence[Setting]) -> Iterator[_Scored
                 num_neighbors=inputs.num_neighbors,
             ).arrays["patch_scores"]
             sharing = {i: s for i, s in alike.items() if s.coreset_ratio == ratio}
-            yield _Scored(store, masking, scores, len(bank), sharing)
+            for weighing, weighed in _by_weights(sharing).items():
+                scores = weigh_scores(store, inputs.tested, distances, weighing)
+                yield _Scored(store, scores, len(bank), weighed)
+
+
+def _by_weights(settings: dict[int, Setting]) -> dict[BackPatchMasking, dict[int, Setting]]:
+    """Settings by what their masking multiplies distances with; ``off`` stands for nothing."""
+    groups: dict[BackPatchMasking, dict[int, Setting]] = {}
+    for i, setting in settings.items():
+        masking = setting.masking
+        weighing = replace(masking, threshold=0.0) if masking.weighs_distances else UNWEIGHED
+        groups.setdefault(weighing, {})[i] = setting
+    return groups
 
 
 def _coresets(
@@ -277,9 +292,7 @@ def _coresets(
 def _patches_that_count(
     store: FeatureStore, content_hashes: Sequence[str], masking: BackPatchMasking
 ) -> Any:
-    """Equal for maskings that have the same effect on these images."""
-    if masking.mode == "soft":
-        return ("soft", masking.kernel_size)
+    """Equal for maskings that keep the same patches of these images."""
     return np.packbits(store.foreground(content_hashes, masking)).tobytes()
 
 

@@ -49,11 +49,9 @@ def choose_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def choose_precision(precision: Precision, device: str) -> torch.dtype:
-    """``auto`` is half precision on a GPU and float32 on the CPU."""
-    if precision == "auto":
-        precision = "float16" if device.startswith("cuda") else "float32"
-    dtype: torch.dtype = getattr(torch, precision)
+def choose_precision(precision: Precision) -> torch.dtype:
+    """``auto`` is float32: half precision must first be checked, see :mod:`.precision`."""
+    dtype: torch.dtype = getattr(torch, "float32" if precision == "auto" else precision)
     return dtype
 
 
@@ -113,19 +111,19 @@ class Encoder:
         precision: Precision = "auto",
         compile_blocks: bool = False,
     ) -> None:
-        """Move the model to the device; ``auto`` is CUDA, in half precision, where there is one.
+        """Move the model to the device; ``auto`` is CUDA where there is one.
 
         Args:
             model: A timm ViT in evaluation mode.
             layers: Blocks to average, or several choices of blocks.
             attention_layer: Block whose class-token attention is read.
             device: Torch device.
-            precision: Type of the computation.
+            precision: Type of the computation; ``auto`` is float32.
             compile_blocks: Whether to compile the blocks with torch.compile, which takes a minute
                 or so and needs a C++ compiler; the block whose attention is read stays as it is.
         """
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
+        self.dtype = choose_precision(precision)
         self.model = model.to(self.device)
         choices = [[item] if isinstance(item, int) else list(item) for item in layers]
         if all(isinstance(item, int) for item in layers):

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import Literal
 
 from uniformaly_pipeline.features.backbone import Backbone, load_backbone, weights_hash
-from uniformaly_pipeline.features.encoder import Encoder, Precision, encode_images
+from uniformaly_pipeline.features.encoder import Encoder, Precision, choose_device, encode_images
 from uniformaly_pipeline.features.masking import BackPatchMasking, Keep, drops_patches
+from uniformaly_pipeline.features.precision import check_on_images
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import StoreHeader
 from uniformaly_pipeline.features.store_update import FeatureStream
@@ -45,7 +46,8 @@ def feature_stream(
             none needs all of them.
         dtype: Type in which features are stored.
         device: Torch device, or ``auto``.
-        precision: Type of the computation, or ``auto``.
+        precision: Type of the computation; ``auto`` is float32 on the CPU, and on a GPU what
+            :func:`.precision.check_on_images` chooses.
         batch_size: Images in a batch.
         num_workers: Decoding processes, or ``auto``.
         compile: Whether to compile the model's blocks.
@@ -62,6 +64,9 @@ def feature_stream(
     model = load_backbone(backbone, preprocessing.input_size, seed)
     weights_sha256 = weights_hash(model)
     layers = layer_choices or backbone.layers
+    if precision == "auto" and choose_device(device).startswith("cuda"):
+        exact = Encoder(model, layers, backbone.attention_layer, device, "float32")
+        precision = check_on_images(exact, folder, images.values(), preprocessing, masking)
     encoder = Encoder(model, layers, backbone.attention_layer, device, precision, compile)
     header = StoreHeader(
         backbone={**asdict(backbone), "layers": list(backbone.layers)},

@@ -41,7 +41,8 @@ class BackPatchMasking:
 
     Attributes:
         mode: ``binary`` keeps the patches whose smoothed attention exceeds the threshold;
-            ``soft`` keeps all and multiplies their features by it (Table 10); ``off`` keeps all.
+            ``soft`` keeps all and multiplies their distances by it (Table 10, as the authors'
+            code computes it); ``off`` keeps all.
         kernel_size: Side of the smoothing filter in patches, odd (Table 9).
         threshold: Smoothed attention above which a patch is foreground, strict (Table 10).
     """
@@ -55,6 +56,11 @@ class BackPatchMasking:
         """Whether some patches do not count at all, so that nothing need be stored of them."""
         return self.mode == "binary"
 
+    @property
+    def weighs_distances(self) -> bool:
+        """Whether the distances of test patches are multiplied by :meth:`weights`."""
+        return self.mode == "soft"
+
     def foreground(self, attention: torch.Tensor) -> torch.Tensor:
         """The patches that count: bool [B, N] for attention [B, grid height, grid width]."""
         if not self.drops_background:
@@ -62,8 +68,14 @@ class BackPatchMasking:
         return (smooth_attention(attention, self.kernel_size) > self.threshold).flatten(1)
 
     def weights(self, attention: torch.Tensor) -> torch.Tensor:
-        """The factor of each patch's features: float [B, N]; all ones unless the mode is soft."""
-        if self.mode != "soft":
+        """The factor of each test patch's distance: float [B, N] in 0..1.
+
+        It is the smoothed attention over the image's own maximum for ``soft``, 1 for the others.
+
+        Args:
+            attention: float [B, grid height, grid width], non-negative.
+        """
+        if not self.weighs_distances:
             return attention.new_ones(attention.shape).flatten(1)
         return smooth_attention(attention, self.kernel_size).flatten(1)
 

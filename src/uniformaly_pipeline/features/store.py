@@ -227,7 +227,7 @@ class FeatureStore:
 
         Args:
             content_hashes: The images, in the order wanted.
-            masking: Which patches count and by how much.
+            masking: Which patches count.
 
         Raises:
             InputError: The store kept only the patches of another masking, or lacks an image.
@@ -247,9 +247,6 @@ class FeatureStore:
             stored = self._shard(shard).get_slice("features")[patches, self._columns]
             begin = ends[i - 1] if i else 0
             features[begin : ends[i]] = stored[foreground[i]] if stored_all else stored
-        if masking.mode == "soft":
-            weights = masking.weights(self._attention_tensor(content_hashes)).numpy()
-            features *= weights[image, patch][:, None]
         return PatchFeatures(features, image, patch, len(rows), self.grid)
 
     def _attention_tensor(self, content_hashes: Sequence[str]) -> torch.Tensor:

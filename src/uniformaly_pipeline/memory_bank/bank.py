@@ -156,7 +156,7 @@ def build_memory_bank(
         device: Torch device, or ``auto``.
 
     Returns:
-        Array ``memory_bank`` [K, D] in the store's type (float32 for soft masking); ``image`` and
+        Array ``memory_bank`` [K, D] in the store's type; ``image`` and
         ``patch`` int32 [K] tell which image and which place in its grid each vector comes from,
         ``content_hashes`` which images these are, see :func:`bank_images`. The metadata record how
         the bank was made; ``covering_radius`` is the largest Euclidean distance of a patch that
@@ -183,10 +183,9 @@ def build_memory_bank(
     bank = candidates.features(kept)
     radius = 0.0 if len(kept) == num_patches else candidates.covering_radius(bank)
     projected = candidates.points.shape[1] < store.dim
-    exact = "float32" if masking.mode == "soft" else store.header.dtype
     return ArrayBundle(
         {
-            "memory_bank": bank.astype(exact),
+            "memory_bank": bank.astype(store.header.dtype),
             "image": candidates.image[kept],
             "patch": candidates.patch[kept],
             "content_hashes": _as_bytes(content_hashes),

@@ -7,7 +7,7 @@ hooks publish the run as soon as there is a context.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,16 @@ from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.roots import choose_classes, list_classes
+from uniformaly_pipeline.parameters.naming import (
+    OWN_LAYOUTS,
+    backbone_name,
+    category_key,
+    data_set_name,
+    new_images_name,
+    run_key,
+    shipped_parameters,
+    without_secrets,
+)
 from uniformaly_pipeline.parameters.schema import Parameters, parse_parameters
 
 
@@ -46,6 +56,58 @@ class CurrentRun:
     def absolute(self, path: str) -> str:
         """A path of the parameters, relative to the project, or a URL."""
         return path if "://" in path else str(self.project_path / Path(path).expanduser())
+
+    @property
+    def data_set(self) -> str:
+        """D of the paths: what people call the data set."""
+        return data_set_name(self.parameters)
+
+    @property
+    def backbone(self) -> str:
+        """B of the paths: what people call the backbone."""
+        return backbone_name(self.parameters)
+
+    def key(self, task: str = "") -> str:
+        """R of the paths, see :func:`.naming.run_key`; without a task what all tasks share."""
+        return run_key(self.parameters, shipped_parameters(), task)
+
+    def names(self, task: str = "") -> dict[str, str]:
+        """D, B and R of a task's results, by the names of their tags in MLflow.
+
+        ``predict`` goes by the bank that it judges by.
+        """
+        made_by = self.parameters.predict.task if task == "predict" else task
+        return {"dataset": self.data_set, "backbone": self.backbone, "run_key": self.key(made_by)}
+
+    @property
+    def new_images(self) -> str:
+        """What ``predict`` calls the folder of new images, in paths below the bank's category."""
+        images = self.absolute(self.parameters.predict.images or "")
+        return new_images_name(self.parameters, shipped_parameters(), images)
+
+    @property
+    def predict_category(self) -> str:
+        """The category of ``predict`` in paths: the one asked for, or the first there is."""
+        name = self.parameters.predict.category
+        if name is None:
+            try:
+                name = self.classes()[0]
+            except InputError:
+                name = "category"
+        return category_key(name)
+
+    @property
+    def root_record(self) -> dict[str, str] | None:
+        """Where the user's own images lie, without secrets; None where they are published."""
+        layout = self.parameters.chosen_dataset.layout
+        if layout not in OWN_LAYOUTS:
+            return None
+        root = without_secrets(self.root).rstrip("/") or "/"
+        if "://" not in root:
+            path, project = Path(root).resolve(), self.project_path.resolve()
+            inside = path.is_relative_to(project)
+            root = (path.relative_to(project) if inside else path).as_posix()
+        return {"root": root, "layout": layout}
 
     @property
     def has_defects(self) -> bool:
@@ -109,16 +171,3 @@ def current_run() -> CurrentRun | None:
 def settings_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of Kedro's catalog but ``run``, which nobody sets."""
     return {key: value for key, value in parameters.items() if key != "run"}
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of nested mappings; an empty mapping is a value.
-
-    >>> dict(flatten({"bpm": {"mode": "binary"}, "seed": 0}))
-    {'bpm.mode': 'binary', 'seed': 0}
-    """
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

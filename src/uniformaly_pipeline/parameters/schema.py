@@ -122,6 +122,9 @@ class DatasetParameters(_Section):
     data set's."""
     root: str = Field(min_length=1)
     """Path or URL of the data set, or of its published archive."""
+    name: Annotated[str, Field(pattern=r"\w")] | None = None
+    """What paths, titles and MLflow call it; null: for your own images (layouts `folder` and
+    `classes`) the root folder's own name, otherwise its key."""
     credentials: str | None = None
     """A key of `conf/local/credentials.yml`, for a URL."""
     split: SplitParameters = SplitParameters()
@@ -179,7 +182,8 @@ class EncoderParameters(_Section):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1` and so on, or `mps`."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Type of the computation; `auto`: float16 on a GPU, float32 on the CPU."""
+    """Type of the computation; `auto`: float32 on the CPU; on a GPU float16 or bfloat16 where a few
+    of the images show that scores stay the same; for `predict` the memory bank's."""
     batch_size: PositiveInt = 8
     """Images in a batch; changes speed only."""
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
@@ -201,8 +205,8 @@ class BpmParameters(_Section):
     """``bpm``, see :class:`.masking.BackPatchMasking`."""
 
     mode: Masking = "binary"
-    """`binary` keeps foreground patches, `soft` multiplies features by the attention, `off` keeps
-    all patches."""
+    """`binary` keeps foreground patches, `soft` keeps all and multiplies the distances of test
+    patches by their smoothed attention, `off` keeps all as they are."""
     kernel_size: KernelSize = 7
     """Side of the box that smooths the attention, in patches, odd."""
     threshold: Threshold = 0.1
@@ -221,8 +225,8 @@ class MemoryBankParameters(_Section):
     num_starts: PositiveInt = 10
     """Random patches that the first distances are taken to."""
     coreset_parts: PositiveInt = 1
-    """Above 1 the coreset is chosen in two rounds from so many parts, where a GPU holds no more; saves
-    memory with fewer parts than 1 / ratio."""
+    """Above 1 the coreset is chosen in two rounds from so many parts, where a GPU holds no more;
+    saves memory with fewer parts than 1 / ratio."""
 
 
 class ScoringParameters(_Section):

@@ -14,7 +14,8 @@ from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 
 from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean
-from uniformaly_pipeline.parameters.current_run import CurrentRun, publish
+from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run, publish
+from uniformaly_pipeline.pipelines.tasks.own_keys import with_own_keys
 from uniformaly_pipeline.pipelines.tasks.plan import run_parameters
 
 
@@ -34,7 +35,11 @@ class RunConfigLoader(OmegaConfigLoader):
             self._check_environment()
             run = self._published(super().__getitem__("parameters"))
             self["parameters"] = {**run.parameters.resolved(), "run": run_parameters(run)}
-        return super().__getitem__(key)
+        found = super().__getitem__(key)
+        current = current_run()
+        if key == "catalog" and current is not None:
+            return with_own_keys(found, current)
+        return found
 
     def _published(self, raw: dict[str, Any]) -> CurrentRun:
         try:

@@ -6,18 +6,20 @@ import shlex
 from typing import Any
 
 from uniformaly_pipeline.features.backbone import PACKAGED, UNTRAINED
-from uniformaly_pipeline.parameters.current_run import CurrentRun, flatten
+from uniformaly_pipeline.parameters.current_run import CurrentRun
+from uniformaly_pipeline.parameters.dotted import flatten
+from uniformaly_pipeline.parameters.naming import backbone_name, data_set_name
 from uniformaly_pipeline.parameters.schema import Parameters
 
 
 def title_of(task: str, parameters: Parameters) -> str:
     """A task of a run in a few words, as a heading."""
-    return f"{task} on {parameters.dataset} with {parameters.backbone}"
+    return f"{task} on {data_set_name(parameters)} with {backbone_name(parameters)}"
 
 
 def notes_on(parameters: Parameters) -> list[str]:
     """What a reader of the results must know first."""
-    name = f"The backbone '{parameters.backbone}'"
+    name = f"The backbone '{backbone_name(parameters)}'"
     checkpoint = parameters.chosen_backbone.checkpoint or ""
     if checkpoint == UNTRAINED:
         return [

@@ -33,6 +33,8 @@ def score_patches(
 ) -> ArrayBundle:
     """Distance of every patch that counts to the memory bank; background patches score 0.
 
+    A soft masking multiplies the distances, see :func:`weigh_scores`.
+
     Args:
         store: Where the features are.
         content_hashes: The images, in the order wanted.
@@ -68,8 +70,38 @@ def score_patches(
         found = np.full(grids[-1].shape, -1, np.int64)
         found.reshape(len(found), -1)[patches.image, patches.patch] = indices[:, 0]
         nearest.append(found)
-    arrays = {"patch_scores": np.concatenate(grids)}
+    scores = weigh_scores(store, content_hashes, np.concatenate(grids), masking)
+    arrays = {"patch_scores": scores}
     if keep_neighbors:
         arrays["neighbors"] = np.concatenate(nearest)
     seconds = time.perf_counter() - start - measuring
     return ArrayBundle(arrays, {"seconds": seconds, "search_recall": recall})
+
+
+def weigh_scores(
+    store: FeatureStore,
+    content_hashes: Sequence[str],
+    patch_scores: np.ndarray,
+    masking: BackPatchMasking,
+) -> np.ndarray:
+    """Multiply each patch's distance by its weight, where the masking is soft (Table 10).
+
+    The weight is the patch's smoothed attention over the image's own maximum. Features are left
+    as they are, in the memory bank and here, as in the authors' code.
+
+    Args:
+        store: Where the attention is.
+        content_hashes: The images.
+        patch_scores: float32 [B, grid height, grid width], squared distances of all patches.
+        masking: The masking.
+
+    Returns:
+        float32 [B, grid height, grid width]; the scores given, unless the masking is soft.
+    """
+    if not masking.weighs_distances or len(content_hashes) == 0:
+        return patch_scores
+    import torch
+
+    weights = masking.weights(torch.from_numpy(store.attention(content_hashes)))
+    weighed: np.ndarray = patch_scores * weights.numpy().reshape(patch_scores.shape)
+    return weighed

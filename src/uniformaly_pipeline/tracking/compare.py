@@ -39,6 +39,7 @@ SETTINGS = {
     "top_k_ratio": "scoring.top_k_ratio",
     "coreset_ratio": "memory_bank.coreset_ratio",
     "seed": "seed",
+    "run_key": None,
     "git_commit": None,
     "data_hash": None,
 }
@@ -47,7 +48,7 @@ SETTINGS = {
 TASK_SECTIONS = {"clustering", "lowshot", "ablation", "predict"}
 """Sections of parameters that only the task of that name uses."""
 
-WORDS = ("task", "dataset", "backbone", "bpm", "git_commit", "data_hash")
+WORDS = ("task", "dataset", "backbone", "bpm", "run_key", "git_commit", "data_hash")
 _WIDE = 200
 _SHORT = 7
 _LONG_HASH = rf"^(\w{{{_SHORT}}})\w*"

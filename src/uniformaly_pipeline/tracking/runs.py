@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from uniformaly_pipeline.evaluation.metrics import BRIEF_COSTS, BRIEF_METRICS, SWEPT_METRICS
-from uniformaly_pipeline.parameters.current_run import flatten
+from uniformaly_pipeline.parameters.dotted import flatten
 from uniformaly_pipeline.reporting.figures.style import figure_png
 from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
@@ -31,7 +31,7 @@ VIEW_TAG = "mlflow.sharedViewState."
 VIEW_COLUMN_PX = 90
 VIEW_COLUMNS = [
     *(f"tags.`{tag}`" for tag in ("task", "dataset", "backbone", "bpm")),
-    *(f"tags.`{tag}`" for tag in ("top_k_ratio", "coreset_ratio", "seed")),
+    *(f"tags.`{tag}`" for tag in ("top_k_ratio", "coreset_ratio", "seed", "run_key")),
     *(f"metrics.`{name}`" for name in (*BRIEF_METRICS, *BRIEF_COSTS)),
     *(f"tags.`{tag}`" for tag in ("data_hash", "git_commit")),
 ]
@@ -71,27 +71,34 @@ class CategoryArtifacts:
     gallery: list[GalleryImage]
 
 
-def run_tags(task: str, parameters: Mapping[str, Any], commit: str | None = None) -> dict[str, str]:
+def run_tags(
+    task: str,
+    parameters: Mapping[str, Any],
+    names: Mapping[str, str],
+    commit: str | None = None,
+) -> dict[str, str]:
     """What tells runs apart in a list of them.
 
     Args:
         task: The task, or several joined by ``+``.
         parameters: The resolved parameters.
+        names: ``dataset``, ``backbone`` and ``run_key``, see :meth:`.CurrentRun.names`.
         commit: The project's git commit, where it has one.
 
     Returns:
         ``task``, ``dataset``, ``backbone``, ``bpm``, ``top_k_ratio``, ``coreset_ratio`` (that of
-        the task's memory banks), ``seed`` and ``git_commit``.
+        the task's memory banks), ``seed``, ``run_key`` and ``git_commit``.
     """
     bank = "multiclass_coreset_ratio" if task == "multiclass" else "coreset_ratio"
     tags = {
         "task": task,
-        "dataset": parameters["dataset"],
-        "backbone": parameters["backbone"],
+        "dataset": names["dataset"],
+        "backbone": names["backbone"],
         "bpm": parameters["bpm"]["mode"],
         "top_k_ratio": parameters["scoring"]["top_k_ratio"],
         "coreset_ratio": parameters["memory_bank"][bank],
         "seed": parameters["seed"],
+        "run_key": names["run_key"],
         "git_commit": commit,
     }
     return {key: str(value) for key, value in tags.items() if value is not None}

@@ -19,10 +19,10 @@ from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.manifest import ImageRecord, ManifestPlan
 from uniformaly_pipeline.pipelines.ingestion import nodes
 from uniformaly_pipeline.pipelines.ingestion.nodes import (
+    choose_publication,
     draw_demo_images,
     draw_samples,
     examine_manifest,
-    find_publication,
     plan_tree,
     read_manifest,
     refuse_task,
@@ -402,7 +402,7 @@ def test_the_terms_are_told_before_anything_is_fetched(
     layout: str, licence: str, file: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        provision = find_publication(data_set(layout))
+        provision = choose_publication(data_set(layout))
     assert [source.name for source in provision.sources] == [file]
     assert f"Licence: {licence}" in caplog.text
     assert f"Published at {provision.page}" in caplog.text
@@ -410,7 +410,7 @@ def test_the_terms_are_told_before_anything_is_fetched(
 
 def test_there_is_nothing_to_download_for_ones_own_folder() -> None:
     with pytest.raises(InputError, match="nothing to download for the layout 'folder'"):
-        find_publication(data_set("folder"))
+        choose_publication(data_set("folder"))
 
 
 def test_images_that_are_no_files_are_read_too(tmp_path: Path) -> None:

@@ -57,12 +57,12 @@ def score_naively(encoder: Any, name: str, bpm: dict[str, Any], neighbours: int)
     """[grid height, grid width] in METHOD's words, for a kernel of 1."""
     attention = encoder.attention(name).ravel()
     attention = attention / attention.max()
-    features = encoder.features(name)
-    if bpm["mode"] == "soft":
-        features = features * attention[:, None]
-    squares = np.sort(cdist(features, BANK, "sqeuclidean"), axis=1)[:, :neighbours].mean(axis=1)
+    squares = np.sort(cdist(encoder.features(name), BANK, "sqeuclidean"), axis=1)[
+        :, :neighbours
+    ].mean(axis=1)
     foreground = attention > bpm["threshold"] if bpm["mode"] == "binary" else True
-    return np.where(foreground, squares, 0.0).reshape(encoder.grid)
+    weights = attention if bpm["mode"] == "soft" else 1.0
+    return np.where(foreground, weights * squares, 0.0).reshape(encoder.grid)
 
 
 @pytest.mark.parametrize("neighbours", [1, 2, 5])

@@ -105,11 +105,12 @@ def write_examination(
         ReportSection("Images", "", [ReportTable("Images by class, split and kind", counts)]),
         ReportSection("Samples", "", [], {"An image of each class, split and kind": samples}),
     ]
+    names = parameters["run"]["names"]
     return render_report(
-        title=f"{parameters['dataset']}: the images",
+        title=f"{names['dataset']}: the images",
         task="ingestion",
-        dataset=parameters["dataset"],
-        backbone=parameters["backbone"],
+        dataset=names["dataset"],
+        backbone=names["backbone"],
         metrics=None,
         leaderboard=None,
         galleries={},

@@ -277,15 +277,15 @@ def write_prediction_report(
         metrics: As :func:`summarise_prediction` returns them.
         gallery: The images with the highest scores.
         parameters: All parameters.
-        task: ``params:run.predict``: title, command and notes.
+        task: ``params:run.predict``: title, names, command and notes.
         category: ``params:run.predict.categories.<namespace>``.
     """
     name = category["name"]
     return render_report(
         title=f"{task['title']}: {name}",
         task="predict",
-        dataset=parameters["dataset"],
-        backbone=parameters["backbone"],
+        dataset=task["names"]["dataset"],
+        backbone=task["names"]["backbone"],
         metrics=None,
         leaderboard=None,
         galleries={name: gallery},
@@ -294,6 +294,7 @@ def write_prediction_report(
         command=task["command"],
         notes=task["notes"],
         facts={
+            "Settings": task["names"]["run_key"],
             "Memory bank": f"{name}, {metrics['bank_size']:,} vectors",
             "Flagged": f"{metrics['num_flagged']} of {metrics['num_images']} images",
             "False-alarm rate": f"at most {metrics['false_alarm_rate']:g}",

@@ -210,7 +210,7 @@ def write_report(
         metrics: The task's metrics.
         leaderboard: The task's leaderboard.
         parameters: All parameters.
-        task: ``params:run.<task>``: title, command, notes and categories.
+        task: ``params:run.<task>``: title, names, command, notes and categories.
         sections: The task's own part of the report, as JSON.
         artifacts: ``gallery_<namespace>``, ``image_scores_<namespace>`` and, where the task draws
             them, ``cluster_figure_<namespace>`` and ``cluster_sheet_<namespace>`` of each category.
@@ -227,8 +227,8 @@ def write_report(
     return render_report(
         title=task["title"],
         task=task["task"],
-        dataset=parameters["dataset"],
-        backbone=parameters["backbone"],
+        dataset=task["names"]["dataset"],
+        backbone=task["names"]["backbone"],
         metrics=metrics,
         leaderboard=leaderboard,
         galleries=by_category(task, "gallery", artifacts),
@@ -241,4 +241,5 @@ def write_report(
         command=task["command"],
         notes=task["notes"],
         sections=sections_from_json(sections),
+        facts={"Settings": task["names"]["run_key"]},
     )

@@ -7,7 +7,6 @@ anomalous a category may have several normal classes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.ingestion.splits import multiclass_splits
 from uniformaly_pipeline.parameters.current_run import CurrentRun
+from uniformaly_pipeline.parameters.naming import category_key
 from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of
 
 
@@ -72,10 +72,14 @@ def run_parameters(run: CurrentRun) -> dict[str, Any]:
     """What only the run knows, for the nodes: ``params:run``.
 
     Returns:
-        ``classes`` and ``layer_choices``, then by task its ``task``, ``title``, ``command``,
-        ``notes``, ``spread``, ``categories`` and ``banks``; or ``refusal`` where it does not fit.
+        ``classes``, ``layer_choices`` and ``names``, then by task its ``task``, ``title``,
+        ``names``, ``command``, ``notes``, ``spread``, ``categories`` and ``banks``; or ``refusal``
+        where it does not fit.
     """
-    values: dict[str, Any] = {"layer_choices": run.parameters.layer_choices}
+    values: dict[str, Any] = {
+        "layer_choices": run.parameters.layer_choices,
+        "names": run.names(),
+    }
     try:
         values["classes"] = run.classes()
     except InputError:
@@ -89,6 +93,7 @@ def run_parameters(run: CurrentRun) -> dict[str, Any]:
         values[task] = {
             "task": task,
             "title": title_of(task, run.parameters),
+            "names": run.names(task),
             "command": command_for(run, task),
             "notes": notes_on(run.parameters),
             "spread": plan.spread,
@@ -97,11 +102,6 @@ def run_parameters(run: CurrentRun) -> dict[str, Any]:
             "banks": {key: bank.as_parameters() for key, bank in plan.banks.items()},
         }
     return values
-
-
-def category_key(name: str) -> str:
-    """Namespace of a category: its name with what Kedro and file systems mind replaced."""
-    return re.sub(r"[^\w-]+", "_", name)
 
 
 def _by_key(categories: Iterable[Category]) -> dict[str, Category]:

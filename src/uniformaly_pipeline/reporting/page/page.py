@@ -19,7 +19,7 @@ from markupsafe import Markup
 from uniformaly_pipeline.common.provenance import made_with
 from uniformaly_pipeline.evaluation.leaderboard import partial_means, passing_none
 from uniformaly_pipeline.evaluation.pixel_metrics import AUPRO_LIMIT
-from uniformaly_pipeline.parameters.current_run import flatten
+from uniformaly_pipeline.parameters.dotted import flatten
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.reporting.page.charts import Chart, histogram_chart
 from uniformaly_pipeline.reporting.page.choice import GalleryChoice, choose_images, describe_choice
@@ -206,8 +206,8 @@ def render_report(
     Args:
         title: Heading and window title.
         task: Pipeline that ran, such as ``defect``.
-        dataset: Key of the data set.
-        backbone: Key of the backbone.
+        dataset: Name of the data set.
+        backbone: Name of the backbone.
         metrics: As in ``metrics.json``, see :func:`.leaderboard_table`; None where nobody knows
             what is right.
         leaderboard: The table to show; rows named ``mean`` and ``std`` at its end are its foot.
