@@ -233,7 +233,8 @@ class MemoryBankParameters(_Section):
     num_starts: PositiveInt = 10
     """Random patches that the first distances are taken to."""
     coreset_parts: PositiveInt = 1
-    """Above 1 the coreset is chosen in two rounds from so many parts, where a GPU holds no more."""
+    """Above 1 the coreset is chosen in two rounds from so many parts, where a GPU holds no more;
+    saves memory with fewer parts than 1 / ratio."""
 
 
 class ScoringParameters(_Section):

@@ -26,6 +26,7 @@ from uniformaly_pipeline.reporting.page.page import (
     ReportTable,
     render_report,
 )
+from uniformaly_pipeline.reporting.page.tables import table_view
 
 HOSTILE = '<script>alert("1")</script>'
 METRICS: dict[str, Any] = {
@@ -421,6 +422,57 @@ def test_the_headline_names_the_papers_means() -> None:
     # One of the two categories has no masks.
     assert "AUROC0.800 (of 1) paper 0.700" in text.replace("AUROC 0", "AUROC0")
     assert "What the paper reports" in text
+
+
+def test_a_mean_over_fewer_categories_is_marked_in_headline_and_leaderboard() -> None:
+    html = render()
+    assert leaderboard_of(html)["mean"]["Pixel AUROC"] == "0.800 (of 1)"
+    assert leaderboard_of(html)["mean"]["Image AUROC"] == "0.912"
+    text = words(html)
+    assert "AUROC 0.800 (of 1)" in text.replace("AUROC0", "AUROC 0")
+    assert "(of n) means that only n of them have the metric" in text
+
+
+def test_means_over_all_categories_are_not_marked() -> None:
+    table = leaderboard_table(METRICS)[["category", "image_auroc"]]
+    assert "(of" not in words(render(leaderboard=table))
+
+
+def test_a_table_says_over_how_many_categories_its_means_are() -> None:
+    table = pd.DataFrame({"value": ["1", "5"], "nmi": [0.5, np.nan], "nmi_count": [3, 0]})
+    (first, second) = (row[1] for row in table_view(table)["body"])
+    assert (first["text"], first["of"]) == ("0.500", 3)
+    assert second["of"] is None
+    page = words(render(sections=[ReportSection("S", tables=[ReportTable("T", table)])]))
+    assert "0.500 (of 3)" in page
+
+
+@pytest.mark.parametrize("limit", [0.3, 0.05])
+def test_aupro_is_explained_with_its_limit(limit: float) -> None:
+    parameters = {"evaluation": {"aupro_limit": limit}}
+    assert f"false positive rates up to {limit}." in words(render(parameters=parameters))
+
+
+def test_a_threshold_that_passes_no_normal_image_is_told_beside_its_category() -> None:
+    scores = pd.DataFrame({"label": [0, 0, 1, 1], "score": [2.0, 3.0, 1.0, 4.0]})
+    good = scores.assign(score=[1.0, 2.0, 3.0, 4.0])
+    metrics = {
+        "mean": {"false_positive_rate": 0.5},
+        "std": {"false_positive_rate": 0.5},
+        "categories": {
+            "bolt": {"threshold": 1.0, "false_positive_rate": 1.0},
+            "nut": {"threshold": 3.0, "false_positive_rate": 0.0},
+        },
+    }
+    html = render(
+        metrics=metrics,
+        leaderboard=leaderboard_table(metrics),
+        image_scores={"bolt": scores, "nut": good},
+    )
+    text = words(html)
+    assert "every normal test image is a false alarm in bolt." in text
+    assert text.count("every normal image is a false alarm") == 1
+    assert leaderboard_of(html)["bolt"]["False alarms"] == "1.000"
 
 
 def test_without_the_papers_figures_the_paper_is_not_mentioned() -> None:
