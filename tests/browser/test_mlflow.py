@@ -75,7 +75,7 @@ def track(client: Any, experiment: str, run: dict[str, Any]) -> str:
     metrics = {"mean": figures, "std": {"image_auroc": 0.01}, "categories": {"bolt": figures}}
     page = "<!doctype html><title>Report</title><h1>The report</h1>"
     runs.log_task(run_id, metrics, pd.DataFrame([figures]), page, {})
-    artifacts = runs.CategoryArtifacts(figures, pd.DataFrame({"score": [1.0]}), {}, [])
+    artifacts = runs.CategoryArtifacts(figures, pd.DataFrame({"score": [1.0]}), {}, {}, [])
     runs.log_category(run_id, "bolt", artifacts, parameters(run), tags)
     client.set_terminated(run_id)
     return run_id

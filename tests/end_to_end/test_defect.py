@@ -44,7 +44,7 @@ def test_outputs(project: Any, small: Parameters, capsys: pytest.CaptureFixture[
         scores.loc[scores["label"] == 0, "score"].max()
     )
     figures = metrics(project)
-    assert set(figures) == {"mean", "std", "categories"}
+    assert set(figures) == {"mean", "std", "count", "categories"}
     assert figures["categories"]["nut"]["image_auroc"] == 1.0
     assert figures["categories"]["nut"]["pixel_auroc"] > 0.9
     assert figures["categories"]["cloth"]["pixel_auroc"] is None

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
 from PIL import Image
 from safetensors.numpy import save_file
 
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import CommandError
+from uniformaly_pipeline.hooks import _follow_precision
 
 Parameters = dict[str, Any]
 
@@ -112,17 +115,14 @@ def test_scores_are_those_of_the_test_images(
         assert score == pytest.approx(before[f"nut/test/{image}"], rel=1e-5)
 
 
-def test_automatic_precision_is_that_of_the_memory_bank(
-    project: Any, small: Parameters, predict: Parameters
-) -> None:
+@pytest.mark.parametrize(
+    ("asked", "used"), [("auto", "bfloat16"), ("float32", "float32"), ("bfloat16", "bfloat16")]
+)
+def test_automatic_precision_is_that_of_the_memory_bank(asked: str, used: str) -> None:
     """On a GPU two new images are too few to choose one: it would be another than the bank's."""
-    encoder = small.pop("encoder", {})
-    project.run("defect", encoder={**encoder, "precision": "bfloat16"}, **small)
-    project.run("predict", predict=predict, encoder=encoder, **small)
-    assert scores(project)["flagged"].sum() == 1
-    other = {**encoder, "precision": "float32"}
-    line = error_line(project, {"predict": predict, "encoder": other, **small})
-    assert "made with another precision" in line
+    catalog = DataCatalog({"params:encoder": MemoryDataset({"precision": asked, "device": "cpu"})})
+    _follow_precision(ArrayBundle({}, {"features": {"precision": "bfloat16"}}), catalog)
+    assert catalog.load("params:encoder") == {"precision": used, "device": "cpu"}
 
 
 def test_shared_bank(project: Any, small: Parameters, predict: Parameters) -> None:

@@ -62,12 +62,13 @@ def test_contexts_side_by_side_keep_their_own_parameters(
     assert categories_in("defect") == {"nut"}
     second = session(categories=["cloth"], backbone="untrained").load_context()
     assert categories_in("defect") == {"cloth"}
+    named = {"custom": "vit_tiny_patch16_224", "untrained": "untrained"}
     for context, backbone in ((first, "custom"), (second, "untrained"), (first, "custom")):
         assert context.params["backbone"] == backbone
         assert (
             metrics_path(context)
             .parent.relative_to(context.project_path)
-            .match(f"*/*/*/*/{backbone}*")
+            .match(f"*/*/*/*/{named[backbone]}/*")
         )
 
 
@@ -139,6 +140,6 @@ def test_reload_kedro_takes_the_new_parameters(project: Any, images: Path) -> No
     lines = [line for line in done.stdout.splitlines() if line.startswith("SHOWN")]
     assert len(lines) == 2, done.stderr
     assert "defect/demo/quickstart" in lines[0]
-    assert "defect/folder/untrained" in lines[1]
+    assert "defect/images/untrained" in lines[1]
     assert str(images) in lines[1]
     assert "'defect.cloth', 'defect.nut'" in lines[1]

@@ -286,10 +286,13 @@ def test_soft_masking_of_an_ablation_equals_a_run_with_it(project: Any, small: P
     ablation = {**{key: [] for key in ABLATION}, "mode": ["off", "soft"]}
     project.run("ablation", ablation=ablation, **small)
     of_nut = pd.read_parquet(
-        project.path / "data/07_model_output/ablation/folder/custom/nut/sweep_metrics.parquet"
+        project.path
+        / "data/07_model_output"
+        / project.place("ablation")
+        / "nut/sweep_metrics.parquet"
     ).set_index("value")
     project.run("defect", bpm={"mode": "soft"}, **small)
-    whole = metrics(project, "defect/folder/custom")["categories"]["nut"]
+    whole = metrics(project, project.place("defect"))["categories"]["nut"]
     row = of_nut.loc["soft"]
     assert row["bank_size"] == whole["bank_size"]
     for name in ("image_auroc", "pixel_auroc"):

@@ -229,7 +229,7 @@ def test_the_outline_follows_the_mask_where_it_is_at_least_half(gallery: Gallery
 
 
 @pytest.mark.parametrize(
-    "bpm", [BPM, BPM | {"threshold": 0.6}, BPM | {"kernel_size": 3}, BPM | {"mode": "off"}]
+    "bpm", [BPM, BPM | {"threshold": 0.85}, BPM | {"kernel_size": 3}, BPM | {"mode": "off"}]
 )
 def test_what_does_not_count_is_dimmed(
     bpm: dict[str, Any], gallery: Gallery, fake_encoder: Any
