@@ -63,8 +63,8 @@ def test_the_seed_matters_to_features_of_untrained_weights_only(shipped: Paramet
 @pytest.mark.parametrize(
     ("key", "changes", "expected"),
     [
-        ("dataset", {}, "demo"),
-        ("dataset", {"dataset": "mtd"}, "mtd"),
+        ("data_set", {}, "demo"),
+        ("data_set", {"dataset": "mtd"}, "mtd"),
         ("backbone", {}, "quickstart"),
         ("backbone", {"backbone": "dino_vits8"}, "dino_vits8"),
         ("layout", {"dataset": "class_folder"}, "classes"),

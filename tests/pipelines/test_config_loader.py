@@ -32,7 +32,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for path in CONF.glob("parameters*.yml"):
         shutil.copy(path, tmp_path / "conf/base")
     (tmp_path / "conf/base/catalog.yml").write_text(
-        "manifest:\n  type: pickle.PickleDataset\n  filepath: data/${run:dataset}/manifest.pkl\n"
+        "manifest:\n  type: pickle.PickleDataset\n  filepath: data/${run:data_set}/manifest.pkl\n"
     )
     return tmp_path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 
 from uniformaly_pipeline.features.backbone import UNTRAINED
 from uniformaly_pipeline.features.masking import BackPatchMasking, drops_patches
@@ -15,23 +16,24 @@ def catalog_value(run: CurrentRun, key: str) -> str | None:
     """What ``${run:key}`` stands for in the catalog."""
     parameters = run.parameters
     dataset = parameters.chosen_dataset
-    values = {
-        "data_set": run.data_set,
-        "backbone": run.backbone,
-        "key": run.key(),
-        "bank_key": run.names("predict")["run_key"],
-        "new_images": run.new_images,
-        "predict_category": run.predict_category,
-        "root": run.root,
-        "layout": dataset.layout,
-        "credentials": dataset.credentials,
-        "features_key": _features_key(parameters),
-        "all_features_key": _all_features_key(parameters),
-        "layered_features_key": _layered_features_key(parameters),
-        "tree": run.absolute(dataset.tree or ""),
-        "predict_images": run.absolute(parameters.predict.images or ""),
+    # Each is worked out only when it is asked for: some list the data set's folders.
+    values: dict[str, Callable[[], str | None]] = {
+        "data_set": lambda: run.data_set,
+        "backbone": lambda: run.backbone,
+        "key": run.key,
+        "bank_key": lambda: run.names("predict")["run_key"],
+        "new_images": lambda: run.new_images,
+        "predict_category": lambda: run.predict_category,
+        "root": lambda: run.root,
+        "layout": lambda: dataset.layout,
+        "credentials": lambda: dataset.credentials,
+        "features_key": lambda: _features_key(parameters),
+        "all_features_key": lambda: _all_features_key(parameters),
+        "layered_features_key": lambda: _layered_features_key(parameters),
+        "tree": lambda: run.absolute(dataset.tree or ""),
+        "predict_images": lambda: run.absolute(parameters.predict.images or ""),
     }
-    return values[key]
+    return values[key]()
 
 
 def _features_key(parameters: Parameters) -> str:

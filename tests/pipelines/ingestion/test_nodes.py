@@ -95,7 +95,7 @@ def images_of(plan: ManifestPlan, split: str) -> list[str]:
 
 
 def test_every_image_is_read_with_its_class_split_kind_and_mask(tools: ImageFolder) -> None:
-    plan = read_manifest(tools, data_set("folder"), "gear")
+    plan = read_manifest(tools, data_set("folder"), "gear", False)
     mask = "gear/ground_truth/dent/000_mask.png"
     assert plan.folder == tools
     assert plan.records == [
@@ -117,12 +117,12 @@ def test_every_image_is_read_with_its_class_split_kind_and_mask(tools: ImageFold
 def test_of_a_data_set_with_defects_only_the_categories_wanted_are_read(
     categories: Any, read: list[str], tools: ImageFolder
 ) -> None:
-    assert classes_of(read_manifest(tools, data_set("folder"), categories)) == read
+    assert classes_of(read_manifest(tools, data_set("folder"), categories, False)) == read
 
 
 def test_a_category_that_is_not_there_is_refused(tools: ImageFolder) -> None:
     with pytest.raises(InputError, match="no category 'bold'; did you mean 'bolt'"):
-        read_manifest(tools, data_set("folder"), "bold")
+        read_manifest(tools, data_set("folder"), "bold", False)
 
 
 def test_where_other_classes_are_anomalous_all_are_read_whichever_are_wanted(
@@ -133,30 +133,30 @@ def test_where_other_classes_are_anomalous_all_are_read_whichever_are_wanted(
             path = tmp_path / folder / name
             path.mkdir(parents=True)
             Image.new("RGB", (4, 4)).save(path / "0.png")
-    plan = read_manifest(ImageFolder(str(tmp_path)), data_set("classes"), "bee")
+    plan = read_manifest(ImageFolder(str(tmp_path)), data_set("classes"), "bee", False)
     assert classes_of(plan) == ["ant", "bee", "fly"]
     with pytest.raises(InputError, match="no category 'wasp'"):
-        read_manifest(ImageFolder(str(tmp_path)), data_set("classes"), "wasp")
+        read_manifest(ImageFolder(str(tmp_path)), data_set("classes"), "wasp", False)
 
 
 def test_the_layout_says_how_folders_are_read(tools: ImageFolder) -> None:
     with pytest.raises(InputError, match="expected folders like one_class_train"):
-        read_manifest(tools, data_set("classes"), "all")
+        read_manifest(tools, data_set("classes"), "all", False)
 
 
 def test_only_a_published_data_set_may_have_what_spoils_a_result(
     tools: ImageFolder, tmp_path: Path
 ) -> None:
     published = ImageFolder(str(make_mvtec(tmp_path, ["bottle"])))
-    assert read_manifest(tools, data_set("folder"), "all").strict
-    assert not read_manifest(published, data_set("mvtec"), "all").strict
+    assert read_manifest(tools, data_set("folder"), "all", False).strict
+    assert not read_manifest(published, data_set("mvtec"), "all", False).strict
 
 
 def test_a_share_of_the_normal_images_is_held_out_as_the_seed_draws(tmp_path: Path) -> None:
     tiles = ImageFolder(str(make_mtd(tmp_path, free=10, defective=1)))
 
     def normal_test_images(**split: Any) -> list[str]:
-        plan = read_manifest(tiles, data_set("mtd", **split), "all")
+        plan = read_manifest(tiles, data_set("mtd", **split), "all", False)
         return [path for path in images_of(plan, "test") if path.startswith("MT_Free/")]
 
     assert len(normal_test_images()) == 2
@@ -169,7 +169,7 @@ def test_a_class_is_cut_at_its_cap_and_refused_below_its_least_number(tmp_path: 
     species = ImageFolder(str(make_species60(tmp_path, ["umbra_limi"], images=10)))
 
     def numbers(**split: Any) -> tuple[int, int]:
-        plan = read_manifest(species, data_set("species60", **split), "all")
+        plan = read_manifest(species, data_set("species60", **split), "all", False)
         return len(images_of(plan, "train")), len(images_of(plan, "test"))
 
     assert numbers() == (8, 2)
@@ -301,7 +301,10 @@ PARAMETERS = {
     "dataset": "insects",
     "backbone": "compound_eye",
     "bpm": {"threshold": 0.123},
-    "run": {"defect": {"refusal": "not for a reader"}},
+    "run": {
+        "defect": {"refusal": "not for a reader"},
+        "names": {"dataset": "insects", "backbone": "compound_eye"},
+    },
 }
 
 
@@ -418,6 +421,6 @@ def test_there_is_nothing_to_download_for_ones_own_folder() -> None:
 def test_images_that_are_no_files_are_read_too(tmp_path: Path) -> None:
     folder = ImageFolder(str(make_cifar(tmp_path, "cifar10")))
     opened = nodes.LAYOUTS["cifar10"].open_root(folder)  # type: ignore[attr-defined]
-    plan = read_manifest(opened, data_set("cifar10"), "cat")
+    plan = read_manifest(opened, data_set("cifar10"), "cat", False)
     assert len(classes_of(plan)) == 10
     assert (len(images_of(plan, "train")), len(images_of(plan, "test"))) == (50, 10)

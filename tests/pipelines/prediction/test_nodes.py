@@ -529,6 +529,7 @@ TASK = {
     "task": "predict",
     "command": "kedro run --pipeline=predict --params=x",
     "notes": ["The backbone is untrained.", "Few images."],
+    "names": {"dataset": "nuts_and_bolts", "backbone": "tiny_vit", "run_key": "default"},
     "categories": {"hex_nut": {"name": "hex nut"}},
 }
 PARAMETERS = {
@@ -600,8 +601,8 @@ def test_a_report_says_what_was_done() -> None:
         ("metrics", {"num_flagged": 18}, "18 of 1234 images"),
         ("metrics", {"threshold": 5.4321}, "exceeds 5.432"),
         ("metrics", {"num_calibration": 42}, "scores of 42 normal images"),
-        ("parameters", {"dataset": "gears"}, "<dd>gears</dd>"),
-        ("parameters", {"backbone": "large"}, "<dd>large</dd>"),
+        ("task", {"names": TASK["names"] | {"dataset": "gears"}}, "<dd>gears</dd>"),
+        ("task", {"names": TASK["names"] | {"backbone": "large"}}, "<dd>large</dd>"),
         ("parameters", {"seed": 12}, "<dt>Seed</dt><dd>12</dd>"),
         ("task", {"title": "Gears"}, "<h1>Gears: hex nut</h1>"),
         ("task", {"command": "kedro run again"}, "kedro run again"),

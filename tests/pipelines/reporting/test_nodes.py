@@ -276,6 +276,7 @@ TASK: dict[str, Any] = {
     "task": "defect",
     "command": "kedro run --pipeline=defect --params=x",
     "notes": ["The backbone is untrained.", "Few images."],
+    "names": {"dataset": "nuts_and_bolts", "backbone": "tiny_vit", "run_key": "default"},
     "categories": {"hex_nut": {"name": "hex nut"}, "bolt": {"name": "bolt"}},
 }
 
@@ -546,8 +547,16 @@ def test_a_report_says_what_was_done() -> None:
     [
         ("metrics", {"mean": {"image_auroc": 0.987}}, "0.987"),
         ("leaderboard", leaderboard_table(NUMBERS).replace(0.75, 0.876), "0.876"),
-        ("parameters", {"dataset": "gears"}, "<dd>gears</dd>"),
-        ("parameters", {"backbone": "large"}, "<dd>large</dd>"),
+        (
+            "task",
+            {"names": {"dataset": "gears", "backbone": "b", "run_key": "r"}},
+            "<dd>gears</dd>",
+        ),
+        (
+            "task",
+            {"names": {"dataset": "d", "backbone": "large", "run_key": "r"}},
+            "<dd>large</dd>",
+        ),
         ("parameters", {"seed": 12}, "<dt>Seed</dt><dd>12</dd>"),
         ("parameters", {"reporting": {"gallery_images": 14}}, "up to 14 ("),
         ("parameters", {"bpm": {"threshold": 0.123}}, "<code>bpm.threshold</code>"),

@@ -320,7 +320,7 @@ def test_the_task_says_which_categories_there_are(make_run: MakeRun) -> None:
 
 def test_the_nodes_are_told_of_every_task(make_run: MakeRun) -> None:
     values = run_parameters(make_run(categories="bolt+nut", seed=3))
-    assert set(values) == {"layer_choices", "classes", *PLANNERS}
+    assert set(values) == {"layer_choices", "names", "classes", *PLANNERS}
     assert values["classes"] == ["bolt", "nut"]
     assert values["layer_choices"] is None
     told = values["multiclass"]
