@@ -439,3 +439,24 @@ def test_masks_may_be_of_zeros_and_ones(dtype: type) -> None:
     images = continuous(3, size=16)
     given = [(mask.astype(dtype), anomaly_map) for mask, anomaly_map in images]
     assert metrics_of(given) == metrics_of(images)
+
+
+def test_memory_is_filled_again_after_each_time_it_was_emptied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emptied: list[int] = []
+    spill = PixelMetrics._spill
+    monkeypatch.setattr(PixelMetrics, "_spill", lambda self: emptied.append(1) or spill(self))
+    # Ten normal pixels of 12 bytes each: every fourth image is too much, and what is left at last.
+    with PixelMetrics(memory_bytes=400) as metrics:
+        for number in range(12):
+            metrics.update(np.zeros((1, 10), bool), np.full((1, 10), number, np.float32))
+        assert len(emptied) == 3
+
+
+def test_memory_is_given_back_at_the_end() -> None:
+    with PixelMetrics() as metrics:
+        for image in continuous(2):
+            metrics.update(*image)
+        assert metrics._normal.count(0, 2**32 - 1) > 0
+    assert metrics._normal.count(0, 2**32 - 1) == 0
