@@ -325,7 +325,8 @@ def test_the_nodes_are_told_of_every_task(make_run: MakeRun) -> None:
     assert values["layer_choices"] is None
     told = values["multiclass"]
     assert set(told) == {
-        "task", "title", "command", "notes", "spread", "has_clusters", "categories", "banks",
+        "task", "title", "command", "notes", "spread",
+        "names", "has_clusters", "categories", "banks",
     }  # fmt: skip
     assert told["task"] == "multiclass"
     assert told["title"] == "multiclass on folder with quickstart"
