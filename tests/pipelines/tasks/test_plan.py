@@ -319,7 +319,8 @@ def test_the_task_says_which_categories_there_are(make_run: MakeRun) -> None:
 
 
 def test_the_nodes_are_told_of_every_task(make_run: MakeRun) -> None:
-    values = run_parameters(make_run(categories="bolt+nut", seed=3))
+    run = make_run(categories="bolt+nut", seed=3)
+    values = run_parameters(run)
     assert set(values) == {"layer_choices", "names", "classes", *PLANNERS}
     assert values["classes"] == ["bolt", "nut"]
     assert values["layer_choices"] is None
@@ -329,7 +330,7 @@ def test_the_nodes_are_told_of_every_task(make_run: MakeRun) -> None:
         "names", "has_clusters", "categories", "banks",
     }  # fmt: skip
     assert told["task"] == "multiclass"
-    assert told["title"] == "multiclass on folder with quickstart"
+    assert told["title"] == f"multiclass on {run.data_set} with quickstart"
     assert told["command"] == (
         "kedro run --pipelines=multiclass "
         "--params=categories=bolt+nut,seed=3,dataset=folder,backbone=quickstart"
