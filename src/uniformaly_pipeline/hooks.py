@@ -161,12 +161,10 @@ def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun)
 def _check_root(catalog: CatalogProtocol, run: CurrentRun) -> None:
     """Refuse to mix the results of two roots of one name.
 
-    A published data set is known by its key, wherever it lies: as an archive, a folder or a tree.
-
     Raises:
         InputError: The name stands for another root; the line names both and what to do.
     """
-    if run.root_record is None or not catalog.exists(ROOT_RECORD):
+    if not catalog.exists(ROOT_RECORD):
         return
     record = _path(catalog, ROOT_RECORD)
     try:
@@ -189,7 +187,7 @@ def _check_root(catalog: CatalogProtocol, run: CurrentRun) -> None:
 
 def _record_root(catalog: CatalogProtocol, run: CurrentRun) -> None:
     """Say which root the data set's name stands for, unless that is known."""
-    if run.root_record is not None and not catalog.exists(ROOT_RECORD):
+    if not catalog.exists(ROOT_RECORD):
         catalog.save(ROOT_RECORD, run.root_record)
 
 
@@ -199,7 +197,7 @@ def _require_root(catalog: CatalogProtocol, run: CurrentRun, task: str) -> None:
     Raises:
         InputError: There is no record of it.
     """
-    if run.root_record is not None and not catalog.exists(ROOT_RECORD):
+    if not catalog.exists(ROOT_RECORD):
         raise InputError(
             f"nothing says of which root the results of '{run.data_set}' are: first run "
             f"{command_for(run, task, without='predict')}"

@@ -157,7 +157,10 @@ def test_species_split_on_request_as_a_tree(
     path = project.path / "data/02_intermediate/species60/manifest.parquet"
     split = pd.read_parquet(path).set_index("content_hash")["split"].sort_index()
     assert set(split) == {"train", "test"}
-    project.run("ingestion", **parameters("species60", tree))
+    of_tree = parameters("species60", tree)
+    of_tree["datasets"]["species60"]["name"] = "tree"
+    project.run("ingestion", **of_tree)
+    path = project.path / "data/02_intermediate/tree/manifest.parquet"
     again = pd.read_parquet(path).set_index("content_hash")["split"].sort_index()
     pd.testing.assert_series_equal(again, split)
     with pytest.raises(CommandError, match="exists already"):

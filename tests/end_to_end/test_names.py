@@ -124,6 +124,15 @@ def test_a_name_stands_for_one_root(project: Any, small: Parameters, other_root:
     assert "<title>defect on images_2 with vit_tiny_patch16_224</title>" in page
 
 
+def test_an_own_root_called_like_another_data_set(project: Any, small: Parameters) -> None:
+    """The name of a published data set is taken once that has results."""
+    record = project.path / "data/06_models/data_sets/images.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"root": "data/01_raw/images", "layout": "mvtec"}))
+    line = error_line(project, "defect", small)
+    assert "are of data/01_raw/images (layout mvtec), not of /" in line
+
+
 def test_no_judgement_by_a_bank_of_another_root(
     project: Any, small: Parameters, images: Path, other_root: Path
 ) -> None:

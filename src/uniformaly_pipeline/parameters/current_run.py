@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.ingestion.download.archives import is_archive
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.roots import choose_classes, list_classes
@@ -98,14 +99,13 @@ class CurrentRun:
         return category_key(name)
 
     @property
-    def root_record(self) -> dict[str, str] | None:
-        """Where the user's own images lie, without secrets; None where they are published."""
+    def root_record(self) -> dict[str, str]:
+        """Where the images lie, to be kept without secrets; an archive is its folder."""
         layout = self.parameters.chosen_dataset.layout
-        if layout not in OWN_LAYOUTS:
-            return None
         root = without_secrets(self.root).rstrip("/") or "/"
         if "://" not in root:
             path, project = Path(root).resolve(), self.project_path.resolve()
+            path = path.parent if layout not in OWN_LAYOUTS and is_archive(path) else path
             inside = path.is_relative_to(project)
             root = (path.relative_to(project) if inside else path).as_posix()
         return {"root": root, "layout": layout}
