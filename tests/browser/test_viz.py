@@ -56,7 +56,9 @@ def project(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", project)
     (project / "data").mkdir()
-    for command in (["run", "--env=test"], ["viz", "build", "--include-previews"]):
+    # "kedro viz build" takes no environment: both commands must mean the same run.
+    shutil.copy(ROOT / "conf/test/parameters.yml", project / "conf/local/parameters.yml")
+    for command in (["run"], ["viz", "build", "--include-previews"]):
         done = subprocess.run(
             [sys.executable, "-m", "kedro", *command],
             cwd=project,
