@@ -48,7 +48,7 @@ def made_up_features(images: list[str]) -> Iterator[Encoded]:
         along = centers[rng.integers(0, len(centers), patches)]
         along = along + 0.4 * rng.standard_normal((patches, RANK), dtype=np.float32)
         features = along @ axes + 0.05 * rng.standard_normal((patches, DIM), dtype=np.float32)
-        yield Encoded(torch.from_numpy(features)[None], torch.ones(1, *GRID))
+        yield Encoded(torch.from_numpy(features)[None], torch.ones(1, *GRID), [image])
 
 
 def write_store(path: Path, num_patches: int) -> list[str]:

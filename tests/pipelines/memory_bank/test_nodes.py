@@ -15,6 +15,7 @@ from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.memory_bank import coreset
 from uniformaly_pipeline.memory_bank.bank import bank_images
 from uniformaly_pipeline.memory_bank.coreset import random_projection, random_starts
 from uniformaly_pipeline.pipelines.memory_bank.nodes import build_bank
@@ -158,8 +159,20 @@ def test_soft_masking_keeps_all_patches_as_they_are(store: FeatureStore, fake_en
     np.testing.assert_allclose(vectors(bank), expected, rtol=1e-6)
 
 
-def test_the_coreset_is_chosen_on_the_device_asked_for(store: FeatureStore) -> None:
-    # "meta" is a device without data: whatever is asked of it is refused.
-    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
-        build(store, device="meta")
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_the_coreset_is_chosen_on_the_device_asked_for(
+    device: str, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    def choose(points: np.ndarray, size: int, starts: np.ndarray, *, device: str) -> np.ndarray:
+        used.append(device)
+        return np.arange(size)
+
+    monkeypatch.setattr(coreset, "greedy_coreset", choose)
+    build(store, device=device)
+    assert used == [device]
+
+
+def test_an_automatic_device_gives_the_same_bank(store: FeatureStore) -> None:
     assert (vectors(build(store, device="auto")) == vectors(build(store))).all()
