@@ -17,7 +17,6 @@ from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.pipelines.features.nodes import (
     extract_all_features,
     extract_features,
-    extract_layered_features,
 )
 
 MANIFEST = pd.DataFrame(
@@ -93,7 +92,7 @@ def test_all_test_images_are_needed_and_the_train_images_of_the_classes(
 def test_no_other_image_is_needed_however_much_is_stored_of_each() -> None:
     images = stream().images
     assert stream(extract_all_features).images == images
-    layered = extract_layered_features(FOLDER, MANIFEST, **SETTINGS, layer_choices=[[0], [1]])
+    layered = extract_all_features(FOLDER, MANIFEST, **SETTINGS, layer_choices=[[0], [1]])
     assert layered.images == images
 
 
@@ -220,7 +219,7 @@ def test_all_features_serve_every_masking(bpm: dict[str, Any]) -> None:
 
 
 def layered(choices: list[list[int]], **changes: Any) -> FeatureStream:
-    return extract_layered_features(FOLDER, MANIFEST, **changed(**changes), layer_choices=choices)
+    return extract_all_features(FOLDER, MANIFEST, **changed(**changes), layer_choices=choices)
 
 
 def test_several_choices_of_blocks_lie_side_by_side() -> None:

@@ -26,6 +26,7 @@ def extract_features(
     bpm: dict[str, Any],
     seed: int,
     classes: list[str],
+    layer_choices: Sequence[Sequence[int]] | None = None,
 ) -> FeatureStream:
     """Describe how to encode the images a run needs; the feature store asks for what it lacks.
 
@@ -39,6 +40,8 @@ def extract_features(
         bpm: ``bpm``: which patches are stored.
         seed: Seed of untrained weights.
         classes: Classes whose train images are needed; the test images of all classes are.
+        layer_choices: Choices of blocks, all from one pass, in place of the backbone's own, see
+            :func:`.extraction.feature_stream`.
 
     Raises:
         InputError: The backbone cannot be loaded.
@@ -54,7 +57,7 @@ def extract_features(
         Preprocessing(**preprocessing),
         BackPatchMasking(**bpm),
         keep=features["keep"],
-        layer_choices=features.get("layer_choices"),
+        layer_choices=layer_choices,
         dtype=features["dtype"],
         seed=seed,
         **encoder,
@@ -71,6 +74,7 @@ def extract_all_features(
     bpm: dict[str, Any],
     seed: int,
     classes: list[str],
+    layer_choices: Sequence[Sequence[int]] | None = None,
 ) -> FeatureStream:
     """As :func:`extract_features`, but of background patches too, whatever ``features.keep`` says.
 
@@ -78,28 +82,14 @@ def extract_all_features(
     """
     every = {**features, "keep": "all"}
     return extract_features(
-        raw_images, manifest, backbone, preprocessing, encoder, every, bpm, seed, classes
-    )
-
-
-def extract_layered_features(
-    raw_images: ImageFolder,
-    manifest: pd.DataFrame,
-    backbone: dict[str, Any],
-    preprocessing: dict[str, Any],
-    encoder: dict[str, Any],
-    features: dict[str, Any],
-    bpm: dict[str, Any],
-    seed: int,
-    classes: list[str],
-    layer_choices: Sequence[Sequence[int]],
-) -> FeatureStream:
-    """As :func:`extract_all_features`, for several choices of blocks in one pass.
-
-    ``layer_choices`` are lists of blocks in place of the backbone's own, see
-    :func:`.extraction.feature_stream`.
-    """
-    layered = {**features, "layer_choices": layer_choices}
-    return extract_all_features(
-        raw_images, manifest, backbone, preprocessing, encoder, layered, bpm, seed, classes
+        raw_images,
+        manifest,
+        backbone,
+        preprocessing,
+        encoder,
+        every,
+        bpm,
+        seed,
+        classes,
+        layer_choices,
     )

@@ -8,7 +8,6 @@ from kedro.pipeline import Node, Pipeline
 from uniformaly_pipeline.pipelines.features.nodes import (
     extract_all_features,
     extract_features,
-    extract_layered_features,
 )
 
 STAGE = "features"
@@ -16,7 +15,7 @@ STAGE = "features"
 EXTRACTIONS: dict[str, Callable[..., Any]] = {
     "features": extract_features,
     "all_features": extract_all_features,
-    "layered_features": extract_layered_features,
+    "layered_features": extract_all_features,
 }
 """What fills each feature store."""
 
