@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -81,12 +82,19 @@ def site(project: Path) -> Iterator[str]:
         server.shutdown()
 
 
+def free_port() -> int:
+    """A port that Kedro-Viz takes: it refuses those above 49151, which systems give at random."""
+    for port in range(20_000 + os.getpid() % 20_000, 49_152):
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise AssertionError("no port is free")
+
+
 @pytest.fixture(scope="module")
 def server(project: Path) -> Iterator[str]:
     """Address of ``kedro viz run``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "kedro", "viz", "run", "--no-browser", f"--port={port}"]
     with (
         (project / "viz.log").open("w") as log,
@@ -100,7 +108,8 @@ def server(project: Path) -> Iterator[str]:
             yield address
         finally:
             # It serves from a process of its own.
-            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
