@@ -86,7 +86,7 @@ class Case:
         unit: What the seconds are of.
         limit: What bounds the case on this machine.
         note: What a reader of the table must know.
-        needs: ``cuda`` or ``faiss_gpu``: skipped where that is missing.
+        needs: ``cuda``, ``faiss_gpu`` or ``openvino``: skipped where that is missing.
         repeats: Runs of each side.
         warmups: Runs of each side before these.
         quick: Whether ``--quick`` measures it.
@@ -100,7 +100,7 @@ class Case:
     unit: str = "s"
     limit: str = ""
     note: str = ""
-    needs: Literal["", "cuda", "faiss_gpu"] = ""
+    needs: Literal["", "cuda", "faiss_gpu", "openvino"] = ""
     repeats: int = 3
     warmups: int = 0
     quick: bool = True

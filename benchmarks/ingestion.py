@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import resource
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from uniformaly_pipeline.common.cores import usable_cores
 from uniformaly_pipeline.datasets.manifest_dataset import ManifestDataset
 from uniformaly_pipeline.ingestion.health import examine
 from uniformaly_pipeline.ingestion.images import ImageFolder
@@ -73,7 +73,7 @@ def main() -> None:
                 "second_s": round(second, 2),
                 "ratio": round(first / second, 1),
                 "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 3),
-                "cores": os.cpu_count(),
+                "cores": usable_cores(),
                 "machine": platform.machine(),
             }
         )

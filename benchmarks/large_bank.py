@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from uniformaly_pipeline.common.cores import usable_cores
 from uniformaly_pipeline.features.encoder import Encoded
 from uniformaly_pipeline.features.estimates import peak_memory
 from uniformaly_pipeline.features.masking import BackPatchMasking
@@ -89,7 +89,7 @@ def main() -> None:
             figures[f"{name}_100k_covering_radius"] = round(covering_radius(few, kept), 4)
             if bound is not None:
                 figures[f"{name}_100k_covering_radius_bound"] = round(bound, 4)
-    print(json.dumps(figures | {"cores": os.cpu_count() or 0}))
+    print(json.dumps(figures | {"cores": usable_cores()}))
 
 
 if __name__ == "__main__":

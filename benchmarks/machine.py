@@ -7,6 +7,7 @@ prints one JSON object.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -19,7 +20,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "faiss-cpu", "faiss-gpu", "scikit-learn", "timm")
+from benchmarks.products import fastest, layer_shapes
+from uniformaly_pipeline.common.cores import cpu_name, usable_cores
+
+PACKAGES = (
+    "torch", "numpy", "faiss-cpu", "faiss-gpu", "openvino", "onnxruntime", "scikit-learn", "timm",
+)  # fmt: skip
+ROWS = 6280
+"""Tokens of a batch of 8 with ViT-B/8."""
 SHAPES = {(6280, 768, 3072): 4, (4096, 4096, 4096): 2}
 """Rows, inner and columns of the matrix products, a ViT-B/8 layer at batch 8 and a square, and how
 often each is tried."""
@@ -81,9 +89,9 @@ def peak_bytes(who: int = OWN) -> int:
 def describe() -> dict[str, Any]:
     """What the machine and the software are; imports nothing large."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    cores = _cores()
+    cores = usable_cores()
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": cores,
         "memory_gb": _memory_gb(),
         "platform": platform.platform(),
@@ -100,31 +108,22 @@ def limits() -> dict[str, Any]:
     import faiss
     import torch
 
+    float32, bfloat16 = (fastest(layer_shapes(ROWS), name) for name in ("float32", "bfloat16"))
     found: dict[str, Any] = {
         "threads": torch.get_num_threads(),
-        "gemm_float32_gflops": gemm_rate() / 1e9,
-        "gemm_bfloat16_gflops": gemm_rate("bfloat16") / 1e9,
+        "gemm_float32_gflops": float32.flops / 1e9,
+        "gemm_float32_library": float32.library,
+        "gemm_bfloat16_gflops": bfloat16.flops / 1e9,
+        "gemm_bfloat16_library": bfloat16.library,
         "memory_read_gb_per_s": read_rate() / 1e9,
         "cuda": torch.cuda.is_available(),
+        "openvino": importlib.util.find_spec("openvino") is not None,
         "faiss_gpu": faiss.get_num_gpus() > 0,
     }
     if found["cuda"]:
         found["gpu"] = torch.cuda.get_device_name()
         found["gpu_gemm_float16_gflops"] = gemm_rate("float16", "cuda", scale=8) / 1e9
     return found
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def _memory_gb() -> float | None:

@@ -82,6 +82,8 @@ def _findings(ours: Mapping[str, Any]) -> list[str]:
     if "agreement" in ours:
         values = ", ".join(f"{key} {_value(value)}" for key, value in ours["agreement"].items())
         found.append(f"{'same results' if ours['agrees'] else 'DIFFERENT RESULTS'}: {values}.")
+    if "limit_library" in ours["details"]:
+        found.append(f"limit measured with {ours['details']['limit_library']}.")
     for key in ("images_fit", "categories_fit"):
         if key in ours["details"]:
             line = ours["details"][key]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,9 @@ from uniformaly_pipeline.parameters.schema import Parameters, parse_parameters
 # No test may depend on the Hugging Face hub, whose client reads this when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# What is measured of engines is no test's to keep.
+os.environ["UNIFORMALY_CACHE"] = tempfile.mkdtemp(prefix="uniformaly-cache-")
+
 # Tests of layouts and of whole runs share miniatures of the published data sets.
 sys.path.append(str(Path(__file__).parent / "ingestion/layouts"))
 
@@ -47,6 +52,26 @@ def pytest_runtest_setup() -> None:
     """Small models run faster on one core than on several that others use as well."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture
+def bound_by_modes() -> Iterator[None]:
+    """Read-only and unreadable files are so for this test, also where root runs it."""
+    if os.name == "nt" or (os.geteuid() == 0 and sys.platform != "linux"):
+        pytest.skip("modes bind nobody here")
+    if os.geteuid() != 0:
+        yield
+        return
+    # Root's ways around modes are capabilities 1 and 2 of its thread; see capabilities(7).
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    before, bound = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, before) == 0
+    bound[:] = before[:]
+    bound[0] &= ~0b110
+    assert libc.capset(header, bound) == 0
+    yield
+    assert libc.capset(header, before) == 0
 
 
 # --- images on disk -------------------------------------------------------------------------------
@@ -186,6 +211,71 @@ class FakeEncoder:
 def fake_encoder() -> FakeEncoder:
     """An encoder without a model."""
     return FakeEncoder()
+
+
+# --- a detector -----------------------------------------------------------------------------------
+
+TINY_8 = Backbone(
+    "vit_tiny_patch16_224",
+    UNTRAINED,
+    model_kwargs={
+        "img_size": 64,
+        "patch_size": 8,
+        "embed_dim": 24,
+        "depth": 10,
+        "num_heads": 2,
+    },
+)
+DETECTOR_FITTING = Preprocessing(resize=72, crop=64)
+
+
+def noisy(rng: np.random.Generator, hole: tuple[int, int] | None = None) -> Image.Image:
+    """A picture of 90 x 72 pixels of noise, with a black square around (x, y)."""
+    pixels = rng.integers(90, 160, (72, 90, 3), dtype=np.uint8)
+    if hole is not None:
+        pixels[hole[1] - 12 : hole[1] + 12, hole[0] - 12 : hole[0] + 12] = 0
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders ``good`` (16), ``held`` (4) and ``new`` (2 sound ones, 1 with a hole)."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for folder, count in (("good", 16), ("held", 4), ("new", 2)):
+        (root / folder).mkdir()
+        for i in range(count):
+            noisy(rng).save(root / folder / f"{i:02d}.png")
+    (root / "new/holes").mkdir()
+    noisy(rng, hole=(50, 30)).save(root / "new/holes/x.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def detector_file(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a detector fit on these pictures, with its weights."""
+    from uniformaly_pipeline import Detector
+
+    made = Detector.fit(
+        pictures / "good",
+        calibration=pictures / "held",
+        backbone=TINY_8,
+        preprocessing=DETECTOR_FITTING,
+        false_alarm_rate=0.25,
+        device="cpu",
+        name="noise",
+    )
+    path = tmp_path_factory.mktemp("detector") / "noise.safetensors"
+    made.save(path, embed_weights=True)
+    return path
+
+
+@pytest.fixture
+def detector(detector_file: Path) -> Any:
+    """That detector, as it comes from its file."""
+    from uniformaly_pipeline import Detector
+
+    return Detector.load(detector_file, device="cpu")
 
 
 # --- the authors' outputs -------------------------------------------------------------------------

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+from benchmarks import against_anomalib, gpu, hidden_defects, many_categories, products
 from benchmarks import authors_schedule as authors
+from benchmarks import detector as of_detectors
 from benchmarks.__main__ import main
 from benchmarks.case import Case, Settings, Workload
 from benchmarks.cases import CASES, categories, coreset, search
@@ -22,6 +27,7 @@ from benchmarks.cases.categories import CLASSES
 from benchmarks.cases.encoding import flops
 from benchmarks.cases.scaling import fit
 from benchmarks.inputs import draw_classes, draw_defects, maps_and_masks, patch_like
+from benchmarks.products import _makers, fastest, limit
 from benchmarks.table import HEADER, table
 from benchmarks.worker import Worker
 from uniformaly_pipeline.features.backbone import Backbone, load_backbone
@@ -38,7 +44,7 @@ def tiny(tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> Backbone:
     """A tiny ViT in place of the large ones of the categories."""
     monkeypatch.setattr(categories, "_backbone", lambda _: tiny_backbone)
     monkeypatch.setattr(categories, "DIM", 48)
-    monkeypatch.setattr(categories, "gemm_rate", lambda: 1e9)
+    monkeypatch.setattr(categories, "best_rate", lambda _: 1e9)
     return tiny_backbone
 
 
@@ -187,6 +193,7 @@ def test_command(
     limits = {
         "busy": False, "load_average": 0.0, "cores": 1, "cpu": "some", "memory_gb": 1.0,
         "commit": "abc", "versions": {"torch": "2"}, "gemm_float32_gflops": 1.0,
+        "gemm_float32_library": "some", "gemm_bfloat16_library": "other",
         "gemm_bfloat16_gflops": 1.0, "memory_read_gb_per_s": 1.0, "cuda": False,
         "faiss_gpu": False,
     }  # fmt: skip
@@ -195,6 +202,12 @@ def test_command(
     file = tmp_path / "new" / "bench.json"
     command = ["--quick", "--cases", "coreset_1e5,search_gpu_150k", "--json", str(file)]
     assert main([*command, "--repeats", "2"]) == 0
+    # What was measured is taken from the file where one asks for it.
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmarks.__main__.measure", None)
+        assert main([*command, "--resume"]) == 0
+        with pytest.raises(TypeError):
+            main(command)
     printed = capsys.readouterr().out
     assert "| coreset_1e5 " in printed
     assert "no GPU" in printed
@@ -208,3 +221,177 @@ def test_command(
     assert found["ours"]["agrees"]
     assert found["ours"]["share_of_limit"] > 0
     assert result["cases"]["search_gpu_150k"] == {"skipped": "no GPU"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_library_multiplies_the_same(dtype: str) -> None:
+    """What is compared is the same work."""
+    shape = (6, 32, 8)
+    results = {}
+    for name, make in _makers(dtype).items():
+        found = make(shape)()
+        if isinstance(found, torch.Tensor):
+            found = found.float().numpy()
+        elif not isinstance(found, np.ndarray):
+            found = found[0]
+        results[name] = np.asarray(found)
+    first = next(iter(results.values()))
+    assert first.shape == (6, 8)
+    assert len(results) >= (4 if dtype == "float32" else 2)
+    tolerance = 1e-4 if dtype == "float32" else 5e-2
+    for name, found in results.items():
+        np.testing.assert_allclose(
+            found, first, rtol=0, atol=tolerance * np.abs(first).max(), err_msg=name
+        )
+
+
+def test_the_limit_is_that_of_the_library_that_was_fastest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def takes(calls: int) -> Any:
+        return lambda shape: lambda: [sum(range(20_000)) for _ in range(calls)]
+
+    made = {"slow": takes(20), "fast": takes(1), "middling": takes(5)}
+    monkeypatch.setattr(products, "_makers", lambda dtype: made)
+    assert fastest([(2, 3, 4)]).library == "fast"
+    rate = fastest([(2, 3, 4), (2, 3, 4)], libraries=["middling"])
+    assert rate.library == "middling"
+    products._library.cache_clear()
+    assert limit([(5, 6, 7)]).library == "fast"
+    del made["slow"], made["middling"]  # they are not asked again
+    assert limit([(5, 6, 7)]).library == "fast"
+    products._library.cache_clear()
+
+
+def test_many_categories_are_measured_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[str] = []
+    row = {"seconds": 8.0, "nodes": 5, "overhead_ms": 2.5, "report_mb": 1.0, "peak_gb": 0.5}
+
+    def run(command: list[str], **_: Any) -> Any:
+        measured.append(command[3])
+        return subprocess.CompletedProcess(command, 0, f"noise\n{json.dumps(row)}\n")
+
+    monkeypatch.setattr(many_categories.subprocess, "run", run)
+    monkeypatch.setattr(many_categories, "describe", lambda: {"commit": "abc"})
+    file = tmp_path / "many.json"
+    for sizes in (["3"], ["3", "4"]):
+        monkeypatch.setattr(sys, "argv", ["many", *sizes, "--json", str(file)])
+        assert many_categories.main() == 0
+    assert measured == ["3", "4"]
+    assert "4 categories: 8 s, 5 nodes, 2.5 ms of overhead a node" in capsys.readouterr().out
+    monkeypatch.setattr(many_categories, "describe", lambda: {"commit": "def"})
+    many_categories.main()
+    assert measured == ["3", "4", "3", "4"]
+
+
+def test_without_a_gpu_a_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpu, "measure", None)
+    assert gpu.main([]) == 0
+    assert capsys.readouterr().out.splitlines() == ["No GPU that torch can use: nothing measured."]
+
+
+@pytest.mark.parametrize(("measured", "tested", "code"), [(0, 0, 0), (1, 0, 1), (0, 1, 1)])
+def test_a_gpu_is_measured_and_tested(
+    measured: int, tested: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu, "measure", lambda arguments: given.append(arguments) or measured)
+
+    def run(command: list[str], env: dict[str, str], **_: Any) -> Any:
+        given.append((command, env[gpu.DEVICE_VARIABLE]))
+        return subprocess.CompletedProcess(command, tested)
+
+    monkeypatch.setattr(gpu.subprocess, "run", run)
+    assert gpu.main(["--quick"]) == code
+    (quick, cases, _), (command, device) = given
+    assert quick == "--quick"
+    assert "encode_gpu_b8" in cases
+    assert "encode_b8," not in cases
+    assert device == "cuda"
+    assert set(gpu.TESTS) < set(command)
+
+
+def test_anomalib_is_installed_apart_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr(against_anomalib.venv, "create", lambda path, **_: path.mkdir())
+    monkeypatch.setattr(
+        against_anomalib.subprocess, "run", lambda command, **_: done.append(command)
+    )
+    environment = tmp_path / "anomalib"
+    python = against_anomalib.install(environment)
+    assert against_anomalib.install(environment) == python
+    assert len(done) == 1
+    assert done[0][0] == str(python) != sys.executable
+    assert python.is_relative_to(environment)
+
+
+def test_weights_of_the_comparison_are_those_of_every_side(tmp_path: Path) -> None:
+    """The backbone that we load is the model whose weights anomalib is given."""
+    from safetensors.torch import load_file
+
+    path = tmp_path / "weights.safetensors"
+    against_anomalib.random_weights("vit_tiny_patch16_224", path)
+    model = load_backbone(Backbone("vit_tiny_patch16_224", str(path)), (224, 224))
+    weights = load_file(path)
+    assert weights.keys() == model.state_dict().keys()
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+def test_a_defect_is_hidden_only_where_no_marked_pixel_is_in_the_crop(tmp_path: Path) -> None:
+    """The crop sees the middle 1050 x 1050 of 1600 x 1200 pixels."""
+    for i, (left, right) in enumerate([(0, 64), (0, 4), (60, 64)]):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[20:44, left:right] = 255
+        for name, pixels in (
+            (f"test/dent/{i}.png", np.full((64, 64, 3), i, np.uint8)),
+            (f"ground_truth/dent/{i}_mask.png", mask),
+        ):
+            (tmp_path / "root/nut" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "root/nut" / name)
+    hidden = hidden_defects.make(tmp_path / "root", tmp_path / "made")
+    for i in range(3):
+        with Image.open(tmp_path / f"made/nut/ground_truth/dent/{i}_mask.png") as image:
+            marked = np.asarray(image) > 0
+        assert marked.shape == (1200, 1600)
+        is_hidden = not marked[75:1125, 275:1325].any()
+        assert (f"nut/test/dent/{i}.png" in hidden) == is_hidden
+    assert 0 < len(hidden) < 3
+
+
+def test_aurocs_of_hidden_defects_are_beside_all_normal_images() -> None:
+    rows = [("a", 0, 1.0), ("b", 0, 2.0), ("hidden", 1, 1.5), ("plain", 1, 3.0)]
+    scores = pd.DataFrame(rows, columns=["image", "label", "score"]).assign(category="nut")
+    assert hidden_defects.aurocs(scores, ["hidden"]) == (0.75, 0.5, 1.0)
+
+
+def test_a_detectors_times_are_told_by_engine(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    """Encoding and what is not add up; the memory bank has the size that was asked for."""
+    size = of_detectors.Size(side=32, bank=9, repeats=1, processes=1)
+    draw_defects(tmp_path / "images", 6, 2, 1)
+    detector = of_detectors.fit(tiny_backbone, size, tmp_path / "images")
+    assert len(detector.state.bank.arrays["memory_bank"]) == 9
+    rows = list(of_detectors.latencies(detector, tmp_path, tmp_path / "images", size))
+    assert {row["batch"] for row in rows} == {1, 8}
+    assert {row["engine"] for row in rows} >= {"torch (MKL)", "onnxruntime", "openvino"}
+    for row in rows:
+        assert row["encoding"] > 0
+        assert row["rest"] > 0
+        assert row["encoding"] + row["rest"] == pytest.approx(row["total"])
+    start = dict.fromkeys(("import", "load", "warm_up", "first_image", "shell"), 1.0)
+    found = {
+        "tiny": {
+            "vectors": 9, "dim": 48, "patches": 4, "patches_searched": 3, "latency_ms": rows,
+            "start_up": [{"format": "onnx", "peak_bytes": 5e8, **start}],
+        }
+    }  # fmt: skip
+    text = of_detectors.table(found)
+    assert "| tiny | onnx | 1.00 s | 1.00 s | 1.00 s | 1.00 s | 0.50 GB | 1.00 s |" in text
+    assert "9 vectors of 48, 3 of 4 patches" in text

@@ -154,3 +154,19 @@ def test_the_example_of_a_layout_works(tmp_path: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_each_row_of_what_a_mishap_may_do_names_tests_that_are_there() -> None:
+    page = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?!mishap|---)(.+) \|$", page, re.MULTILINE)
+    assert len(rows) > 20
+    for row in rows:
+        mishap, may, never, tests = row.split(" | ")
+        assert mishap and may and never
+        folder = Path()
+        for name in re.findall(r"`(\S+\.py)`", tests):
+            # A name without its folder is of the folder before.
+            path = Path(name) if "/" in name else folder / name
+            assert (ROOT / path).is_file(), f"{mishap}: {path}"
+            folder = path.parent
+        assert folder != Path(), f"{mishap}: no test"

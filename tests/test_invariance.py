@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +15,9 @@ import pytest
 
 from uniformaly_pipeline.features import store_update
 from uniformaly_pipeline.features.encoder import Encoded
+from uniformaly_pipeline.features.engines import choice
+from uniformaly_pipeline.features.engines.choice import Measurements
+from uniformaly_pipeline.features.engines.linear import use_linear as use
 from uniformaly_pipeline.features.extraction import feature_stream
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
@@ -29,6 +33,8 @@ from uniformaly_pipeline.scoring.scores import image_scores
 
 Dtype = Literal["float16", "float32"]
 DTYPES: list[Dtype] = ["float32", "float16"]
+DEVICE = os.environ.get("UNIFORMALY_TEST_DEVICE", "cpu")
+"""``make bench-gpu`` sets it to ``cuda``."""
 MASKING = BackPatchMasking(threshold=0.5)
 SOFT = BackPatchMasking(mode="soft")
 PREPROCESSING = Preprocessing(resize=128, crop=112)
@@ -50,6 +56,7 @@ class Scenario:
         num_workers: int = 0,
         order: list[int] | None = None,
         masking: BackPatchMasking = MASKING,
+        engine: Literal["torch", "openvino", "onnx"] = "torch",
     ) -> FeatureStream:
         """What the pipeline's features stage makes of the manifest's rows, in the order given."""
         rows = self.manifest if order is None else self.manifest.iloc[order]
@@ -60,9 +67,10 @@ class Scenario:
             PREPROCESSING,
             masking,
             dtype=dtype,
-            device="cpu",
+            device=DEVICE,
             batch_size=batch_size,
             num_workers=num_workers,
+            engine=engine,
         )
 
     def scores(self, path: Path, masking: BackPatchMasking = MASKING) -> list[np.ndarray]:
@@ -146,6 +154,46 @@ def test_batch_size_and_workers(
 ) -> None:
     update_store(tmp_path, scenario.stream(dtype, batch_size=batch_size, num_workers=num_workers))
     assert_same(scenario.scores(tmp_path), reference[dtype])
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_engines(
+    engine: Literal["openvino", "onnx"],
+    scenario: Scenario,
+    reference: dict[Dtype, list[np.ndarray]],
+    tmp_path: Path,
+) -> None:
+    """1e-4 between engines; batches, workers, an interruption and order: 1e-5 within one."""
+    update_store(tmp_path / "whole", scenario.stream("float32", batch_size=16, engine=engine))
+    whole = scenario.scores(tmp_path / "whole")
+    np.testing.assert_allclose(whole[0], reference["float32"][0], rtol=1e-4)
+    order = list(np.random.default_rng(0).permutation(len(scenario.manifest)))
+    parts = scenario.stream("float32", batch_size=3, num_workers=1, order=order, engine=engine)
+    with pytest.raises(KeyboardInterrupt):
+        update_store(tmp_path / "parts", interrupted(parts, batches=2))
+    update_store(tmp_path / "parts", replace(parts, batch_size=1))
+    assert_same(scenario.scores(tmp_path / "parts"), whole)
+
+
+def test_libraries_of_linear_layers(
+    scenario: Scenario,
+    reference: dict[Dtype, list[np.ndarray]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One store may be begun with MKL and gone on with by oneDNN."""
+    monkeypatch.setattr(store_update, "SHARD_BYTES", 1)  # a shard per batch
+    used: list[str] = []
+    for library in ("mkl", "onednn"):
+        monkeypatch.setattr(Measurements, "known", lambda _, library=library: {library: 0.0})
+        monkeypatch.setattr(choice, "use_linear", lambda m, kind: used.append(kind) or use(m, kind))
+        stream = scenario.stream("float32", batch_size=3)
+        if library == "mkl":
+            with pytest.raises(KeyboardInterrupt):
+                update_store(tmp_path, interrupted(stream, batches=1))
+    update_store(tmp_path, stream)
+    assert used == ["mkl", "onednn"]
+    assert_same(scenario.scores(tmp_path), reference["float32"])
 
 
 def test_batch_size_with_soft_masking(scenario: Scenario, tmp_path: Path) -> None:

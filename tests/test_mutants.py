@@ -104,3 +104,12 @@ def test_a_file_is_tried_on_the_tests_that_mirror_it_first() -> None:
     ]  # fmt: skip
     paper = f"{package}/evaluation/paper/__init__.py"
     assert steps_of(root, Path(paper), [])[0] == ["tests/evaluation/test_paper.py", paper]
+
+
+def test_a_node_is_tried_on_the_tests_of_its_stage_first() -> None:
+    root, package = Path(__file__).parents[1], "src/uniformaly_pipeline"
+    nodes = f"{package}/pipelines/scoring/nodes.py"
+    assert steps_of(root, Path(nodes), []) == [
+        ["tests/pipelines/scoring/test_nodes.py", nodes],
+        ["tests/pipelines", f"{package}/pipelines"],
+    ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from uniformaly_pipeline.evaluation.category import anomaly_maps
+from uniformaly_pipeline.features.engines.choice import Measurements
 from uniformaly_pipeline.features.extraction import feature_stream
 from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.store import FeatureStore
@@ -21,7 +23,10 @@ from uniformaly_pipeline.memory_bank.coreset import coreset_size, greedy_coreset
 from uniformaly_pipeline.scoring.patches import score_patches
 from uniformaly_pipeline.scoring.scores import image_scores, top_k_mean_features
 
+DEVICE = os.environ.get("UNIFORMALY_TEST_DEVICE", "cpu")
+"""``make bench-gpu`` sets it to ``cuda``."""
 CATEGORIES = ["washer", "weave"]
+ENGINES = ["torch with mkl", "torch with onednn", "openvino", "onnx"]
 SCORES = [
     ("image_scores", 0.1, 0.05),
     ("image_scores_tau0.2", 0.2, 0.05),
@@ -36,9 +41,19 @@ FEATURES_OF = [0, 3]
 """The images whose patch features are expected: the first of train and of test."""
 
 
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An engine; of torch's libraries for linear layers the one in question is thought fastest."""
+    name, _, library = request.param.partition(" with ")
+    with pytest.MonkeyPatch.context() as patch:
+        if library:
+            patch.setattr(Measurements, "known", lambda _: {library: 0.0})
+        yield name
+
+
 @pytest.fixture(scope="module")
 def store_with(
-    parity: Any, tmp_path_factory: pytest.TempPathFactory
+    parity: Any, engine: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., FeatureStore]:
     """Makes a feature store of the parity images, or gives back the one made before."""
     stores: dict[Any, FeatureStore] = {}
@@ -56,8 +71,9 @@ def store_with(
                 BackPatchMasking(),
                 keep=keep,
                 dtype=dtype,
-                device="cpu",
+                device=DEVICE,
                 num_workers=0,
+                engine=engine,
             )
             update_store(path, stream)
             stores[key] = FeatureStore(path)
@@ -82,13 +98,19 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, rtol: float = 1e-4) -
 @pytest.mark.parametrize("category", CATEGORIES)
 @pytest.mark.parametrize("kernel_size", [1, 7, 13])
 def test_smoothed_attention(
-    category: str, kernel_size: int, store_with: Callable[..., FeatureStore], parity: Any
+    category: str,
+    kernel_size: int,
+    engine: str,
+    store_with: Callable[..., FeatureStore],
+    parity: Any,
 ) -> None:
     hashes = parity.hashes(category, "train") + parity.hashes(category, "test")
     attention = torch.from_numpy(store_with().attention(hashes))
     smoothed = smooth_attention(attention, kernel_size).flatten(1).numpy()
     expected = parity.expected[f"{category}/smoothed_attention_s{kernel_size}"]
-    np.testing.assert_allclose(smoothed, expected, rtol=0, atol=1e-4)
+    # Another engine may differ from torch by as much as torch from the authors.
+    atol = 1e-4 if engine == "torch" else 2e-4
+    np.testing.assert_allclose(smoothed, expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("category", CATEGORIES)

@@ -28,11 +28,13 @@ DOMAIN = (
 
 FRAME = (
     ("datasets", "tracking", "pipelines"),
+    ("commands",),
     ("hooks", "pipeline_registry"),
     ("settings",),
+    ("cli",),
     ("__main__",),
 )
-"""Floors that know Kedro, after the domain's; the later ones are single files."""
+"""Floors that may know Kedro, after the domain's."""
 
 FLOORS = (*DOMAIN, *FRAME)
 RANK = {room: rank for rank, floor in enumerate(FLOORS) for room in floor} | {"__init__": -1}

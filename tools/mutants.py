@@ -1,16 +1,17 @@
 """Does a test notice when the code is wrong? Small random mistakes, each tried on the tests.
 
 ``python -m tools.mutants --number 200 --seed 0`` samples mutants of the rooms that compute
-(memory_bank, scoring, evaluation, detector), or of the files and folders named, and tells which
-survive the tests. A copy in a temporary folder is changed, never the working tree.
+(memory_bank, scoring, evaluation, detector) and of all nodes, or of the files and folders named,
+and tells which survive the tests. A copy in a temporary folder is changed, never the working tree.
 
 A mutant is one change: a comparison, an operator or a constant replaced, a condition negated, a
 keyword argument or a statement left out, two arguments swapped, nothing returned. Texts for people
 (docstrings, log lines, progress, messages of errors), type hints, imports and decorators stay as
 they are; so do first assignments, without which a function only stops with a NameError.
 
-A mutant is tried on the tests that mirror its file, then on those of its room, then on those named
-by ``--also``; a test that fails, or takes too long, kills it. Needs ``fork`` (Linux, macOS).
+A mutant is tried on the tests that mirror its file (or its stage, for nodes), then on those of its
+room, then on those named by ``--also``; a test that fails, or takes too long, kills it. Needs
+``fork`` (Linux, macOS).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any, Literal, cast
 
 PACKAGE = Path("src/uniformaly_pipeline")
 ROOMS = [PACKAGE / room for room in ("memory_bank", "scoring", "evaluation", "detector")]
+NODES = "pipelines/*/nodes.py"
 COPIED = ("src", "tests", "conf", "pyproject.toml")
 PRELOADED = (
     "faiss", "hypothesis.extra.numpy", "pandas", "pyarrow.parquet", "pytest", "safetensors",
@@ -204,6 +206,8 @@ def steps_of(root: Path, path: Path, also: Sequence[str]) -> list[list[str]]:
     room, *_, name = path.relative_to(PACKAGE).parts
     folder = Path("tests") / room
     mirrored = folder / f"test_{path.parent.name if name == '__init__.py' else path.stem}.py"
+    if room == "pipelines":
+        mirrored = folder / path.parent.name / f"test_{path.stem}.py"
     steps = [[str(mirrored), str(path)]] if (root / mirrored).exists() else []
     return [*steps, [str(folder), str(PACKAGE / room)], *[[tests] for tests in also]]
 
@@ -296,7 +300,8 @@ def _files(root: Path, path: Path) -> list[Path]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Try mutants and print what became of each, then how many were killed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("paths", nargs="*", type=Path, default=ROOMS)
+    whole = [*ROOMS, *sorted(PACKAGE.glob(NODES))]
+    parser.add_argument("paths", nargs="*", type=Path, default=whole)
     parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--also", nargs="*", default=[], help="tests for what survives its room's")

@@ -14,13 +14,21 @@ from pathlib import Path
 
 from tools.docs.parameters import base_parameters
 
-FILE = Path(__file__).parents[1] / "src/uniformaly_pipeline/parameters/shipped.json"
+PACKAGE = Path(__file__).parents[1] / "src/uniformaly_pipeline"
+FILE = PACKAGE / "parameters/shipped.json"
+BACKBONES = PACKAGE / "features/backbones.json"
+"""The backbones alone, for a room that knows no parameters."""
 
 
-def text() -> str:
-    """The file's content."""
-    return json.dumps(base_parameters(), indent=1, ensure_ascii=False) + "\n"
+def texts() -> dict[Path, str]:
+    """The content of each file."""
+    shipped = base_parameters()
+    return {
+        path: json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+        for path, values in ((FILE, shipped), (BACKBONES, shipped["backbones"]))
+    }
 
 
 if __name__ == "__main__":
-    FILE.write_text(text(), encoding="utf-8")
+    for path, text in texts().items():
+        path.write_text(text, encoding="utf-8")

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.case import Agreement, Arrays, Case, Settings, Workload
-from benchmarks.cases.encoding import ATTENTION_LAYER, LAYERS, SIDE, flops
+from benchmarks.cases.encoding import ATTENTION_LAYER, LAYERS, SIDE, best_rate, flops
 from benchmarks.inputs import draw_classes, draw_defects
-from benchmarks.machine import gemm_rate
 
 RATIO = 0.1
 DIM = 768
@@ -160,7 +159,7 @@ def _defect_ours(settings: Settings, patch: int) -> Workload:
     return Workload(
         run,
         f"{count} images, ViT-B/{patch}, files, manifest, feature store and all figures included",
-        limit=lambda: count * flops(patch) / gemm_rate(),
+        limit=lambda: count * flops(patch) / best_rate(patch),
         arrays=lambda result: {name: np.array(value) for name, value in result.items()},
     )
 
@@ -175,7 +174,7 @@ def _evaluate(folder: Any, patch_scores: Any, image_scores: Any) -> dict[str, An
     from uniformaly_pipeline.features.preprocessing import Preprocessing
 
     preprocessing = Preprocessing()
-    masks = ground_truths(folder, image_scores["mask"], preprocessing)
+    masks = ground_truths(folder, image_scores.assign(mask_hash=None), preprocessing)
     maps = anomaly_maps(patch_scores.arrays["patch_scores"], preprocessing)
     # Good images come before stained ones on the authors' side.
     ordered = image_scores.sort_values(["label", "image"])
@@ -312,7 +311,7 @@ def _semantic_ours(settings: Settings) -> Workload:
         f"10 classes, {len(records)} images, each encoded once; the time is extrapolated to "
         f"{FULL_TEST:,} test images",
         seconds=lambda _, stages: _whole(stages, settings, measured_classes=len(CLASSES)),
-        limit=lambda: len(records) * flops(16) / gemm_rate(),
+        limit=lambda: len(records) * flops(16) / best_rate(16),
         arrays=lambda stages: {"image_auroc": np.array(stages.aurocs[0])},
         details=lambda: {"train_images": _class_sizes(settings)[0] * len(CLASSES)},
     )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from benchmarks.case import Agreement, Arrays, Case, Settings, Workload
 from benchmarks.machine import gemm_rate
+from benchmarks.products import Rate, layer_shapes, limit
 
 if TYPE_CHECKING:
     import torch
 
-    from uniformaly_pipeline.features.encoder import Encoder, Precision
+    from uniformaly_pipeline.features.backbone import Backbone
+    from uniformaly_pipeline.features.encoder import BatchEncoder, Precision
 
 LAYERS = (2, 3, 4, 5, 6, 7, 8, 9)
 ATTENTION_LAYER = 9
@@ -32,10 +34,25 @@ def flops(patch: int, dim: int = 768, blocks: int = 10) -> float:
     return blocks * (24.0 * tokens * dim**2 + 4.0 * tokens**2 * dim)
 
 
-def _model(patch: int) -> Any:
-    from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone, load_backbone
+def _limit(patch: int, dtype: str = "float32") -> Rate:
+    return limit(layer_shapes(BATCH * ((SIDE // patch) ** 2 + 1)), dtype)
 
-    return load_backbone(Backbone(f"vit_base_patch{patch}_224", UNTRAINED), (SIDE, SIDE))
+
+def best_rate(patch: int) -> float:
+    """Highest float32 rate of any library for a batch's linear layers, in FLOP/s."""
+    return _limit(patch).flops
+
+
+def _backbone(patch: int) -> Backbone:
+    from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone
+
+    return Backbone(f"vit_base_patch{patch}_224", UNTRAINED)
+
+
+def _model(patch: int) -> Any:
+    from uniformaly_pipeline.features.backbone import load_backbone
+
+    return load_backbone(_backbone(patch), (SIDE, SIDE))
 
 
 def _images(count: int, device: str = "cpu") -> torch.Tensor:
@@ -82,12 +99,22 @@ def _authors(settings: Settings, patch: int, device: str = "cpu") -> Workload:
 
 
 def _ours(
-    settings: Settings, patch: int, device: str = "cpu", precision: Precision = "auto"
+    settings: Settings,
+    patch: int,
+    device: str = "cpu",
+    precision: Precision = "auto",
+    engine: Literal["torch", "openvino"] = "torch",
 ) -> Workload:
     from uniformaly_pipeline.features.encoder import Encoder
+    from uniformaly_pipeline.features.engines.choice import torch_engine, translated
 
     computed_in: Precision = "float16" if device == "cuda" else precision
-    encoder = Encoder(_model(patch), LAYERS, ATTENTION_LAYER, device, computed_in)
+    in_torch = Encoder(_model(patch), LAYERS, ATTENTION_LAYER, device, computed_in)
+    encoder: BatchEncoder
+    if engine == "openvino":
+        encoder = translated(engine, in_torch, (SIDE, SIDE))
+    else:
+        encoder = torch_engine(in_torch, _backbone(patch), (SIDE, SIDE)).prepare()
     batch = GPU_BATCH if device == "cuda" else BATCH
     images = _images(batch, device)
 
@@ -96,31 +123,37 @@ def _ours(
         _wait(device)
         return encoded.features, encoded.attention
 
-    def limit() -> float:
-        if device == "cuda":
-            rate = gemm_rate("float16", "cuda", scale=8)
-        else:
-            rate = gemm_rate("float32" if precision == "auto" else precision)
+    dtype = "float32" if precision == "auto" else precision
+
+    def at_the_limit() -> float:
+        on_gpu = device == "cuda"
+        rate = gemm_rate("float16", "cuda", scale=8) if on_gpu else _limit(patch, dtype).flops
         return batch * flops(patch) / rate
+
+    def details() -> dict[str, Any]:
+        found: dict[str, Any] = {"batches": [_time_batch(encoder, patch, size) for size in others]}
+        if device == "cpu":
+            found["limit_library"] = _limit(patch, dtype).library
+        return found
 
     others = () if settings.quick or device == "cuda" or precision != "auto" else OTHER_BATCHES
     return Workload(
         run,
-        f"{batch} images at once, one pass of ten blocks, {encoder.dtype}",
+        f"{batch} images at once, one pass of ten blocks, {in_torch.dtype}, {engine}",
         seconds=lambda seconds, _: seconds / batch,
-        limit=limit,
+        limit=at_the_limit,
         arrays=_arrays,
-        details=lambda: {"batches": [_time_batch(encoder, patch, size) for size in others]},
+        details=details,
     )
 
 
-def _time_batch(encoder: Encoder, patch: int, size: int) -> dict[str, float]:
+def _time_batch(encoder: BatchEncoder, patch: int, size: int) -> dict[str, float]:
     images = _images(size)
     encoder(images)
     start = time.perf_counter()
     encoder(images)
     seconds = (time.perf_counter() - start) / size
-    share = flops(patch) / gemm_rate() / seconds
+    share = flops(patch) / best_rate(patch) / seconds
     return {"batch": size, "seconds_per_image": seconds, "share_of_limit": share}
 
 
@@ -133,18 +166,26 @@ def _compare(_settings: Settings, authors: Arrays, ours: Arrays, rtol: float) ->
     return Agreement(all(error < rtol for error in errors.values()), errors)
 
 
-def _case(name: str, patch: int, device: str = "cpu", precision: Precision = "auto") -> Case:
+def _case(
+    name: str,
+    patch: int,
+    device: str = "cpu",
+    precision: Precision = "auto",
+    engine: Literal["torch", "openvino"] = "torch",
+) -> Case:
     on_gpu = device == "cuda"
     is_half = on_gpu or precision != "auto"
-    ours_in = "float16" if on_gpu else "float32"
+    ours_in = "float16" if on_gpu else "float32" if precision == "auto" else precision
     return Case(
         name=name,
         authors=functools.partial(_authors, patch=patch, device=device),
-        ours=functools.partial(_ours, patch=patch, device=device, precision=precision),
+        ours=functools.partial(
+            _ours, patch=patch, device=device, precision=precision, engine=engine
+        ),
         compare=functools.partial(_compare, rtol=HALF_RTOL if is_half else RTOL),
         unit="s/image",
-        limit=f"{ours_in if precision == 'auto' else precision} GEMM",
-        needs="cuda" if on_gpu else "",
+        limit=f"{ours_in} matrix products of the fastest library",
+        needs="cuda" if on_gpu else "openvino" if engine == "openvino" else "",
         warmups=1,
     )
 
@@ -152,6 +193,8 @@ def _case(name: str, patch: int, device: str = "cpu", precision: Precision = "au
 CASES = [
     _case("encode_b8", 8),
     _case("encode_b16", 16),
+    _case("encode_b8_openvino", 8, engine="openvino"),
+    _case("encode_b16_openvino", 16, engine="openvino"),
     _case("encode_b8_bfloat16", 8, precision="bfloat16"),
     _case("encode_b16_bfloat16", 16, precision="bfloat16"),
     _case("encode_gpu_b8", 8, "cuda"),

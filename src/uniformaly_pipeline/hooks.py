@@ -6,49 +6,112 @@ depends on how a name is spelt.
 
 from __future__ import annotations
 
+import atexit
 import logging
+import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import click
+from kedro.config import AbstractConfigLoader, MissingConfigException
 from kedro.framework import project
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Node, Pipeline
+from pydantic import ValidationError
 
+from uniformaly_pipeline.common import interruption
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.cores import keep_threads, usable_cores, use_threads
 from uniformaly_pipeline.common.errors import (
+    RUN_AGAIN,
     CommandError,
     InputError,
     InputErrorFilter,
     find_input_error,
 )
+from uniformaly_pipeline.common.log_files import all_handlers, prepare_log_files
+from uniformaly_pipeline.common.machine import machine_fault
+from uniformaly_pipeline.common.processes import be_a_worker
+from uniformaly_pipeline.common.progress import watched_by
 from uniformaly_pipeline.common.provenance import git_commit
+from uniformaly_pipeline.common.secrets import SecretsFilter, hide_secrets
+from uniformaly_pipeline.datasets.damage import set_aside_damage
+from uniformaly_pipeline.datasets.origins import forget_announced
+from uniformaly_pipeline.datasets.sources import (
+    announce_sources,
+    check_origins,
+    name_at,
+)
 from uniformaly_pipeline.detector.decisions import check_rate, check_same_masking
-from uniformaly_pipeline.features.backbone import Backbone, check_backbone
+from uniformaly_pipeline.detector.detector import state_of_run
+from uniformaly_pipeline.detector.exported import load_translated
+from uniformaly_pipeline.detector.finished_run import TASKS as TASKS_THAT_JUDGE
+from uniformaly_pipeline.detector.finished_run import read_run
+from uniformaly_pipeline.detector.state import with_asked_threshold
+from uniformaly_pipeline.evaluation.sweep import own_values
+from uniformaly_pipeline.features.backbone import Backbone, check_backbone, fetch_checkpoint
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.memory_bank.bank import check_same_preprocessing
 from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run
+from uniformaly_pipeline.parameters.schema import ExportParameters, PredictParameters
 from uniformaly_pipeline.pipelines import features
+from uniformaly_pipeline.pipelines.freshness import SELECTIONS, check_images
 from uniformaly_pipeline.pipelines.ingestion.nodes import refuse_task
 from uniformaly_pipeline.pipelines.selection import check_selection
+from uniformaly_pipeline.pipelines.stages import STAGES
+from uniformaly_pipeline.pipelines.sweep.pipeline import SWEEPS
 from uniformaly_pipeline.pipelines.tasks.plan import PLANNERS, TaskPlan, plan_task
-from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of
-from uniformaly_pipeline.reporting.terminal import print_decisions, print_findings, print_summary
-from uniformaly_pipeline.tracking import runs
+from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of, with_command
+from uniformaly_pipeline.reporting.stages import CompletedNodes, StageDisplay
+from uniformaly_pipeline.reporting.terminal import (
+    print_decisions,
+    print_export,
+    print_findings,
+    print_summary,
+    print_sweep,
+)
+from uniformaly_pipeline.tracking import runs, views
+from uniformaly_pipeline.tracking.database import local_database, prepare_database
+from uniformaly_pipeline.tracking.lifecycle import (
+    NAME_TAG,
+    begin_run,
+    close_lost_runs,
+    close_runs_of_this_process,
+    ending,
+    is_ours,
+    leave_active_runs,
+    one_line,
+)
+from uniformaly_pipeline.tracking.models import log_embedded, log_exported
+from uniformaly_pipeline.tracking.server import check_server, without_user
 
 logger = logging.getLogger(__name__)
 
-SOURCES = {"raw_images", "predict.new_images", "parameters"}
+SOURCES = {
+    "raw_images", "predict.new_images", "predict.detector", "export.detector",
+    "export.sample_images", "parameters",
+}  # fmt: skip
 """What pipelines start from that no earlier run made."""
+
+EXPORT, EXPORTED = "export", "export.folder"
+"""The task that has no report, and what it writes in its place."""
 
 ROOT_RECORD = "data_set_root"
 """The record of the root that a data set's name stands for."""
+
+AT_ONCE = "UNIFORMALY_NODES_AT_ONCE"
+"""How many nodes run at once; a variable of the environment, which worker processes inherit."""
+
+
+GOES_ON = "UNIFORMALY_GOES_ON"
+"""Set where nodes are to compare what they are given; worker processes inherit it, too."""
 
 
 class CheckHooks:
@@ -61,21 +124,30 @@ class CheckHooks:
         Raises:
             CommandError: The parameters are not usable, or what is to run is not there.
         """
-        for handler in logging.getLogger().handlers:
-            # Kedro's logs about input errors stay off the terminal.
+        prepare_log_files()
+        for _, handler in all_handlers():
+            # Kedro's logs about input errors stay off the terminal, and secrets out of all logs.
             handler.addFilter(InputErrorFilter())
+            handler.addFilter(SecretsFilter())
         context.config_loader["parameters"]
         # Kedro keeps the pipelines of the session before, which may have had other parameters.
         pipelines.configure(f"{project.PACKAGE_NAME}.pipeline_registry")
         command = click.get_current_context(silent=True)
         if command is not None and command.command.name == "run":
             try:
-                check_selection(command.params, pipelines)
+                check_selection(
+                    command.params,
+                    pipelines,
+                    _refusals(context.config_loader["parameters"]["run"]),
+                    _versioned(context.config_loader) if command.params["load_versions"] else (),
+                )
             except InputError as error:
-                raise CommandError(str(error)) from error
+                raise _command_error(error, []) from error
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
         """Check what the run starts from, and the backbone of a run that encodes images.
 
         Raises:
@@ -86,27 +158,26 @@ class CheckHooks:
             for node in pipeline.nodes:
                 if node.func is refuse_task:
                     refuse_task(catalog.load(node.inputs[0]))
+            _refuse_part_of_prediction(run_params, pipeline, catalog)
             _check_inputs(pipeline, catalog, run)
+            _check_earlier_results(run_params, pipeline, catalog)
             if any(features.STAGE in node.tags for node in pipeline.nodes):
                 _check_encoder(pipeline, run)
-        except InputError as error:
-            raise CommandError(str(error)) from error
-
-    @hook_impl
-    def after_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
-        """Record the root once its images are known to be sound: before any result is written."""
-        run = current_run()  # other processes may have none
-        if run is not None and "manifest" in node.inputs:
-            _record_root(catalog, run)
+        except (InputError, DatasetError) as error:
+            # Kedro wraps what a dataset says.
+            input_error = find_input_error(error)
+            if input_error is None:
+                raise
+            raise _command_error(input_error, _pipeline_names(run_params)) from error
+        remember_ends(pipeline)
 
     @hook_impl(tryfirst=True)
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Record the root where other processes did not."""
-        if "manifest" in pipeline.all_outputs():
-            _record_root(catalog, _run())
+    def before_node_run(self) -> None:
+        """Have the processes of ``ParallelRunner`` end with this one."""
+        be_a_worker()
 
     @hook_impl(trylast=True)
-    def on_pipeline_error(self, error: Exception) -> None:
+    def on_pipeline_error(self, error: Exception, run_params: dict[str, Any]) -> None:
         """Turn what the user can mend into one line; leave other errors their traceback.
 
         Raises:
@@ -114,7 +185,121 @@ class CheckHooks:
         """
         input_error = find_input_error(error)
         if input_error is not None:
-            raise CommandError(str(input_error)) from error
+            raise _command_error(input_error, _pipeline_names(run_params)) from error
+
+
+def _command_error(error: InputError, pipeline_names: Sequence[str]) -> CommandError:
+    """An error line with what only the run knows."""
+    return CommandError(with_command(str(error), _run(), pipeline_names))
+
+
+def _refusals(known: Mapping[str, Any]) -> dict[str, str]:
+    """Why tasks cannot run as asked, by the names of their pipelines."""
+    found = {task: known[task]["refusal"] for task in PLANNERS if "refusal" in known[task]}
+    return {"__default__": found["defect"], **found} if "defect" in found else found
+
+
+def _versioned(config_loader: AbstractConfigLoader) -> set[str]:
+    """The catalog's datasets of which Kedro keeps versions; none of those that ship."""
+    entries = config_loader["catalog"].items()
+    return {name for name, entry in entries if isinstance(entry, dict) and entry.get("versioned")}
+
+
+class OriginHooks:
+    """Has results say what they were made from, in the thread or process that saves them."""
+
+    _catalog: CatalogProtocol
+
+    @hook_impl
+    def before_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
+        """Compare what a node is given, where that could not be done before the run.
+
+        Raises:
+            InputError: It was made from another state of what this run has made anew.
+        """
+        self._catalog = catalog
+        if os.environ.get(GOES_ON):
+            _come_from_now(node.inputs, set(), catalog)
+
+    @hook_impl
+    def before_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Announce what the node was given as what its result was made from."""
+        if node.func not in SELECTIONS:  # these are compared with the images themselves
+            announce_sources(dataset_name, data, node, self._catalog)
+
+    @hook_impl(tryfirst=True)
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Compare what no node was given, where that could not be done before the run.
+
+        Raises:
+            CommandError: What this run has made and what lies there do not fit together.
+        """
+        is_open = os.environ.get(GOES_ON)
+        self._forget()
+        if is_open:
+            try:
+                _come_from_now(pipeline.inputs() | pipeline.all_outputs(), set(), catalog)
+            except InputError as error:
+                raise _command_error(error, _pipeline_names(run_params)) from error
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Forget what was to be compared, and what was to be saved."""
+        self._forget()
+
+    def _forget(self) -> None:
+        os.environ.pop(GOES_ON, None)
+        forget_announced()
+
+
+class ThreadHooks:
+    """Shares the cores among the nodes that runners other than Kedro's sequential one run at once.
+
+    Encoding has all cores: nothing runs beside it. What categories do side by side shares them.
+    """
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        """Tell this process's threads and the worker processes to come how many will work."""
+        if "SequentialRunner" in (run_params.get("runner") or "SequentialRunner"):
+            os.environ.pop(AT_ONCE, None)
+            return
+        namespaces = {node.namespace for node in pipeline.nodes}
+        os.environ[AT_ONCE] = str(min(usable_cores(), len(namespaces)))
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Give a node its share, in the thread or process that runs it."""
+        at_once = int(os.environ.get(AT_ONCE, "1"))
+        if at_once > 1:
+            alone = features.STAGE in node.tags
+            use_threads(usable_cores() if alone else max(1, usable_cores() // at_once))
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Take back what was said."""
+        self._restore()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Take back what was said."""
+        self._restore()
+
+    def _restore(self) -> None:
+        if os.environ.pop(AT_ONCE, None) is not None:
+            keep_threads()
+
+
+def remember_ends(pipeline: Pipeline) -> None:
+    """Have a pipeline work out its inputs and outputs once.
+
+    Kedro's runners ask for them after every node to see what can be released, and each time the
+    pipeline goes through all its nodes: with many categories that took longer than the nodes.
+    """
+    inputs, outputs = frozenset(pipeline.inputs()), frozenset(pipeline.outputs())
+    vars(pipeline).update(inputs=lambda: inputs, outputs=lambda: outputs)
 
 
 def _run() -> CurrentRun:
@@ -133,13 +318,22 @@ def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun)
     results = {
         name for name in pipeline.inputs() if not name.startswith("params:") and name not in SOURCES
     }
-    if "downloaded" not in pipeline.all_outputs():
-        _check_root(catalog, run)
     judges = "predict.metrics" in pipeline.all_outputs()
     if judges:
         plan = plan_task("predict", run)
         if plan.problem is not None:
             raise InputError(plan.problem)
+    if "predict.detector" in pipeline.inputs():
+        _check_detector("predict", run.parameters.predict, catalog, run)
+        return
+    if "export.detector" in pipeline.inputs():
+        if (problem := plan_task("export", run).problem) is not None:
+            raise InputError(problem)
+        _check_detector("export", run.parameters.export, catalog, run)
+        _check_engine(run.parameters.export.format)
+        return
+    if "downloaded" not in pipeline.all_outputs():
+        _check_root(catalog, run)
     # A bank that does not fit is worth more of a word than features that are missing.
     _require(results - {"features"}, catalog, run)
     if results:
@@ -149,13 +343,108 @@ def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun)
         ((key, category),) = plan.categories.items()
         bank, images = f"{made_by}.{category.bank or key}.memory_bank", f"{made_by}.{key}.images"
         if bank in results:
-            loaded = catalog.load(bank)
+            loaded = _load(bank, catalog, run, made_by)
             check_same_masking(loaded, run.parameters.bpm.model_dump())
             check_same_preprocessing(loaded, _preprocessing(run))
             _follow_precision(loaded, catalog)
         if images in results:
-            check_rate(catalog.load(images), run.parameters.predict.false_alarm_rate)
+            wanted = run.parameters.predict
+            listed = _load(images, catalog, run, made_by)
+            check_rate(listed, wanted.false_alarm_rate, wanted.threshold)
     _require(results & {"features"}, catalog, run)
+
+
+def _check_earlier_results(
+    run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+) -> None:
+    """Refuse to go on from results of another state; what is damaged is as if it were not there.
+
+    Raises:
+        InputError: Images, or what results were made from, have changed since an earlier run.
+    """
+    os.environ.pop(GOES_ON, None)
+    made, earlier = pipeline.all_outputs(), _earlier_results(pipeline)
+    made_anew = made
+    if run_params.get("only_missing_outputs"):
+        set_aside_damage(made, catalog)
+        made_anew = computed_part(pipeline, catalog).all_outputs()
+        earlier, made = earlier | (made - made_anew), set()
+    elif not earlier:
+        return
+    whole = sum((pipelines[name] for name in _pipeline_names(run_params)), Pipeline([]))
+    check_images(whole, made, catalog)
+    if _come_from_now(earlier, made_anew, catalog):
+        os.environ[GOES_ON] = "1"
+
+
+def _come_from_now(names: Iterable[str], made: Set[str], catalog: CatalogProtocol) -> bool:
+    """See :func:`.sources.check_origins`."""
+    run = current_run()
+    backbone = Backbone(**run.parameters.chosen_backbone.model_dump()) if run else None
+    return check_origins(names, made, catalog, backbone, partial(_what_lies_at, catalog=catalog))
+
+
+def _refuse_part_of_prediction(
+    run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+) -> None:
+    """Refuse to go on from what was found of images that may be others by now.
+
+    Raises:
+        InputError: The run would.
+    """
+    nodes = pipelines["predict"].nodes
+    own = {name for node in nodes if features.STAGE not in node.tags for name in node.outputs}
+    earlier = own & _earlier_results(pipeline)
+    if run_params.get("only_missing_outputs"):
+        made = own & pipeline.all_outputs()
+        earlier |= {name for name in made if name in catalog and catalog.exists(name)}
+    if earlier:
+        raise InputError(f"predict judges the images that are there now, in one go: {RUN_AGAIN}")
+
+
+def _check_detector(
+    task: str,
+    wanted: PredictParameters | ExportParameters,
+    catalog: CatalogProtocol,
+    run: CurrentRun,
+) -> None:
+    """Read the detector before any work, and find out whether it can be asked what it is asked.
+
+    Raises:
+        InputError: It cannot be read, its backbone cannot be had, or it cannot keep the rate.
+    """
+    # Torch takes seconds to import.
+    from uniformaly_pipeline.features.encoder import choose_device
+
+    choose_device(run.parameters.encoder.device)
+    try:
+        given = catalog.load(f"{task}.detector")
+    except DatasetError as error:
+        refused = find_input_error(error)
+        raise refused or error from error
+    with_asked_threshold(given, wanted.threshold, wanted.false_alarm_rate, task)
+    if task == "predict" and given.translated is not None:
+        load_translated(given.translated, run.parameters.encoder.device)
+    elif not given.weights:
+        check_backbone(given.backbone, given.reading.preprocessing.input_size)
+
+
+def _load(name: str, catalog: CatalogProtocol, run: CurrentRun, task: str) -> Any:
+    """What an earlier run made.
+
+    Raises:
+        InputError: It is damaged; the line names the file and the command that makes it again.
+    """
+    try:
+        return catalog.load(name)
+    except DatasetError as error:
+        damage = find_input_error(error)
+        if damage is None:
+            raise
+        if machine_fault(error) is not None:
+            raise damage from error  # no command mends it
+        command = command_for(run, task, without="predict")
+        raise InputError(f"{damage}: {command}") from error
 
 
 def _check_root(catalog: CatalogProtocol, run: CurrentRun) -> None:
@@ -164,31 +453,8 @@ def _check_root(catalog: CatalogProtocol, run: CurrentRun) -> None:
     Raises:
         InputError: The name stands for another root; the line names both and what to do.
     """
-    if not catalog.exists(ROOT_RECORD):
-        return
-    record = _path(catalog, ROOT_RECORD)
-    try:
-        recorded = catalog.load(ROOT_RECORD)
-    except DatasetError as error:
-        raise InputError(f"{record} cannot be read: delete it and run defect anew") from error
-    if recorded == run.root_record:
-        return
-    key = run.parameters.dataset
-    before, now = (
-        f"{place.get('root')} (layout {place.get('layout')})"
-        for place in (recorded, run.root_record)
-    )
-    raise InputError(
-        f"datasets.{key}.root: the results of '{run.data_set}' are of {before}, not of {now}: give "
-        f"this one another name with datasets.{key}.name, or, if the images have moved, write "
-        f"their new place into {record}"
-    )
-
-
-def _record_root(catalog: CatalogProtocol, run: CurrentRun) -> None:
-    """Say which root the data set's name stands for, unless that is known."""
-    if not catalog.exists(ROOT_RECORD):
-        catalog.save(ROOT_RECORD, run.root_record)
+    if catalog.exists(ROOT_RECORD):
+        catalog[ROOT_RECORD].refuse_another(run.root_record)
 
 
 def _require_root(catalog: CatalogProtocol, run: CurrentRun, task: str) -> None:
@@ -209,7 +475,7 @@ def _follow_precision(memory_bank: ArrayBundle, catalog: CatalogProtocol) -> Non
     encoder = catalog.load("params:encoder")
     if encoder["precision"] == "auto":
         made_in = memory_bank.metadata["features"]["precision"]
-        catalog["params:encoder"] = MemoryDataset({**encoder, "precision": made_in})
+        catalog.save("params:encoder", {**encoder, "precision": made_in})
 
 
 def _require(results: set[str], catalog: CatalogProtocol, run: CurrentRun) -> None:
@@ -232,7 +498,7 @@ def _require(results: set[str], catalog: CatalogProtocol, run: CurrentRun) -> No
 def _described(name: str, run: CurrentRun) -> tuple[str, str]:
     """The task that makes a dataset, and what it is in words."""
     for plan in _plans(run):
-        owners = {**plan.categories, **plan.banks}
+        owners = [*plan.units, *plan.banks]
         for prefix, of in [
             *((f"{plan.task}.{key}.", f" of '{key}'") for key in owners),
             (f"{plan.task}.", ""),
@@ -240,6 +506,14 @@ def _described(name: str, run: CurrentRun) -> tuple[str, str]:
             if name.startswith(prefix):
                 return plan.task, name.removeprefix(prefix).replace("_", " ") + of
     return run.parameters.predict.task, name.replace("_", " ")
+
+
+def _what_lies_at(path: str, catalog: CatalogProtocol) -> str:
+    """A result in words, by its path."""
+    for pipeline in pipelines.values():
+        if name := name_at(path, pipeline, catalog):
+            return _described(name, _run())[1]
+    return f"results at {path}"
 
 
 def _plans(run: CurrentRun) -> Iterator[TaskPlan]:
@@ -252,19 +526,40 @@ def _plans(run: CurrentRun) -> Iterator[TaskPlan]:
 
 
 def _check_encoder(pipeline: Pipeline, run: CurrentRun) -> None:
-    """Find out before any work whether the backbone can be had and takes the images.
+    """Find out before any work whether the device is there and the backbone takes the images.
 
     Raises:
         InputError: It cannot, or does not.
     """
+    # Torch takes seconds to import.
+    from uniformaly_pipeline.features.encoder import choose_device
+
     parameters = run.parameters
+    choose_device(parameters.encoder.device)
     backbone = Backbone(**parameters.chosen_backbone.model_dump())
     if "layered_features" in pipeline.all_outputs():
         layers = {layer for choice in parameters.layer_choices or [] for layer in choice}
         backbone = replace(backbone, layers=tuple(sorted(layers)))
     check_backbone(backbone, _preprocessing(run).input_size)
+    _check_engine(parameters.encoder.engine)
+    address = run.address(backbone.checkpoint or "")
+    if address != (backbone.checkpoint or ""):
+        # Nodes are not told the password; what is in the cache needs none.
+        fetch_checkpoint(address, backbone.sha256)
     for note in notes_on(parameters):
         logger.warning(note)
+
+
+def _check_engine(engine: str) -> None:
+    """Find out before any work whether an engine is installed.
+
+    Raises:
+        InputError: It is not.
+    """
+    # It imports torch, as the check of the backbone has by now.
+    from uniformaly_pipeline.features.engines.choice import check_engine
+
+    check_engine(engine)  # type: ignore[arg-type]
 
 
 def _preprocessing(run: CurrentRun) -> Preprocessing:
@@ -287,33 +582,169 @@ class MlflowRunHooks:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Read ``mlflow.yml`` and choose the tracking server and the experiment."""
-        self._plugin.after_context_created(context)
+        """Read ``mlflow.yml`` and choose the tracking server and the experiment.
+
+        Raises:
+            CommandError: ``mlflow.yml`` makes no sense, or runs cannot be tracked where it says.
+        """
+        try:
+            keep_user_aside(context.config_loader)
+        except InputError as error:
+            raise CommandError(str(error)) from error
+        # It would print two lines for every category; the end of the run says where to look.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        # It draws them for a handful of small files, in the middle of our lines.
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        with one_line("runs cannot be tracked"):
+            # What a run left active that was interrupted in this process, in a notebook say.
+            leave_active_runs("KILLED")
+            try:
+                check_tracking(context.config_loader)
+            except InputError as error:
+                raise CommandError(str(error)) from error
+            self._choose_experiment(context)
+
+    def _choose_experiment(self, context: KedroContext) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            try:
+                self._plugin.after_context_created(context)
+            except MlflowException:
+                # Another run may just have made the experiment that both lacked.
+                self._plugin.after_context_created(context)
+        except ValidationError as error:
+            faults = [
+                f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}"
+                for fault in error.errors()
+            ]
+            raise CommandError(f"mlflow.yml: {'; '.join(faults)}") from error
 
     @hook_impl
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Open the run."""
-        self._plugin.before_pipeline_run(run_params, pipeline, catalog)
+        """Open the run; its tags are what ``kedro run`` was told, without secrets.
+
+        Raises:
+            CommandError: MLflow failed.
+        """
+        told, _ = hide_secrets(run_params)
+        with one_line("no run could be begun in MLflow"):
+            if _is_tracked(run_params, self._plugin.mlflow_config):
+                self._begin(run_params)
+            self._plugin.before_pipeline_run(told, pipeline, catalog)
+
+    def _begin(self, run_params: dict[str, Any]) -> None:
+        """Begin a run for kedro-mlflow to take up: within the user's own, if there is one."""
+        import mlflow
+
+        config = self._plugin.mlflow_config
+        around = mlflow.active_run()
+        if around is not None:
+            # kedro-mlflow would log to the run around ours, and close it after an error.
+            self._plugin._already_active_mlflow = False
+            experiment = mlflow.get_experiment(around.info.experiment_id)
+            config.tracking.experiment._experiment = experiment
+            parent = around.info.run_id
+        elif config.tracking.run.id is not None:
+            return  # mlflow.yml says which run to go on with
+        else:
+            experiment = config.tracking.experiment._experiment
+            # Set by "mlflow run", and by who starts parts of a whole.
+            parent = os.environ.get("MLFLOW_RUN_ID")
+        if lost := close_lost_runs(experiment.experiment_id):
+            logger.info("MLflow: %d runs whose processes are gone are closed as KILLED", lost)
+        name = config.tracking.run.name or "+".join(_pipeline_names(run_params))
+        config.tracking.run.id = begin_run(experiment.experiment_id, name, parent)
+        # Before MLflow's own at the exit, which takes every run that is left for FINISHED.
+        atexit.unregister(_leave_at_exit)
+        atexit.register(_leave_at_exit)
+        interruption.at_hard_end(
+            partial(close_runs_of_this_process, experiment.experiment_id, "KILLED")
+        )
 
     @hook_impl
     def after_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Close the run."""
-        self._plugin.after_pipeline_run(run_params, pipeline, catalog)
+        """Close the run.
+
+        Raises:
+            CommandError: MLflow failed.
+        """
+        with one_line("the results are complete, but the run could not be closed in MLflow"):
+            self._plugin.after_pipeline_run(run_params, pipeline, catalog)
 
     @hook_impl
-    def on_pipeline_error(
-        self,
-        error: Exception,
-        run_params: dict[str, Any],
-        pipeline: Pipeline,
-        catalog: CatalogProtocol,
-    ) -> None:
-        """Close the run as failed."""
-        self._plugin.on_pipeline_error(error, run_params, pipeline, catalog)
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Close the run as failed, or as killed if a signal was behind it."""
+        with one_line("the run failed, and could not be closed in MLflow"):
+            leave_active_runs(ending(error))
+
+
+def _pipeline_names(run_params: dict[str, Any]) -> list[str]:
+    return list(run_params.get("pipeline_names") or ["__default__"])
+
+
+def _is_tracked(run_params: dict[str, Any], config: Any) -> bool:
+    """Whether ``mlflow.yml`` lets one of the pipelines be tracked, by kedro-mlflow's rule."""
+    untracked = config.tracking.disable_tracking.pipelines
+    return not all(name in untracked for name in _pipeline_names(run_params))
+
+
+def _leave_at_exit() -> None:
+    """End what is still active when the process ends, for whatever reason."""
+    with suppress(CommandError), one_line("the run could not be closed in MLflow"):
+        leave_active_runs("KILLED" if interruption.was_interrupted() else "FAILED")
+
+
+def check_tracking(config_loader: AbstractConfigLoader) -> None:
+    """Find out before any work whether runs can be tracked; make the local database.
+
+    Raises:
+        InputError: They cannot; the line names the server or file and what to do.
+    """
+    import mlflow
+
+    server = _tracking_settings(config_loader).get("server")
+    uri = server.get("mlflow_tracking_uri") if isinstance(server, dict) else None
+    if not isinstance(uri, str) or mlflow.active_run() is not None:
+        return
+    if local_database(uri) is not None:
+        prepare_database(uri)
+    elif "://" in uri:
+        check_server(uri)
+
+
+def keep_user_aside(config_loader: AbstractConfigLoader) -> None:
+    """Take a user and password out of the address of the tracking server, which MLflow prints.
+
+    Raises:
+        InputError: The address makes no sense.
+    """
+    settings = _tracking_settings(config_loader)
+    server = settings.get("server")
+    if isinstance(server, dict) and (uri := server.get("mlflow_tracking_uri")):
+        if not isinstance(uri, str):
+            raise InputError(f"mlflow.yml: server.mlflow_tracking_uri is {uri!r} but must be text")
+        config_loader["mlflow"] = {
+            **settings,
+            "server": {**server, "mlflow_tracking_uri": without_user(uri)},
+        }
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        os.environ["MLFLOW_TRACKING_URI"] = without_user(uri)
+
+
+def _tracking_settings(config_loader: AbstractConfigLoader) -> dict[str, Any]:
+    """What ``mlflow.yml`` says; nothing where there is none."""
+    patterns = getattr(config_loader, "config_patterns", {})
+    patterns.setdefault("mlflow", ["mlflow*", "mlflow*/**", "**/mlflow*"])
+    try:
+        settings: dict[str, Any] = config_loader["mlflow"]
+    except MissingConfigException:
+        settings = {}
+    return settings
 
 
 class TrackingHooks:
@@ -325,7 +756,11 @@ class TrackingHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Log every resolved parameter, so that a failed run can be understood too."""
+        """Log every resolved parameter, so that a failed run can be understood too.
+
+        Raises:
+            CommandError: MLflow failed.
+        """
         total = len(pipeline.nodes)
         if run_params.get("only_missing_outputs"):
             pipeline = computed_part(pipeline, catalog)
@@ -339,23 +774,39 @@ class TrackingHooks:
         run_id = _active_run_id()
         if run_id is None:
             return
+        with one_line("the parameters could not be logged in MLflow"):
+            self._log_start(run_id, pipeline, total)
+
+    def _log_start(self, run_id: str, pipeline: Pipeline, total: int) -> None:
         run = _run()
         tags = _tags(run, pipeline)
         name = runs.run_name(tags) if tags["task"] else "part of a run"
         tags |= runs.origin_tags(len(pipeline.nodes), total, _earlier_results(pipeline))
-        runs.log_parameters(run_id, run.parameters.resolved(), {**tags, runs.NAME_TAG: name})
-        runs.save_views(run_id)
+        runs.log_parameters(run_id, run.parameters.resolved(), {**tags, NAME_TAG: name})
+        views.save_views(run_id)
 
     @hook_impl(tryfirst=True)
     def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
-        """Log what was computed of each task and category, before kedro-mlflow closes the run."""
+        """Log what was computed of each task and category, before kedro-mlflow closes the run.
+
+        Raises:
+            CommandError: MLflow failed.
+        """
         run_id = _active_run_id()
         if run_id is None:
             return
+        with one_line("the results are complete, but could not be logged in MLflow"):
+            self._log_results(run_id, catalog)
+
+    def _log_results(self, run_id: str, catalog: CatalogProtocol) -> None:
         run, pipeline = _run(), self._computed
-        tags = _tags(run, pipeline) | _data_tags(pipeline, catalog)
+        tags = _tags(run, pipeline) | _log_images(run_id, pipeline, catalog, run)
         made = pipeline.all_outputs()
-        tasks = [task for task in _finished_tasks(pipeline) if f"{task}.metrics" in made]
+        tasks = [
+            task
+            for task in _finished_tasks(pipeline)
+            if f"{task}.metrics" in made or task == EXPORT
+        ]
         commands = [f"`{command_for(run, task)}`" for task in tasks]
         notes = "\n\n".join([*commands, *notes_on(run.parameters)])
         runs.log_tags(run_id, {**tags, runs.NOTE_TAG: notes})
@@ -394,16 +845,24 @@ def _tags(run: CurrentRun, pipeline: Pipeline) -> dict[str, str]:
     return runs.run_tags("+".join(tasks), run.parameters.resolved(), names, commit)
 
 
-def _data_tags(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
-    """Which pictures the run was about."""
+def _log_images(
+    run_id: str, pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun
+) -> dict[str, str]:
+    """Log which pictures the run was about; their hash as a tag."""
     made = pipeline.all_outputs() | pipeline.inputs()
     name = next((name for name in ("predict.images", "manifest") if name in made), None)
-    return {} if name is None else {"data_hash": runs.data_hash(catalog.load(name))}
+    if name is None:
+        return {}
+    images = catalog.load(name)
+    if name == "manifest":
+        runs.log_data_set(run_id, run.data_set, run.root_record["root"], images)
+    return {"data_hash": runs.data_hash(images)}
 
 
 def _finished_tasks(pipeline: Pipeline) -> list[str]:
-    """Names of the tasks whose report the pipeline writes, sorted."""
-    return [task for task in sorted(PLANNERS) if f"{task}.report" in pipeline.all_outputs()]
+    """Names of the tasks whose report the pipeline writes, or its folder, sorted."""
+    last = {task: f"{task}.report" for task in PLANNERS} | {EXPORT: EXPORTED}
+    return [task for task in sorted(PLANNERS) if last[task] in pipeline.all_outputs()]
 
 
 def _log_task(
@@ -416,6 +875,9 @@ def _log_task(
 ) -> None:
     """Log a finished task, its categories and its sweep."""
     outputs, task = pipeline.all_outputs(), plan.task
+    if task == EXPORT:
+        log_exported(run_id, catalog.load(EXPORTED))
+        return
     metrics, report = catalog.load(f"{task}.metrics"), catalog.load(f"{task}.report")
     if task == "predict":
         runs.log_prediction(run_id, metrics, report)
@@ -429,18 +891,86 @@ def _log_task(
         {key: catalog.load(name) for key, name in bank_figures.items() if name in outputs},
     )
     parameters = run.parameters.resolved()
-    for key, category in plan.categories.items():
+    run_of = {}
+    if plan.chunks:
+        runs.log_categories(run_id, metrics)
+        run_of = dict.fromkeys(plan.categories, run_id)
+    for key, category in () if plan.chunks else plan.categories.items():
         if f"{task}.{key}.metrics" not in outputs:
             continue  # an earlier run computed and logged them
         artifacts = _load_category(catalog, f"{task}.{key}", outputs)
-        runs.log_category(run_id, category.name, artifacts, parameters, tags)
+        run_of[key] = runs.log_category(run_id, category.name, artifacts, parameters, tags)
+    if run.parameters.mlflow.log_detector and task in TASKS_THAT_JUDGE:
+        _log_detectors(run_of, task, run)
     if f"{task}.sweep_metrics" in outputs:
         sweep_metrics = catalog.load(f"{task}.sweep_metrics")
         runs.log_settings(run_id, sweep_metrics, parameters, tags)
 
 
+def _log_detectors(run_of: Mapping[str, str], task: str, run: CurrentRun) -> None:
+    """Log the detector of each category as a model of its run in MLflow."""
+    data, finished = str(run.project_path / "data"), "/".join([task, *run.names(task).values()])
+    encoder = None
+    for key, run_id in run_of.items():
+        state = state_of_run(read_run(data, key, finished))
+        encoder = log_embedded(run_id, state, encoder)
+
+
+class StageHooks:
+    """Shows how far a run has come, stage by stage, in the process that drives it."""
+
+    _runners = logging.getLogger("kedro.runner")
+
+    def __init__(self) -> None:
+        """Show nothing yet."""
+        self._shown = ExitStack()
+        self._display: StageDisplay | None = None
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """List the stages of the run, in its order."""
+        stages: dict[str, list[str]] = {}
+        for node in pipeline.nodes:
+            for stage in node.tags & STAGES:
+                stages.setdefault(stage, []).append(node.name)
+        self._display = StageDisplay(stages)
+        listener = CompletedNodes(self._display)
+        self._runners.addHandler(listener)
+        self._shown.callback(self._runners.removeHandler, listener)
+        self._shown.callback(self._display.stop)
+        self._shown.enter_context(watched_by(self._display.tell))
+        self._display.start()
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Note which node runs; workers cannot."""
+        if self._display is not None and multiprocessing.parent_process() is None:
+            self._display.begin(node.name)
+
+    @hook_impl(tryfirst=True)
+    def after_pipeline_run(self) -> None:
+        """Leave the lines as they are: results follow."""
+        self._stop()
+
+    @hook_impl(tryfirst=True)
+    def on_pipeline_error(self) -> None:
+        """Leave the lines as they are: the error line follows."""
+        self._stop()
+
+    def _stop(self) -> None:
+        self._shown.close()
+        self._display = None
+
+
 class SummaryHooks:
     """Prints the leaderboard at the end of a run."""
+
+    _experiment: str | None = None
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self) -> None:
+        """Remember where the run is tracked."""
+        self._experiment = _active_experiment()
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -457,23 +987,50 @@ class SummaryHooks:
             if task == "predict":
                 _print_decisions(run, task, catalog)
                 continue
-            print_summary(
-                title_of(task, run.parameters),
-                catalog.load(f"{task}.leaderboard"),
-                [
-                    ("report", _path(catalog, f"{task}.report")),
-                    ("compare runs", "python -m uniformaly_pipeline.tracking.compare"),
-                    ("in a browser", "mlflow ui: the experiment's Views, Compare runs"),
-                    ("see the lineage", "kedro viz run"),
-                ],
-            )
+            if task == EXPORT:
+                folder = _path(catalog, EXPORTED)
+                print_export(title_of(task, run.parameters), catalog.load(EXPORTED).card, folder)
+                continue
+            hints = [
+                ("report", _path(catalog, f"{task}.report")),
+                ("compare runs", "uniformaly compare"),
+                *_where_to_compare(self._experiment),
+                ("lineage", "kedro viz run"),
+            ]
+            title = title_of(task, run.parameters)
+            if task in SWEEPS:
+                sweep_metrics = catalog.load(f"{task}.sweep_metrics")
+                print_sweep(title, sweep_metrics, own_values(run.parameters.resolved()), hints)
+            else:
+                print_summary(title, catalog.load(f"{task}.leaderboard"), hints)
 
 
 def _active_run_id() -> str | None:
+    """The run of this session; another one that is active is the user's, and none of ours."""
     import mlflow
 
     active = mlflow.active_run()
-    return active.info.run_id if active else None
+    return active.info.run_id if active and is_ours(active) else None
+
+
+def _active_experiment() -> str | None:
+    """The experiment of this session's run."""
+    import mlflow
+
+    active = mlflow.active_run()
+    return active.info.experiment_id if active and is_ours(active) else None
+
+
+def _where_to_compare(experiment: str | None) -> list[tuple[str, str]]:
+    """MLflow's table of runs, on the tracking server or served by ``mlflow ui``."""
+    if experiment is None:
+        return []
+    import mlflow
+
+    address = views.view_address(mlflow.get_tracking_uri(), experiment)
+    if address.startswith(views.LOCAL_ADDRESS):
+        return [("in a browser", "mlflow ui, then"), ("", address)]
+    return [("in a browser", address)]
 
 
 def _path(catalog: CatalogProtocol, name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from kedro.framework.project import settings
@@ -17,7 +18,14 @@ from uniformaly_pipeline.pipelines.ingestion.pipeline import (
     create_refusal,
     create_tree,
 )
-from uniformaly_pipeline.pipelines.tasks import clustering, multiclass, one_class, predict, sweeps
+from uniformaly_pipeline.pipelines.tasks import (
+    clustering,
+    export,
+    multiclass,
+    one_class,
+    predict,
+    sweeps,
+)
 from uniformaly_pipeline.pipelines.tasks.assembly import create_ingestion, with_parameters
 
 TASKS: dict[str, Callable[[CurrentRun], Pipeline]] = {
@@ -28,26 +36,61 @@ TASKS: dict[str, Callable[[CurrentRun], Pipeline]] = {
     "lowshot": sweeps.create_lowshot,
     "ablation": sweeps.create_ablation,
     "predict": predict.create,
+    "export": export.create,
 }
 
 
-def register_pipelines() -> dict[str, Pipeline]:
+class Pipelines(Mapping[str, Pipeline]):
+    """The pipelines of a run by name, each built when it is first asked for.
+
+    With many categories a pipeline takes seconds to build, and a run needs one of them.
+    """
+
+    def __init__(self, run: CurrentRun) -> None:
+        """Build nothing yet."""
+        self.run = run
+        self._build: dict[str, Callable[[], Pipeline]] = {
+            "__default__": lambda: self["defect"],
+            **{task: partial(_create, task, run) for task in TASKS},
+            "ingestion": partial(_create_doctor, run),
+            "download": lambda: with_parameters(create_download(), run),
+        }
+        self._built: dict[str, Pipeline] = {}
+
+    def __getitem__(self, name: str) -> Pipeline:
+        """A pipeline."""
+        if name not in self._built:
+            self._built[name] = self._build[name]()
+        return self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        return iter(self._build)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._build)
+
+
+_last: Pipelines | None = None
+
+
+def register_pipelines() -> Pipelines:
     """The project's pipelines by name.
 
     Raises:
         CommandError: The current run's parameters cannot be used.
     """
+    global _last  # noqa: PLW0603 - Kedro asks anew for each choice of pipelines, without arguments
     run = current_run() or _configured_run()
-    pipelines = {task: _create(task, run) for task in TASKS}
+    if _last is None or _last.run is not run:
+        _last = Pipelines(run)
+    return _last
+
+
+def _create_doctor(run: CurrentRun) -> Pipeline:
     doctor = create_ingestion(run) + with_parameters(create_examination(), run)
-    if run.parameters.chosen_dataset.tree is not None:
-        doctor += create_tree()
-    return {
-        "__default__": pipelines["defect"],
-        **pipelines,
-        "ingestion": doctor,
-        "download": with_parameters(create_download(), run),
-    }
+    return doctor if run.parameters.chosen_dataset.tree is None else doctor + create_tree()
 
 
 def _configured_run() -> CurrentRun:

@@ -4,8 +4,21 @@ import os
 
 from omegaconf.resolvers import oc
 
-from uniformaly_pipeline.hooks import CheckHooks, MlflowRunHooks, SummaryHooks, TrackingHooks
-from uniformaly_pipeline.pipelines.config_loader import RunConfigLoader
+from uniformaly_pipeline.common import interruption
+
+# Kedro imports this file first; the imports below take seconds, in which people press Ctrl-C, too.
+interruption.take_over()
+
+from uniformaly_pipeline.hooks import (  # noqa: E402
+    CheckHooks,
+    MlflowRunHooks,
+    OriginHooks,
+    StageHooks,
+    SummaryHooks,
+    ThreadHooks,
+    TrackingHooks,
+)
+from uniformaly_pipeline.pipelines.config_loader import RunConfigLoader  # noqa: E402
 
 
 def _local_only(path: str) -> str | None:
@@ -24,6 +37,14 @@ CONFIG_LOADER_ARGS = {
         "local_only": _local_only,
     },
 }
-HOOKS = (CheckHooks(), MlflowRunHooks(), TrackingHooks(), SummaryHooks())
+HOOKS = (
+    CheckHooks(),
+    ThreadHooks(),
+    MlflowRunHooks(),
+    TrackingHooks(),
+    OriginHooks(),  # before tracking, as pluggy calls the last one first
+    StageHooks(),
+    SummaryHooks(),
+)
 # MlflowRunHooks stands for them; the name is spelt either way, as the package was built.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", "kedro_mlflow")

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline.tracking import runs
+from tools.servers import serving
+from uniformaly_pipeline.evaluation.metrics import BRIEF_METRICS
+from uniformaly_pipeline.tracking import runs, views
+from uniformaly_pipeline.tracking.lifecycle import NAME_TAG
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.slow
 
-START_S = 120
 MLFLOW_NOISE = [
     # It asks who is logged in; a server without accounts answers 404.
     "/mlflow/users/current",
@@ -68,10 +65,12 @@ def track(client: Any, experiment: str, run: dict[str, Any]) -> str:
     run_id: str = client.create_run(experiment).info.run_id
     names = {"dataset": "demo", "backbone": run["backbone"], "run_key": "default"}
     tags = runs.run_tags("defect", parameters(run), names, "0123456789ab")
-    name = {runs.NAME_TAG: runs.run_name(tags)}
+    name = {NAME_TAG: runs.run_name(tags)}
     runs.log_parameters(run_id, parameters(run), {**tags, **name})
-    runs.save_views(run_id)
-    figures = {"image_auroc": run["image_auroc"], "bank_size": 482}
+    views.save_views(run_id)
+    figures = {
+        **dict.fromkeys(BRIEF_METRICS, 0.9), "image_auroc": run["image_auroc"], "bank_size": 482
+    }  # fmt: skip
     metrics = {"mean": figures, "std": {"image_auroc": 0.01}, "categories": {"bolt": figures}}
     page = "<!doctype html><title>Report</title><h1>The report</h1>"
     runs.log_task(run_id, metrics, pd.DataFrame([figures]), page, {})
@@ -79,24 +78,6 @@ def track(client: Any, experiment: str, run: dict[str, Any]) -> str:
     runs.log_category(run_id, "bolt", artifacts, parameters(run), tags)
     client.set_terminated(run_id)
     return run_id
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end:
-        assert server.poll() is None, "mlflow ui ended"
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    pytest.fail(f"mlflow ui did not answer within {START_S} s")
 
 
 @pytest.fixture(scope="module")
@@ -111,21 +92,17 @@ def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     client = MlflowClient()
     experiment = client.create_experiment("uniformaly_pipeline", f"file://{folder}/artifacts")
     ids = [track(client, experiment, run) for run in RUNS]
-    port = free_port()
     options = [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", "--host=127.0.0.1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "ui", *options, f"--port={port}", "--workers=1"],
-        cwd=folder,
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-m", "mlflow", "ui", *options, "--workers=1"]
     try:
-        wait_until_healthy(f"http://127.0.0.1:{port}", process)
-        yield Server(f"http://127.0.0.1:{port}", experiment, ids)
+        with serving(
+            lambda port: [*command, f"--port={port}"],
+            "/health",
+            folder=folder,
+            environment={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
+        ) as url:
+            yield Server(url, experiment, ids)
     finally:
-        process.terminate()
-        process.wait(timeout=30)
         mlflow.set_tracking_uri(before)
 
 
@@ -135,7 +112,7 @@ def visit(page: Page, server: Server, complaints: Any) -> Callable[[str], Page]:
     complaints.ignored += MLFLOW_NOISE
     # Its first page takes long on a small machine.
     page.set_default_timeout(90_000)
-    page.set_viewport_size({"width": 1680, "height": 700})
+    page.set_viewport_size({"width": 1400, "height": 700})
     page.add_init_script(
         "if (location.protocol === 'http:') {"
         "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
@@ -143,7 +120,8 @@ def visit(page: Page, server: Server, complaints: Any) -> Callable[[str], Page]:
     )
 
     def show(place: str) -> Page:
-        page.goto(f"{server.url}/#/{place}", wait_until="domcontentloaded")
+        address = place if "://" in place else f"{server.url}/#/{place}"
+        page.goto(address, wait_until="domcontentloaded")
         return page
 
     return show
@@ -157,8 +135,16 @@ def cells(page: Page, column: str) -> list[str]:
 def test_runs_list_side_by_side_with_our_columns(
     visit: Any, server: Server, screenshot: Any
 ) -> None:
-    page = visit(f"experiments/{server.experiment}/runs?viewStateShareKey=runs")
+    page = visit(views.view_address(server.url, server.experiment))
     page.get_by_text("defect demo untrained").first.wait_for()
+    # Without scrolling.
+    for metric in views.DETECTION:
+        header = page.locator(f".ag-header-cell[col-id='metrics.`{metric}`']").bounding_box()
+        assert header is not None
+        assert header["x"] + header["width"] <= page.viewport_size["width"]
+    screenshot("mlflow_runs_at_1400")
+    page.set_viewport_size({"width": 1800, "height": 700})
+    page.locator(".ag-header-cell").get_by_text("seed", exact=True).wait_for()
     headers = page.locator(".ag-header-cell-text, .ag-header-cell").all_inner_texts()
     shown = [text.strip() for text in headers]
     for column in ("task", "dataset", "backbone", "bpm", "top_k_ratio", "coreset_ratio", "seed"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from uniformaly_pipeline.evaluation.category import image_metrics
 from uniformaly_pipeline.evaluation.confusion import Confusion, confusion
@@ -165,6 +166,12 @@ def test_counts_follow_the_threshold(opened: Page, tables: Any, percentile: floa
         shown = panel(opened, "denim")
         assert counts_in(shown) == wanted
         assert counts_in(row_of(opened, "denim")) == wanted
+        # The line that makes it permanent: "predict" flags what is above its threshold.
+        for line in shown.locator("[data-kept]").all_inner_texts():
+            kept = float(line)
+            flagged = table["score"].to_numpy(np.float64) > kept
+            assert int(flagged.sum()) == wanted.tp + wanted.fp
+        assert shown.locator("[data-kept]").count() == 2
         for name in ("precision", "recall", "f1", "accuracy"):
             ratio = getattr(wanted, name)
             text = "–" if ratio is None else f"{ratio:.3f}"
@@ -387,6 +394,40 @@ def test_it_fits_the_window(
     for name in ("decisions", "images", "repeat"):
         opened.locator(f"#{name}").evaluate("element => element.scrollIntoView()")
         screenshot(f"report-{width}-{scheme}-{name}")
+
+
+def test_the_contents_stay_in_view_and_cover_no_heading(opened: Page) -> None:
+    contents = opened.locator("nav")
+    for name in ("decisions", "images", "repeat"):
+        contents.locator(f"a[href='#{name}']").click()
+        bar, heading = contents.bounding_box(), opened.locator(f"#{name}-heading").bounding_box()
+        assert bar is not None and heading is not None
+        assert bar["y"] == 0
+        assert bar["height"] <= heading["y"]
+
+
+def test_a_table_wider_than_the_window_shows_that_it_scrolls(
+    opened: Page, screenshot: Callable[..., Path]
+) -> None:
+    """A shade at the right edge, which the page's colour covers once all is scrolled to."""
+    opened.set_viewport_size({"width": 400, "height": 900})
+    table = opened.get_by_role("region", name="Leaderboard")
+    table.scroll_into_view_if_needed()
+    assert table.evaluate("element => element.scrollWidth > element.clientWidth")
+
+    def edge(name: str) -> np.ndarray:
+        """The last columns of pixels below the heading."""
+        box = table.bounding_box()
+        assert box is not None
+        with Image.open(screenshot(name)) as picture:
+            grey = np.asarray(picture.convert("L"), float)
+        x, y = round(box["x"] + box["width"]), round(box["y"])
+        return grey[y + 40 : y + round(box["height"]) - 4, x - 4 : x - 1].mean(axis=0)
+
+    before = edge("report-400-table")
+    table.evaluate("element => { element.scrollLeft = element.scrollWidth; }")
+    after = edge("report-400-table-end")
+    assert before[-1] < after[-1] - 20
 
 
 def test_it_can_be_read_without_scripts(browser: Any, report: Path, tables: Any) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tools.servers import serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -45,7 +42,6 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 SETTINGS = {**os.environ, "DO_NOT_TRACK": "1", "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
-STARTS_WITHIN_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -82,46 +78,14 @@ def site(project: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def free_port() -> int:
-    """A port that Kedro-Viz takes: it refuses those above 49151, which systems give at random."""
-    for port in range(20_000 + os.getpid() % 20_000, 49_152):
-        with socket.socket() as tried:
-            if tried.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise AssertionError("no port is free")
-
-
 @pytest.fixture(scope="module")
 def server(project: Path) -> Iterator[str]:
     """Address of ``kedro viz run``."""
-    port = free_port()
-    command = [sys.executable, "-m", "kedro", "viz", "run", "--no-browser", f"--port={port}"]
-    with (
-        (project / "viz.log").open("w") as log,
-        subprocess.Popen(
-            command, cwd=project, env=SETTINGS, stdout=log, stderr=log, start_new_session=True
-        ) as process,
-    ):
-        address = f"http://127.0.0.1:{port}"
-        try:
-            wait_for(address, process, project / "viz.log")
-            yield address
-        finally:
-            # It serves from a process of its own.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-
-
-def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until a server answers."""
-    until = time.monotonic() + STARTS_WITHIN_S
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            urllib.request.urlopen(address).close()
-            return
-        except urllib.error.URLError:
-            time.sleep(0.5)
-    pytest.fail(f"kedro viz run does not answer: {log.read_text()}")
+    command = [sys.executable, "-m", "kedro", "viz", "run", "--no-browser"]
+    with serving(
+        lambda port: [*command, f"--port={port}"], folder=project, environment=SETTINGS
+    ) as url:
+        yield url
 
 
 def answer(address: str) -> Any:

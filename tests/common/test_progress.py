@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
@@ -119,3 +120,21 @@ def test_a_terminal_gets_a_bar_of_bytes(
     with progress.byte_progress("Downloading a", 2000, 1000) as shown:
         shown.update(1000)
     assert "Downloading a" in capsys.readouterr().err
+
+
+def test_a_watcher_hears_of_bytes_and_nothing_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stages of a run draw the screen: a bar of tqdm's among them would stay there."""
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    told: list[progress.Progress] = []
+    with progress.watched_by(told.append):
+        with progress.byte_progress("Checking a", 9_000_000, 2_000_000) as shown:
+            time.sleep(0.11)
+            shown.update(3_000_000)
+            assert shown.n == 5_000_000
+        with progress.byte_progress("Unpacking b", None) as shown:
+            shown.update(1)
+    assert told == [progress.Progress("Checking a", done, 9, "MB") for done in (2, 5)]
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from kedro.io import DatasetError
 
-from uniformaly_pipeline.common.errors import InputError, find_input_error
+from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError, find_input_error
 from uniformaly_pipeline.datasets.feature_store_dataset import FeatureStoreDataset
 
 
@@ -43,7 +43,7 @@ def test_a_missing_store_is_an_input_error(tmp_path: Path) -> None:
     dataset = FeatureStoreDataset(filepath=str(tmp_path / "x"))
     with pytest.raises(DatasetError) as error:
         dataset.load()
-    assert "holds no features: run the pipeline from the start" in str(error.value)
+    assert f"holds no features: {RUN_AGAIN}" in str(error.value)
     assert find_input_error(error.value) is not None
 
 

@@ -65,6 +65,22 @@ def test_another_version_is_drawn_anew(dataset: ImageFolderDataset) -> None:
     assert colour_of(dataset) == (0, 0, 255)
 
 
+def test_what_another_run_drew_meanwhile_is_left_to_it(
+    dataset: ImageFolderDataset, root: Path
+) -> None:
+    """It may be reading: a folder that is replaced would be gone for a moment."""
+
+    def draw_after_another() -> Iterator[tuple[str, Image.Image]]:
+        dataset.save(Drawing().images)
+        yield "nut/test/good/0.png", Image.new("RGB", (4, 3), "red")
+
+    dataset.save(Drawing("0").images)
+    dataset.save(DrawnImages("1", 2, draw_after_another))
+    # The other's has both images.
+    assert dataset.load().files("nut/train/good") == ["nut/train/good/0.png"]
+    assert [path.name for path in root.parent.iterdir()] == ["demo"]
+
+
 def test_a_drawing_that_breaks_off_leaves_what_was_there(
     dataset: ImageFolderDataset, root: Path
 ) -> None:

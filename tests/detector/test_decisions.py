@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.detector.decisions import (
     check_rate,
     check_same_masking,
@@ -24,9 +24,7 @@ from uniformaly_pipeline.detector.decisions import (
 )
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.features.store import StoreHeader
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.memory_bank.bank import check_same_features
 
 GRID = (2, 3)
 STRETCHED = Preprocessing(resize=(20, 30), crop=None)
@@ -250,10 +248,14 @@ def test_a_folder_that_is_not_there_or_holds_no_images_is_refused(tmp_path: Path
         list_images(ImageFolder(str(tmp_path)))
 
 
-def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+def test_a_damaged_image_is_named_and_another_file_is_left_out_by_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(InputError, match=r"notes\.txt cannot be read as an image"):
+    (tmp_path / "a.png").write_text("no image")
+    with pytest.raises(InputError, match=r"a\.png cannot be read as an image"):
         list_images(ImageFolder(str(tmp_path)))
+    assert "1 file left out as no image to judge, such as notes.txt" in caplog.text
 
 
 IMAGES = pd.DataFrame(
@@ -293,8 +295,8 @@ def test_a_bank_of_another_masking_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InputError) as error:
         check_same_masking(with_masking(masking), {**masking, **change})
     assert str(error.value) == (
-        "the memory bank was made with another masking (bpm) than this run's: use the settings "
-        "that made it, or make it anew"
+        "the memory bank was made with other masking (bpm) than this run's: use the settings "
+        f"that made it, or {RUN_AGAIN}"
     )
 
 
@@ -303,53 +305,15 @@ def test_a_bank_that_does_not_know_its_patches_is_refused(missing: str) -> None:
     masking = asdict(BackPatchMasking())
     bank = with_masking(masking)
     arrays = {name: array for name, array in bank.arrays.items() if name != missing}
-    with pytest.raises(InputError, match="made by an older version: make it anew"):
+    with pytest.raises(InputError, match=f"made by an older version: {RUN_AGAIN}"):
         check_same_masking(replace(bank, arrays=arrays), masking)
 
 
-HEADER = StoreHeader(
-    backbone={"model": "vit"},
-    weights_sha256="00",
-    preprocessing={"crop": 224},
-    precision="float32",
-    grid=(14, 14),
-    dim=48,
-    dtype="float16",
-    masking=None,
-)
-
-
-def made_of(header: StoreHeader) -> ArrayBundle:
-    features = asdict(header)
-    features["grid"] = list(header.grid)  # as JSON gives it back
-    return replace(bank_of(), metadata={"features": features})
-
-
-def test_features_made_alike_are_compared_however_they_are_stored() -> None:
-    check_same_features(made_of(HEADER), HEADER)
-    stored = replace(HEADER, dtype="float32", masking={"mode": "binary"}, version=7)
-    check_same_features(made_of(HEADER), stored)
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"backbone": {"model": "cnn"}}, "backbone settings"),
-        ({"weights_sha256": "11"}, "weights"),
-        ({"preprocessing": {"crop": 112}}, "preprocessing"),
-        ({"precision": "bfloat16"}, "precision"),
-        ({"grid": (7, 14)}, "patch grid"),
-        ({"dim": 96}, "feature size"),
-        ({"layer_choices": [[1], [2]]}, "blocks"),
-        ({"weights_sha256": "11", "dim": 96}, "feature size and weights"),
-    ],
-)
-def test_features_made_in_another_way_are_refused_by_name(
-    change: dict[str, Any], named: str
-) -> None:
-    with pytest.raises(InputError) as error:
-        check_same_features(made_of(HEADER), replace(HEADER, **change))
-    assert str(error.value) == (
-        f"the memory bank was made with another {named} than this run's: use the settings that "
-        "made it, or make it anew"
-    )
+def test_a_file_without_a_suffix_may_be_an_image(tmp_path: Path) -> None:
+    """Some cameras write none; what is no image is told."""
+    Image.new("L", (4, 4)).save(tmp_path / "0001", "PNG")
+    (tmp_path / "list.txt").write_text("0001")
+    assert list(list_images(ImageFolder(str(tmp_path)))["image"]) == ["0001"]
+    (tmp_path / "0002").write_text("no image")
+    with pytest.raises(InputError, match="0002 cannot be read as an image"):
+        list_images(ImageFolder(str(tmp_path)))

@@ -15,6 +15,7 @@ from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
 from PIL import Image
 
+from uniformaly_pipeline.common.checked_file import MARKS
 from uniformaly_pipeline.parameters.current_run import current_run
 
 ROOT = Path(__file__).parents[2]
@@ -54,10 +55,12 @@ class Project:
         return "/".join([task, *run.names(task).values()])
 
     def outputs(self) -> list[str]:
-        """All files that runs wrote, relative to ``data``."""
+        """All files that runs wrote, relative to ``data``, but for the marks of their content."""
         data = self.path / "data"
         return sorted(
-            path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file()
+            path.relative_to(data).as_posix()
+            for path in data.rglob("*")
+            if path.is_file() and path.parent.name != MARKS
         )
 
 

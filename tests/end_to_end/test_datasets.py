@@ -15,9 +15,15 @@ from miniatures import (
     make_cifar,
     make_cpd,
     make_imagenet30,
+    make_kolektor_sdd2,
+    make_mpdd,
     make_mtd,
     make_mvtec,
+    make_mvtec_ad2,
+    make_mvtec_loco,
+    make_real_iad,
     make_species60,
+    make_visa,
     pack,
 )
 from PIL import Image
@@ -38,8 +44,22 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "species60": make_species60,
     "cifar10": lambda root: make_cifar(root, "cifar10"),
     "cifar100": lambda root: make_cifar(root, "cifar100"),
+    "visa": make_visa,
+    "mvtec_ad2": make_mvtec_ad2,
+    "mvtec_loco": make_mvtec_loco,
+    "real_iad": make_real_iad,
+    "mpdd": make_mpdd,
+    "kolektor_sdd2": make_kolektor_sdd2,
 }
 BY_CLASS = {"imagenet30", "species60", "cifar10", "cifar100"}
+OF_THE_PAPER = {"mvtec", "btad", "mtd", "cpd"} | BY_CLASS
+
+
+def tasks_of(name: str) -> list[str]:
+    """What is run on a miniature: every task that applies, on data sets of the paper."""
+    if name not in OF_THE_PAPER:
+        return ["defect", "clustering"] if name == "mvtec_loco" else ["defect"]
+    return CLASS_TASKS if name in BY_CLASS else DEFECT_TASKS
 
 
 @pytest.fixture
@@ -76,11 +96,7 @@ def settings_of(name: str, root: Path) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "task"),
-    [
-        (name, task)
-        for name in MAKERS
-        for task in (CLASS_TASKS if name in BY_CLASS else DEFECT_TASKS)
-    ],
+    [(name, task) for name in MAKERS for task in tasks_of(name)],
 )
 def test_every_pipeline(
     project: Any, parameters: Callable[..., Parameters], tmp_path: Path, name: str, task: str
@@ -138,12 +154,13 @@ def test_an_archive_is_unpacked_once(
     )
     unpacked = raw / "mvtec_anomaly_detection"
     assert (unpacked / "bottle/train/good/000.png").exists()
-    manifest = pd.read_parquet(project.path / "data/02_intermediate/mvtec/manifest.parquet")
+    path = project.path / "data/02_intermediate/mvtec/categories-bottle/manifest.parquet"
+    manifest = pd.read_parquet(path)
     assert set(manifest["class"]) == {"bottle"}
     stamp = unpacked.stat().st_mtime_ns
     project.run("ingestion", **parameters("mvtec", archive), categories="bottle")
     assert unpacked.stat().st_mtime_ns == stamp
-    again = pd.read_parquet(project.path / "data/02_intermediate/mvtec/manifest.parquet")
+    again = pd.read_parquet(path)
     pd.testing.assert_frame_equal(again, manifest)
 
 
@@ -154,7 +171,7 @@ def test_species_split_on_request_as_a_tree(
     root, tree = make_species60(tmp_path / "raw"), tmp_path / "tree"
     settings = parameters("species60", root, split={"min_images": 1}, tree=str(tree))
     project.run("ingestion", **settings)
-    path = project.path / "data/02_intermediate/species60/manifest.parquet"
+    path = project.path / "data/02_intermediate/species60/split.min_images-1/manifest.parquet"
     split = pd.read_parquet(path).set_index("content_hash")["split"].sort_index()
     assert set(split) == {"train", "test"}
     of_tree = parameters("species60", tree)
@@ -226,7 +243,7 @@ def test_masks_of_normal_images_must_be_empty(
     with pytest.raises(CommandError) as error:
         project.run("ingestion", **small)
     message = error.value.format_message()
-    assert "nut/test/good/000.png are called normal but their masks mark pixels" in message
+    assert "nut/test/good/000.png is called normal but its mask marks pixels" in message
 
 
 def test_new_images_beside_packed_ones(
@@ -275,9 +292,9 @@ def test_credentials_by_kedros_convention(
     options: list[str] = []
     original = module._file_system
 
-    def noted(url: str, storage_options: str) -> Any:
+    def noted(url: str, storage_options: str, *others: Any) -> Any:
         options.append(storage_options)
-        return original(url, storage_options)
+        return original(url, storage_options, *others)
 
     monkeypatch.setattr(module, "_file_system", noted)
     project.run("ingestion", **{**small, "datasets": {"folder": folder}})

@@ -152,7 +152,7 @@ def test_bpm_modes(project: Any, small: Parameters) -> None:
 
 def test_ingestion_alone(project: Any, small: Parameters) -> None:
     project.run("ingestion", **small)
-    names = ("counts.csv", "findings.csv", "report.html", "samples.png")
+    names = ("counts.csv", "findings.csv", "masks.csv", "masks.png", "report.html", "samples.png")
     assert project.outputs() == [
         "02_intermediate/images/manifest.parquet",
         "06_models/data_sets/images.json",

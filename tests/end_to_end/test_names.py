@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from kedro.framework.cli.utils import find_run_command
+from kedro.framework.project import configure_project
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import CommandError
@@ -183,3 +186,42 @@ def test_predictions_never_overwrite_each_other(
         assert {path.split("/")[-1] for path in new} >= {"scores.csv", "report.html"}
         assert all(f"/predict/{bank}/{category}/new-" in path for path in new)
         before = results(project)
+
+
+@pytest.mark.slow
+def test_odd_names_go_through_a_whole_run(
+    project: Any, small: Parameters, images: Path, tmp_path: Path
+) -> None:
+    """Names that look like numbers, words of YAML, comments, formulas: a run, then a judgement."""
+    root = tmp_path / "line #2, ${x}: a::b"
+    shutil.copytree(images, tmp_path / "line")  # what is left of the root where ' #' cuts it off
+    for name in ("01", "1e5", "null", "=1"):
+        shutil.copytree(images / "nut", root / name)
+    new = tmp_path / "new"
+    new.mkdir()
+    for number, name in enumerate(("0001.png", "null.png", "=1+1.png", "1e5.png")):
+        shutil.copy(images / f"cloth/test/{'good' if number % 2 else 'hole'}/000.png", new / name)
+    settings = {**small, "datasets": {"folder": {"preprocessing": {"resize": 64, "crop": 64}}}}
+    (project.path / "conf/local/parameters.yml").write_text(json.dumps(settings))
+    of_root = f'--params=datasets.folder.root="{root}"'
+    configure_project("uniformaly_pipeline")
+    run = find_run_command("uniformaly_pipeline")
+
+    def kedro(*arguments: str) -> str:
+        done = CliRunner().invoke(run, list(arguments))
+        assert done.exit_code == 0, done.output[-2000:]
+        return done.output
+
+    kedro("--pipelines=defect", of_root)
+    board = project.path / "data/08_reporting" / project.place() / "leaderboard.csv"
+    categories = [line.partition(",")[0] for line in board.read_text().splitlines()]
+    assert categories == ["category", "01", "1e5", "'=1", "null", "mean", "std"]
+    for category in ("01", "null"):
+        chosen = f'{of_root},predict.images={new},predict.category="{category}"'
+        shown = kedro("--pipelines=predict", f"{chosen},predict.false_alarm_rate=0.25")
+        assert "Traceback" not in shown
+        (scores,) = (project.path / "data/07_model_output/predict").rglob(
+            f"{category}/*/scores.csv"
+        )
+        judged = {line.partition(",")[0] for line in scores.read_text().splitlines()[1:]}
+        assert judged == {"0001.png", "null.png", "'=1+1.png", "1e5.png"}

@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.common.errors import CommandError
+from uniformaly_pipeline.common.errors import CommandError, InputError
+from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.hooks import _follow_precision
 
 Parameters = dict[str, Any]
@@ -105,7 +106,7 @@ def test_flags_what_is_new(
 def test_scores_are_those_of_the_test_images(
     project: Any, small: Parameters, predict: Parameters, images: Path
 ) -> None:
-    """An image that was tested before gets the same score as a new one."""
+    """An image that was tested before gets the same score as a new one, here and from Python."""
     project.run("defect", **small)
     before = image_scores(project)["score"]
     project.run("predict", predict={**predict, "images": str(images / "nut/test")}, **small)
@@ -113,6 +114,23 @@ def test_scores_are_those_of_the_test_images(
     assert len(now) == 6
     for image, score in now.items():
         assert score == pytest.approx(before[f"nut/test/{image}"], rel=1e-5)
+    detector = Detector.from_run(project.path / "data", "nut", device="cpu")
+    results = detector.predict(images / "nut/test")
+    assert len(results) == 6
+    for result in results:
+        assert result.score == pytest.approx(before[f"nut/test/{result.name}"], rel=1e-6)
+    assert detector.threshold.false_alarm_rate == pytest.approx(1 / 4)
+    assert results[-1].evidence.normal_image.startswith("nut/train/good/")
+    assert results[-1].evidence.view.size == (64, 64)
+    shutil.rmtree(images)
+    moved = Detector.from_run(project.path / "data", "nut", run=project.place(), threshold=1.0)
+    assert moved.state.thumbnails == (), "without the images there is no picture of them"
+    for category, run, expected in [
+        ("bolt", None, "holds no finished run with a memory bank of 'bolt'"),
+        ("nut", "defect/images/other/default", "holds no run defect/images/other/default"),
+    ]:
+        with pytest.raises(InputError, match=expected):
+            Detector.from_run(project.path / "data", category, run=run)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +171,9 @@ def test_without_images(
         (None, "predict.images: give a folder of new images"),
     ]:
         assert expected in error_line(project, {"predict": {**predict, "images": folder}, **small})
-    (empty / "notes.txt").write_text("not an image")
+    (empty / "notes.png").write_text("not an image")
     line = error_line(project, {"predict": {**predict, "images": str(empty)}, **small})
-    assert "notes.txt cannot be read as an image" in line
+    assert "notes.png cannot be read as an image" in line
     assert project.outputs() == before
 
 
@@ -203,7 +221,9 @@ def test_bank_made_in_another_way(
         assert expected in line
         assert "are missing: first run kedro run" in line
     write_weights(0.5)
-    assert "another weights" in error_line(project, {**small, "predict": predict})
+    assert "weights.safetensors has changed since an earlier run" in error_line(
+        project, {**small, "predict": predict}
+    )
     assert not list((project.path / "data/07_model_output").rglob("scores.csv"))
 
 
@@ -215,3 +235,145 @@ def test_images_may_move_after_training(
     shutil.rmtree(images / "nut/test")
     project.run("predict", predict=predict, **small)
     assert scores(project)["flagged"].sum() == 1
+
+
+def test_a_finished_run_or_a_file_judges_without_root_and_settings(
+    project: Any,
+    small: Parameters,
+    new_images: Path,
+    images: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing of the run is said again: the data set and the backbone are those that ship."""
+    project.run("defect", **small)
+    before = image_scores(project)["score"]
+    tested = images / "nut/test"
+    here = tested.rename(new_images.parent / "tested")
+    run = f"data/06_models/{project.place()}"
+    project.run("predict", predict={"images": str(here), "detector": f"{run}/nut"})
+    table = scores(project, "tested")
+    for image, score in table["score"].items():
+        assert score == pytest.approx(before[f"nut/test/{image}"], rel=1e-6)
+    assert table["threshold"].iloc[0] == pytest.approx(before.filter(like="good").max())
+    results = place(project, "08_reporting", images="tested")
+    assert results.as_posix().endswith(f"{project.place('predict')}/nut/{results.name}")
+    page = (results / "report.html").read_text()
+    assert "nearest normal patch: nut/train/good/" in page
+    assert "at most 0.25" in page
+    assert "backbone=quickstart" not in page, "the command repeats what was said"
+    assert "is a small one that ships" not in page, "that backbone has nothing to do with it"
+
+    found = place(project, "07_model_output", images="tested") / "scores.csv"
+    found.unlink()
+    project.run("predict", predict={"images": str(here), "category": "nut"})
+    assert found.exists(), "the only run that has the category"
+    other = f"{project.place('predict').removeprefix('predict/')}-twice"
+    for layer in ("06_models", "07_model_output"):
+        base = project.path / "data" / layer / "defect"
+        shutil.copytree(base / project.place("predict").removeprefix("predict/"), base / other)
+    line = error_line(project, {"predict": {"images": str(here), "category": "nut"}})
+    assert "2 finished runs have 'nut'; give predict.detector, one of data/06_models/" in line
+
+    file = project.path / "nut.safetensors"
+    run_name = run.removeprefix("data/06_models/")
+    Detector.from_run(project.path / "data", "nut", run=run_name, threshold=1e6).save(file)
+    shutil.rmtree(images)
+    shutil.rmtree(project.path / "data/06_models")
+    capsys.readouterr()
+    one = here / "hole/000.png"
+    project.run("predict", predict={"images": str(one), "detector": "nut.safetensors"})
+    shown = capsys.readouterr().out
+    assert "0 of 1 images flagged: score above 1e+06, set by hand" in shown
+    (found,) = (project.path / "data/07_model_output/predict/detectors").rglob("scores.csv")
+    row = pd.read_csv(found).iloc[0]
+    assert row["score"] == pytest.approx(before["nut/test/hole/000.png"], rel=1e-6)
+    given = {"images": str(here), "detector": "nut.safetensors"}
+    project.run("predict", predict={**given, "threshold": 0.0})
+    assert "6 of 6 images flagged" in capsys.readouterr().out
+    project.run("predict", predict={**given, "false_alarm_rate": 0.25})
+    shown = " ".join(capsys.readouterr().out.split())  # lines are broken to fit the screen
+    assert "at most 0.25 of normal images exceed (from 3 held-out" in shown
+    before_errors = project.outputs()
+    for changes, expected in [
+        ({"false_alarm_rate": 0.1}, "takes at least 9 held-out normal images, but there are 3"),
+        ({"threshold": 1.0, "false_alarm_rate": 0.5}, "either a threshold or a false_alarm_rate"),
+        ({"detector": "gone.safetensors"}, "gone.safetensors does not exist"),
+        ({"detector": f"{run}/nut"}, "holds no memory bank of 'nut'"),
+        ({"detector": "pyproject.toml"}, "pyproject.toml is no detector"),
+        ({"images": None}, "predict.images: give a folder"),
+    ]:
+        assert expected in error_line(project, {"predict": {**given, **changes}}), changes
+    assert project.outputs() == before_errors
+
+
+@pytest.mark.parametrize("runner", ["SequentialRunner", "ParallelRunner"])
+def test_an_exported_folder_judges_as_it_does_from_python(
+    project: Any, small: Parameters, images: Path, runner: str
+) -> None:
+    project.run("defect", **small)
+    made = Detector.from_run(project.path / "data", "nut", threshold=1.0, device="cpu")
+    made.export(project.path / "out", "onnx")
+    expected = {r.name: r.score for r in Detector.load(project.path / "out").predict(images)}
+    params = f"predict.images={images},predict.detector=out"
+    done = project.kedro("run", "--pipelines=predict", f"--params={params}", f"--runner={runner}")
+    assert done.returncode == 0, done.stderr
+    (found,) = (project.path / "data/07_model_output/predict/detectors/out").rglob("scores.csv")
+    scores = pd.read_csv(found, index_col="image")["score"].to_dict()
+    assert scores == pytest.approx(expected, rel=1e-6)
+    (project.path / "out/encoder.onnx").write_bytes(b"damaged")
+    assert "out/encoder.onnx is damaged: copy or export it anew" in error_line(
+        project, {"predict": {"images": str(images), "detector": "out"}}
+    )
+
+
+def test_a_shared_bank_is_a_detector_of_each_category(
+    project: Any, small: Parameters, predict: Parameters
+) -> None:
+    project.run("multiclass", **small)
+    project.run("predict", predict={**predict, "task": "multiclass"}, **small)
+    with_bank = scores(project)["score"]
+    detector = Detector.from_run(project.path / "data", "nut", device="cpu")
+    for result in detector.predict(predict["images"]):
+        assert result.score == pytest.approx(with_bank[result.name], rel=1e-6)
+    names = {name.split("/")[0] for name in detector.state.normal_images}
+    assert names == {"nut", "cloth"}
+    assert len(detector.calibration_scores) == 3
+
+
+def test_the_banks_precision_is_that_of_the_new_images(
+    project: Any, small: Parameters, predict: Parameters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``auto`` may choose another one on this machine or for these images than it did then."""
+    import torch
+
+    from uniformaly_pipeline.features import encoder
+    from uniformaly_pipeline.features.store import FeatureStore
+
+    choose = encoder.choose_precision
+    with monkeypatch.context() as there:
+        there.setattr(
+            encoder,
+            "choose_precision",
+            lambda precision: torch.bfloat16 if precision == "auto" else choose(precision),
+        )
+        project.run("defect", **small)
+    project.run("predict", predict=predict, **small)
+    (folder,) = (project.path / "data/04_feature/images/vit_tiny_patch16_224").glob("predict-*")
+    assert FeatureStore(folder).header.precision == "bfloat16"
+    assert scores(project)["flagged"].to_dict() == {"a.png": 0, "shift 2/a.png": 1}
+    # A precision that was asked for is another run's.
+    asked = {**small, "encoder": {**small["encoder"], "precision": "float32"}}
+    assert "missing: first run" in error_line(project, {**asked, "predict": predict})
+
+
+def test_a_bank_that_may_not_be_read_is_not_one_that_is_missing(
+    project: Any, small: Parameters, predict: Parameters, bound_by_modes: None
+) -> None:
+    """No command that makes it again is of help."""
+    project.run("defect", **small)
+    (bank,) = (project.path / "data/06_models").rglob("nut/memory_bank.safetensors")
+    for closed, mode in [(bank, 0o644), (bank.parent, 0o755)]:
+        closed.chmod(0)
+        message = error_line(project, {"predict": predict, **small})
+        closed.chmod(mode)
+        assert message == f"permission denied at {bank}: check its owner and permissions"

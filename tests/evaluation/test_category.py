@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,13 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.evaluation.category import (
     NO_PIXEL_METRICS,
     anomaly_maps,
     ground_truth,
     ground_truths,
-    has_masks,
+    has_ground_truth,
     image_metrics,
     pixel_metrics,
     summarise,
@@ -26,6 +29,11 @@ from uniformaly_pipeline.evaluation.pixel_metrics import PixelMetrics
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.scoring.scores import anomaly_map
+
+
+def masks(*paths: Any, mask_hash: str | None = None) -> pd.DataFrame:
+    """Rows of a manifest, as far as masks need them."""
+    return pd.DataFrame({"mask": paths, "mask_hash": mask_hash}, dtype=object)
 
 
 def test_image_figures_and_the_threshold_between_normal_and_anomalous() -> None:
@@ -93,10 +101,10 @@ def test_pixel_figures_need_a_map_per_mask() -> None:
 
 def test_ground_truths_are_read_one_by_one_and_are_empty_without_a_mask() -> None:
     preprocessing = Preprocessing(resize=None, crop=(8, 12))
-    truths = ground_truths(ImageFolder("nowhere"), [pd.NA, None, "absent.png"], preprocessing)
+    truths = ground_truths(ImageFolder("nowhere"), masks(pd.NA, None, "absent.png"), preprocessing)
     assert not next(truths).any()
     assert next(truths).shape == (8, 12)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match=r"absent\.png is gone since"):
         next(truths)
 
 
@@ -127,17 +135,19 @@ def test_an_image_without_mask_has_no_anomalous_pixel() -> None:
 @pytest.mark.parametrize(
     ("labels", "masks", "expected"),
     [
-        ([0, 1, 1], [None, "a", "b"], True),
-        ([0, 1, 1], [None, "a", None], False),
-        ([0, 1], [None, None], False),
-        ([0, 0], [None, None], False),
+        ([0, 1, 1], [None, "a", "b"], [True, True, True]),
+        ([0, 1, 1], [None, "a", None], [True, True, False]),
+        ([0, 1], [None, None], [False, False]),
+        ([0, 0], [None, None], [False, False]),
+        ([1, 0], ["a", None], [True, True]),
+        ([1, 0], [None, "a"], [False, False]),
     ],
 )
-def test_pixels_are_evaluated_where_every_anomaly_has_a_mask(
-    labels: list[int], masks: list[str | None], expected: bool
+def test_pixels_are_evaluated_of_normal_and_of_masked_images(
+    labels: list[int], masks: list[str | None], expected: list[bool]
 ) -> None:
     table = pd.DataFrame({"label": labels, "mask": pd.Series(masks, dtype="string")})
-    assert has_masks(table) is expected
+    assert has_ground_truth(table).tolist() == expected
 
 
 def test_anomaly_maps_are_those_of_each_image_in_the_size_of_the_input() -> None:
@@ -188,7 +198,11 @@ def test_summary_of_figures_that_no_category_has() -> None:
     assert summary["count"] == {"aupro": 0}
 
 
-def test_a_pixel_on_the_threshold_is_anomalous_and_one_just_below_is_not(tmp_path: Path) -> None:
+def test_a_pixel_on_the_threshold_is_anomalous_and_one_just_below_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Greys in place of those that resizing makes of edges.
+    monkeypatch.setattr(ImageFolder, "read_mask", lambda self, p, _: Image.open(f"{self.root}/{p}"))
     pixels = np.array([[0, 50, 51, 52], [254, 255, 128, 0]], np.uint8)
     Image.fromarray(pixels).save(tmp_path / "mask.png")
     folder, preprocessing = ImageFolder(str(tmp_path)), Preprocessing(resize=None, crop=(2, 4))
@@ -196,8 +210,8 @@ def test_a_pixel_on_the_threshold_is_anomalous_and_one_just_below_is_not(tmp_pat
     assert by_default.tolist() == [[False] * 4, [False, True, False, False]]
     at_a_fifth = ground_truth(folder, "mask.png", preprocessing, 0.2)  # 51 / 255
     assert at_a_fifth.tolist() == [[False, False, True, True], [True, True, True, False]]
-    (strict,) = ground_truths(folder, ["mask.png"], preprocessing)
-    (lenient,) = ground_truths(folder, ["mask.png"], preprocessing, 0.2)
+    (strict,) = ground_truths(folder, masks("mask.png"), preprocessing)
+    (lenient,) = ground_truths(folder, masks("mask.png"), preprocessing, 0.2)
     assert (strict == by_default).all()
     assert (lenient == at_a_fifth).all()
 
@@ -232,8 +246,13 @@ def test_a_category_that_lacks_a_metric_is_left_out_of_its_mean() -> None:
     assert list(summary) == ["mean", "std", "count", "categories"]
 
 
-def test_masks_of_normal_images_are_not_asked_for() -> None:
-    table = pd.DataFrame({"label": [1, 0], "mask": pd.Series(["a", None], dtype="string")})
-    assert has_masks(table) is True
-    table = pd.DataFrame({"label": [1, 0], "mask": pd.Series([None, "a"], dtype="string")})
-    assert has_masks(table) is False
+def test_a_mask_that_has_changed_since_the_manifest_is_refused(tmp_path: Path) -> None:
+    """Its pixels would be compared with the anomaly map of another picture."""
+    folder, preprocessing = ImageFolder(str(tmp_path)), Preprocessing(resize=8, crop=8)
+    path = tmp_path / "mask.png"
+    Image.new("L", (8, 8), 255).save(path)
+    meant = masks("mask.png", mask_hash=hashlib.sha256(path.read_bytes()).hexdigest())
+    assert next(ground_truths(folder, meant, preprocessing)).all()
+    Image.new("L", (8, 8), 0).save(path)
+    with pytest.raises(InputError, match=r"^mask\.png has changed since its data set was read"):
+        next(ground_truths(folder, meant, preprocessing))

@@ -9,6 +9,8 @@ import pandas as pd
 
 from uniformaly_pipeline.evaluation.leaderboard import (
     SUMMARY_ROWS,
+    hardest,
+    hardest_rows,
     leaderboard_table,
     ordered_keys,
     partial_means,
@@ -84,3 +86,13 @@ def test_categories_whose_threshold_passes_no_normal_image_are_named() -> None:
     assert passing_none(board(false_positive_rate=[1, 0.99, 1, 0.997, 0])) == ["a", "c"]
     assert passing_none(board(false_positive_rate=[1, 1, None, 1, 0])) == ["a", "b"]
     assert passing_none(board(image_auroc=[1, 1, 1, 1, 0])) == []
+
+
+def test_the_hardest_rows_and_the_summary_stay() -> None:
+    aurocs = {"a": 0.9, "b": 0.2, "c": None, "d": 0.5, "e": 1.0}
+    metrics = {"categories": {name: {"image_auroc": auroc} for name, auroc in aurocs.items()}}
+    table = leaderboard_table({**metrics, "mean": {"image_auroc": 0.65}})
+    assert list(hardest_rows(table, 2)["category"]) == ["b", "d", "mean", "std"]
+    assert list(hardest_rows(table, 5)["category"]) == [*aurocs, "mean", "std"]
+    assert hardest(metrics, 3) == ["a", "b", "d"]
+    assert hardest(metrics, 5) == list(aurocs)

@@ -22,6 +22,7 @@ from uniformaly_pipeline.evaluation.sweep import (
     evaluate_settings,
     image_features,
     lowshot_settings,
+    own_values,
     summarise_sweep,
 )
 from uniformaly_pipeline.features.masking import BackPatchMasking
@@ -492,3 +493,26 @@ def test_one_image_is_not_taken_for_all_of_them(category: SweepInputs) -> None:
         expected = step_by_step(category, setting)
         assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-9)
     assert table["bank_size"][0] < table["bank_size"][1]
+
+
+def test_the_own_values_are_written_as_the_rows_that_have_them() -> None:
+    """So that the row of the run's own setting is found, whatever type its value is of."""
+    parameters = {
+        "backbone": "vit",
+        "backbones": {"vit": {"layers": [11, 2, 11]}},
+        "bpm": {"kernel_size": 7, "threshold": 0.10, "mode": "soft"},
+        "scoring": {"top_k_ratio": 0.05},
+        "clustering": {"features": "max"},
+        "memory_bank": {"coreset_ratio": 1.0},
+    }
+    values = {
+        "layers": [[2, 11]],
+        "kernel_size": [7],
+        "threshold": [0.1],
+        "mode": ["soft"],
+        "top_k_ratio": [0.05],
+        "features": ["max"],
+        "coreset_ratio": [1.0],
+    }
+    rows = {setting.parameter: setting.value for setting in ablation_settings(BASE, values)}
+    assert own_values(parameters) == rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features.backbone import Backbone, load_backbone
 from uniformaly_pipeline.features.encoder import (
     Encoded,
@@ -249,11 +249,11 @@ def test_device_and_precision_are_chosen_by_what_is_there(monkeypatch: pytest.Mo
     assert choose_precision("bfloat16") == torch.bfloat16
 
 
-@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (6, 5), (64, 8), (None, 1)])
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (6, 5), (64, 8)])
 def test_decoding_leaves_a_core_to_the_model(
-    cores: int | None, workers: int, monkeypatch: pytest.MonkeyPatch
+    cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr("uniformaly_pipeline.features.encoder.usable_cores", lambda: cores)
     assert choose_num_workers("auto") == workers
     assert choose_num_workers(3) == 3
 
@@ -294,3 +294,33 @@ def test_compiled_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert traced == [model.blocks[0], model.blocks[1]]  # type: ignore[index]
     torch.testing.assert_close(compiled.features, plain.features)
     torch.testing.assert_close(compiled.attention, plain.attention)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "expected"),
+    [
+        ("cuda", 0, "there is no cuda (PyTorch finds no GPU, or no driver for it): set auto"),
+        ("cuda:7", 0, "there is no cuda:7 (PyTorch finds no GPU"),
+        ("cuda:7", 2, "there is no cuda:7 (this machine has 2, counted from 0)"),
+        ("mps", 2, "there is no mps (PyTorch finds no GPU of Apple's)"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    device: str, gpus: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError) as error:
+        choose_device(device)
+    assert str(error.value).startswith(f"encoder.device: {expected}")
+    if gpus:
+        assert choose_device(f"cuda:{gpus - 1}") == f"cuda:{gpus - 1}"
+
+
+def test_a_pytorch_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", None)
+    with pytest.raises(InputError, match="this PyTorch was built without CUDA"):
+        choose_device("cuda")

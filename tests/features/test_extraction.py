@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features import extraction
@@ -19,6 +21,7 @@ from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store_update import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.levels import Levels
 
 BACKBONE = Backbone(
     "vit_tiny_patch16_224",
@@ -134,3 +137,25 @@ def test_images_are_encoded_when_asked_for(
 def test_a_backbone_that_cannot_be_loaded_is_refused() -> None:
     with pytest.raises(InputError, match="asks for block 9"):
         make_stream(backbone=replace(BACKBONE, layers=(9,)))
+
+
+def test_a_deep_image_is_encoded_by_the_levels_given(tmp_path: Path) -> None:
+    """Not by its own range: twice the white is half as bright. The key tells the levels."""
+    rng = np.random.default_rng(0)
+    half = rng.integers(0, 128, (40, 50), dtype=np.uint8)
+    Image.fromarray(half.astype(np.float32) / 255).save(tmp_path / "deep.tif")
+    Image.fromarray(half).save(tmp_path / "bytes.png")
+    Image.fromarray(half * 2).save(tmp_path / "bright.png")
+    folder, names = ImageFolder(str(tmp_path)), {"#": "deep.tif"}
+
+    def encoded(name: str, high: float = 1.0) -> Any:
+        stream = make_stream(folder=folder, images=names, levels={"deep.tif": Levels.of(0, high)})
+        (batch,) = stream.encode([name])
+        return batch
+
+    same, bright = encoded("deep.tif"), encoded("deep.tif", 0.5)
+    torch.testing.assert_close(same.features, encoded("bytes.png").features)
+    torch.testing.assert_close(bright.features, encoded("bright.png").features)
+    digest = folder.content_hash("deep.tif")
+    assert [*same.content_hashes, *bright.content_hashes] == [f"{digest}@0..1", f"{digest}@0..0.5"]
+    assert encoded("bytes.png").content_hashes == (folder.content_hash("bytes.png"),)

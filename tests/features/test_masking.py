@@ -127,3 +127,21 @@ def test_only_a_binary_masking_lets_a_store_drop_patches(
     mode: str, keep: str, dropped: bool
 ) -> None:
     assert drops_patches(BackPatchMasking(mode), keep) is dropped  # type: ignore[arg-type]
+
+
+@QUICK
+@given(attentions, kernels, thresholds)
+def test_arrays_give_exactly_what_tensors_give(
+    attention: torch.Tensor, kernel_size: int, threshold: float
+) -> None:
+    """A detector without torch must drop the same patches, also those at the threshold."""
+    smoothed = smooth_attention(attention.numpy(), kernel_size)
+    np.testing.assert_array_equal(smoothed, smooth_attention(attention, kernel_size).numpy())
+    for mode in ("binary", "soft", "off"):
+        masking = BackPatchMasking(mode, kernel_size, threshold)
+        for read in (masking.foreground, masking.weights):
+            found = read(attention.numpy())
+            assert isinstance(found, np.ndarray)
+            expected = read(attention).numpy()
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)

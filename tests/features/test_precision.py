@@ -161,9 +161,9 @@ def test_the_check_takes_images_of_the_run_and_leaves_the_encoder_exact(
     read: list[str] = []
     original = ImageFolder.read_image
 
-    def reading(self: ImageFolder, path: str) -> Any:
+    def reading(self: ImageFolder, path: str, *levels: Any) -> Any:
         read.append(path)
-        return original(self, path)
+        return original(self, path, *levels)
 
     monkeypatch.setattr(ImageFolder, "read_image", reading)
     model = load_backbone(quickstart, PREPROCESSING.input_size)

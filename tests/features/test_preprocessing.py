@@ -125,11 +125,6 @@ def test_no_size_at_all_is_refused() -> None:
         _ = Preprocessing(resize=None, crop=None).input_size
 
 
-def test_a_result_of_another_size_is_refused() -> None:
-    with pytest.raises(InputError, match=r"gives 448x224 pixels .* expects 224x224: set crop"):
-        Preprocessing(resize=224, crop=None).fit_image(noise((200, 100)))
-
-
 @pytest.mark.parametrize(("size", "expected"), [(7, (7, 7)), ((3, 5), (3, 5)), ([3, 5], (3, 5))])
 def test_height_and_width(
     size: int | tuple[int, int] | list[int], expected: tuple[int, int]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.features import writers
-from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.features import shards
 from uniformaly_pipeline.features.backbone import Backbone
 from uniformaly_pipeline.features.extraction import feature_stream
@@ -180,7 +180,7 @@ def test_the_current_store_is_the_one_brought_up_to_date_last(tmp_path: Path) ->
         update_store(tmp_path, stream)
         assert list(FeatureStore(tmp_path).index.index) == [image]
     (tmp_path / "current.json").write_text("{}")
-    with pytest.raises(InputError, match="holds no features: run the pipeline from the start"):
+    with pytest.raises(InputError, match=f"holds no features: {RUN_AGAIN}"):
         FeatureStore(tmp_path)
 
 

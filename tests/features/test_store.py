@@ -365,3 +365,10 @@ def test_other_layer_choices_are_other_features(fake_encoder: Any, tmp_path: Pat
     fake_encoder.encoded.clear()
     fake_encoder.store(tmp_path, NAMES, layer_choices=[[2, 3], [6]])
     assert fake_encoder.encoded == NAMES
+
+
+def test_a_header_tells_no_password(fake_encoder: Any) -> None:
+    backbone = {"model": "fake", "checkpoint": "https://me:hush@host/a?token=x"}
+    text = fake_encoder.stream(["a"], backbone=backbone).header.to_json()
+    assert "https://host/a?token=***" in text
+    assert "hush" not in text

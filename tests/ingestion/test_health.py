@@ -14,10 +14,8 @@ Row = tuple[str, str, str, str, int]
 
 
 def table(*rows: Row) -> pd.DataFrame:
-    """A manifest of (class, split, defect, content hash, mask pixels)."""
-    manifest = pd.DataFrame(
-        rows, columns=["class", "split", "defect", "content_hash", "mask_pixels"]
-    )
+    """A manifest of (class, split, defect, pixel hash, mask pixels)."""
+    manifest = pd.DataFrame(rows, columns=["class", "split", "defect", "pixel_hash", "mask_pixels"])
     numbers = range(len(manifest))
     names = manifest[["class", "split", "defect"]].agg("/".join, axis=1)
     manifest["image"] = [
@@ -121,3 +119,28 @@ def test_counts_beside_the_published_ones() -> None:
 
 def test_counts_without_published_ones_claim_nothing() -> None:
     assert "published" not in count_images(table(*healthy()))
+
+
+def masked(*rows: tuple[str, str, str, int, str]) -> pd.DataFrame:
+    """Anomalous images of 10 x 10 pixels: class, kind, mask or none, marked pixels and values."""
+    made = pd.DataFrame(rows, columns=["class", "defect", "mask", "mask_pixels", "mask_values"])
+    made["mask"] = made["mask"].replace("", pd.NA)
+    made = made.assign(split="test", label=1, width=10, height=10)
+    made["image"] = [f"{row.defect}/{number}.png" for number, row in made.iterrows()]
+    made["pixel_hash"] = made["image"]
+    return made
+
+
+def test_masks_that_may_mean_something_else_are_findings() -> None:
+    rows = [
+        ("nut", "dent", "a", 51, "0, 255"),
+        ("nut", "dent", "b", 50, "0, 255"),
+        ("nut", "rust", "c", 9, "0 to 255, 99 values, soft"),
+        ("nut", "rust", "", NO_MASK, ""),
+        ("bolt", "rust", "", NO_MASK, ""),
+    ]
+    found = examine(masked(*rows)).set_index("check")["finding"].drop("few images")
+    assert set(found.index) == {"large masks", "soft masks", "missing masks"}
+    assert "dent/0.png mark more than half" in found["large masks"]
+    assert "rust/2.png have soft edges" in found["soft masks"]
+    assert "rust/3.png has no mask, 3 other anomalous images of nut" in found["missing masks"]

@@ -1,8 +1,12 @@
-"""Images of every kind are read as a viewer shows them."""
+"""Folders of images, on disk and elsewhere."""
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,23 +16,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.ingestion.images import (
-    UNREADABLE,
     ImageFolder,
     is_clutter,
-    read_image,
-    read_mask,
+    is_image_name,
+    single_image,
 )
 
 RAMP = np.linspace(0, 255, 12 * 16).astype(np.uint8).reshape(12, 16)
 """Grey values 0..255, 12 rows of 16."""
 
 
-def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> io.BytesIO:
-    """An image file in memory."""
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return io.BytesIO(buffer.getvalue())
+def grey(values: np.ndarray) -> np.ndarray:
+    """Grey values in three channels."""
+    return np.repeat(np.asarray(values).astype(int)[..., None], 3, axis=2)
 
 
 def pixels_of(image: Image.Image) -> np.ndarray:
@@ -37,184 +39,11 @@ def pixels_of(image: Image.Image) -> np.ndarray:
     return np.asarray(image).astype(int)
 
 
-def grey(values: np.ndarray) -> np.ndarray:
-    """Grey values in three channels."""
-    return np.repeat(np.asarray(values).astype(int)[..., None], 3, axis=2)
-
-
-def colours() -> np.ndarray:
-    """A smooth picture of many colours: uint8 [12, 16, 3]."""
-    rows, columns = np.mgrid[0:12, 0:16]
-    return np.stack([rows * 20, columns * 15, 255 - rows * 10], axis=2).astype(np.uint8)
-
-
-# --- depth and colour -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
-def test_16_bit_grey_is_scaled_from_its_full_range(file_format: str) -> None:
-    image = Image.fromarray(RAMP.astype(np.uint16) * 257)
-    assert image.mode == "I;16"
-    found = pixels_of(read_image(encoded(image, file_format)))
-    assert (found == grey(RAMP)).all()
-
-
-def test_16_bit_big_endian_tiff_is_scaled_too() -> None:
-    image = Image.frombytes("I;16B", (16, 12), (RAMP.astype(">u2") * 257).astype(">u2").tobytes())
-    found = pixels_of(read_image(encoded(image, "TIFF")))
-    assert (found == grey(RAMP)).all()
-
-
-@pytest.mark.parametrize("largest", [1.0, 255.0])
-def test_float_tiff_of_0_to_1_or_0_to_255(largest: float) -> None:
-    image = Image.fromarray((RAMP / 255 * largest).astype(np.float32))
-    found = pixels_of(read_image(encoded(image, "TIFF")))
-    assert (found == grey(RAMP)).all()
-
-
-@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "GIF", "WEBP"])
-def test_8_bit_grey(file_format: str) -> None:
-    options = {"lossless": True} if file_format == "WEBP" else {}
-    found = pixels_of(read_image(encoded(Image.fromarray(RAMP), file_format, **options)))
-    assert (found == grey(RAMP)).all()
-
-
-@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "PPM"])
-def test_colour(file_format: str) -> None:
-    found = pixels_of(read_image(encoded(Image.fromarray(colours()), file_format)))
-    assert (found == colours()).all()
-
-
-def test_palette() -> None:
-    image = Image.fromarray(colours()).quantize(8)
-    assert image.mode == "P"
-    found = pixels_of(read_image(encoded(image)))
-    assert (found == np.asarray(image.convert("RGB"))).all()
-    assert len(np.unique(found.reshape(-1, 3), axis=0)) == 8
-
-
-def test_palette_with_a_transparent_colour() -> None:
-    image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
-    image.putpalette([10, 20, 30, 40, 50, 60])
-    found = pixels_of(read_image(encoded(image, transparency=1)))
-    assert found.tolist() == [[[10, 20, 30], [255, 255, 255]]]
-
-
-def test_transparent_pixels_are_white() -> None:
-    alpha = np.full((12, 16), 255, np.uint8)
-    alpha[:, :8], alpha[0, 8:] = 0, 51
-    image = Image.fromarray(np.dstack([colours(), alpha]))
-    found = pixels_of(read_image(encoded(image)))
-    assert (found[:, :8] == 255).all()
-    assert (found[1:, 8:] == colours()[1:, 8:]).all()
-    blended = 255 - (255 - colours()[0, 8:].astype(int)) * 51 / 255
-    np.testing.assert_allclose(found[0, 8:], blended, atol=1)
-
-
-def test_grey_with_alpha() -> None:
-    image = Image.merge("LA", [Image.fromarray(RAMP), Image.new("L", (16, 12), 0)])
-    assert (pixels_of(read_image(encoded(image))) == 255).all()
-
-
-def test_cmyk_jpeg() -> None:
-    plain = Image.new("RGB", (16, 16), (200, 40, 90))
-    file = encoded(plain.convert("CMYK"), "JPEG", quality=95)
-    assert Image.open(file).mode == "CMYK"
-    np.testing.assert_allclose(pixels_of(read_image(file))[8, 8], (200, 40, 90), atol=6)
-
-
-def test_1_bit() -> None:
-    image = Image.fromarray(RAMP > 100)
-    assert image.mode == "1"
-    assert (pixels_of(read_image(encoded(image))) == grey((RAMP > 100) * 255)).all()
-
-
-@pytest.mark.parametrize(
-    ("orientation", "turn"),
-    [(3, lambda upright: upright.rotate(180)), (6, lambda upright: upright.rotate(90, expand=1)),
-     (8, lambda upright: upright.rotate(-90, expand=1))],
-)  # fmt: skip
-def test_exif_rotation_is_undone(
-    orientation: int, turn: Callable[[Image.Image], Image.Image]
-) -> None:
-    upright = Image.fromarray(np.kron(colours(), np.ones((4, 4, 1), np.uint8)))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    found = read_image(encoded(turn(upright), "JPEG", exif=exif, quality=98, subsampling=0))
-    assert found.size == upright.size
-    assert np.abs(pixels_of(found) - np.asarray(upright)).mean() < 3
-
-
-# --- masks ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "drawn",
-    [
-        pytest.param(Image.fromarray(RAMP > 100), id="1 bit"),
-        pytest.param(Image.fromarray((RAMP > 100).astype(np.uint8)), id="0 and 1"),
-        pytest.param(Image.fromarray((RAMP > 100).astype(np.uint8) * 255), id="0 and 255"),
-        pytest.param(Image.fromarray((RAMP > 100).astype(np.uint16) * 65535), id="16 bits"),
-        pytest.param(Image.fromarray(grey(RAMP > 100).astype(np.uint8)), id="colour, 0 and 1"),
-        pytest.param(Image.fromarray(grey((RAMP > 100) * 255).astype(np.uint8)), id="colour"),
-        pytest.param(
-            Image.fromarray(grey((RAMP > 100) * 255).astype(np.uint8)).quantize(2), id="palette"
-        ),
-    ],
-)
-def test_mask_is_0_or_255_however_it_was_drawn(drawn: Image.Image) -> None:
-    mask = read_mask(encoded(drawn))
-    assert mask.mode == "L"
-    assert (np.asarray(mask) == (RAMP > 100) * 255).all()
-
-
-def test_mask_without_a_defect_stays_empty() -> None:
-    assert not np.asarray(read_mask(encoded(Image.new("L", (5, 4), 0)))).any()
-
-
-@pytest.mark.parametrize("mode", ["P", "I;16"])
-def test_mask_of_0_and_1_in_other_modes_is_stretched(mode: str) -> None:
-    values = (RAMP > 100).astype(np.uint8)
-    if mode == "P":
-        drawn = Image.fromarray(values, "P")
-        drawn.putpalette([0, 0, 0, 255, 255, 255])
-    else:
-        drawn = Image.fromarray(values.astype(np.uint16))
-    mask = read_mask(encoded(drawn))
-    assert (np.asarray(mask) == values * 255).all()
-
-
-# --- what is no image -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "BMP", "TIFF", "GIF"])
-@pytest.mark.parametrize("share", [0.3, 0.8])
-@pytest.mark.parametrize("read", [read_image, read_mask])
-def test_a_file_cut_short_is_unreadable(
-    file_format: str, share: float, read: Callable[..., Image.Image]
-) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
-    content = encoded(Image.fromarray(noise), file_format).getvalue()
-    with pytest.raises(UNREADABLE):
-        read(io.BytesIO(content[: int(share * len(content))]))
-
-
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
-@pytest.mark.parametrize("read", [read_image, read_mask])
-def test_a_file_that_is_no_image_is_unreadable(
-    content: bytes, read: Callable[..., Image.Image]
-) -> None:
-    with pytest.raises(UNREADABLE):
-        read(io.BytesIO(content))
-
-
-def test_an_unreasonably_large_image_is_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
-    with pytest.raises(UNREADABLE):
-        read_image(encoded(Image.fromarray(RAMP)))
-
-
-# --- folders --------------------------------------------------------------------------------------
+def encoded(image: Image.Image) -> io.BytesIO:
+    """An image file in memory."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return io.BytesIO(buffer.getvalue())
 
 
 def fill(root: Path, paths: list[str]) -> ImageFolder:
@@ -236,7 +65,13 @@ def test_folder_lists_sorted_names_without_clutter(tmp_path: Path) -> None:
     assert not folder.exists("a/2.png")
 
 
-@pytest.mark.parametrize("name", [".DS_Store", "._a.png", "__MACOSX", "Thumbs.db", "desktop.ini"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".DS_Store", "._a.png", "__MACOSX", "Thumbs.db", "thumbs.DB", "desktop.ini", "Desktop.ini",
+        "lost+found", "$RECYCLE.BIN", "@eaDir", "#recycle", "~$a.png", "System Volume Information",
+    ],
+)  # fmt: skip
 def test_clutter(name: str) -> None:
     assert is_clutter(name)
     assert not is_clutter(f"a{name}")
@@ -245,7 +80,7 @@ def test_clutter(name: str) -> None:
 def test_folder_reads_images_and_masks(tmp_path: Path) -> None:
     folder = fill(tmp_path, ["a/1.png"])
     assert (pixels_of(folder.read_image("a/1.png")) == grey(RAMP)).all()
-    assert (np.asarray(folder.read_mask("a/1.png")) == RAMP).all()
+    assert np.asarray(folder.read_mask("a/1.png")).max() == 255
 
 
 def test_folder_on_another_file_system() -> None:
@@ -268,3 +103,156 @@ def test_sample_is_spread_over_all_images(tmp_path: Path) -> None:
     assert len(sample) == 8
     assert [path[0] for path in sample] == list("aabbccdd")
     assert folder.sample(100) == names
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folder = fill(tmp_path, ["a/1.png"])
+    (tmp_path / "a/1.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"^a/1\.png cannot be read as an image \(no image format"):
+        folder.read_image("a/1.png")
+    with pytest.raises(InputError, match=r"^a/1\.png cannot be read as a mask"):
+        folder.read_mask("a/1.png")
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png", "b/a.PNG", "a.jpeg", "a.tif", "a.webp", "a.bmp", "a.avif"]
+)
+def test_names_of_images(name: str) -> None:
+    assert is_image_name(name)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "png", "a.json", "a", "a.png.xml", "a.pdf", "a.mpg"])
+def test_names_of_other_files(name: str) -> None:
+    assert not is_image_name(name)
+
+
+def test_a_single_image_stands_for_a_folder(tmp_path: Path) -> None:
+    folder = fill(tmp_path, ["a/1.png", "a/2.png"])
+    single = single_image(ImageFolder(str(tmp_path / "a/2.png")))
+    assert single.files_below() == ["2.png"]
+    assert single.read_image("2.png").size == (16, 12)
+    assert single_image(folder) == folder
+    missing = ImageFolder(str(tmp_path / "a/3.png"))
+    assert single_image(missing) == missing
+
+
+def test_a_single_image_elsewhere() -> None:
+    fs = fsspec.filesystem("memory")
+    fs.pipe_file("/one/a/1.png", encoded(Image.fromarray(RAMP)).getvalue())
+    single = single_image(ImageFolder("memory://one/a/1.png"))
+    assert (single.root, single.files_below()) == ("memory://one/a", ["1.png"])
+    assert single.read_image("1.png").size == (16, 12)
+    fs.rm("/one", recursive=True)
+
+
+def test_files_below_follow_links_but_no_loops(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "root", ["a/1.png"])
+    fill(tmp_path / "other", ["2.png", "lost+found/3.png"])
+    (tmp_path / "root/a/link").symlink_to(tmp_path / "other", target_is_directory=True)
+    (tmp_path / "root/a/up").symlink_to(tmp_path / "root", target_is_directory=True)
+    (tmp_path / "other/back").symlink_to(tmp_path / "root/a", target_is_directory=True)
+    assert folder.files_below() == ["a/1.png", "a/link/2.png"]
+    assert folder.files_below("a/link") == ["a/link/2.png", "a/link/back/1.png"]
+
+
+# --- folders that cannot be read, and odd names ---------------------------------------------------
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that nobody may look into, not even root, for whom modes do not count."""
+    folder = tmp_path / "a/locked"
+    folder.mkdir(parents=True)
+    (tmp_path / "a/b.png").touch()
+    scandir, stat = os.scandir, os.stat
+
+    def refuse(path: Any) -> None:
+        if str(path).startswith(str(folder)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def refusing_scandir(path: Any) -> Any:
+        refuse(path)
+        return scandir(path)
+
+    def refusing_stat(path: Any, **options: Any) -> Any:
+        if str(path) != str(folder):
+            refuse(path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "scandir", refusing_scandir)
+    monkeypatch.setattr(os, "stat", refusing_stat)
+    return folder
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(locked: Path) -> None:
+    """Left out in silence, masks would be missing from the metrics, images from the bank."""
+    root = ImageFolder(str(locked.parents[1]))
+    asked: list[Callable[[], object]] = [
+        lambda: root.files("a/locked"),
+        lambda: root.folders("a/locked"),
+        lambda: root.files("a/locked/deeper"),
+        lambda: root.files_below("a"),
+        root.files_below,
+        lambda: root.exists("a/locked/x"),
+    ]
+    for ask in asked:
+        with pytest.raises(InputError, match=r"cannot be read \(Permission denied\): check its"):
+            ask()
+    assert root.files("a") == ["a/b.png"]
+    assert root.folders("a") == ["locked"]
+    assert root.exists("a/locked")
+
+
+def test_what_is_not_there_is_absent(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    root = ImageFolder(str(tmp_path))
+    for path in ("nowhere", "nowhere/deeper", "file/below", "file"):
+        assert root.files(path) == root.folders(path) == root.files_below(path) == []
+    assert not root.exists("nowhere")
+    assert not root.exists("file/below")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [(b"caf\xe9.png", "'caf\\udce9.png'"), (b"a\nb", "'a\\nb'"), (b"a\x1b[31m", "'a\\x1b[31m'")],
+)
+def test_a_name_that_no_table_can_hold_is_told(name: bytes, shown: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/" + name)).touch()
+    root = ImageFolder(str(tmp_path))
+    for ask in (lambda: root.files("a"), root.files_below):
+        with pytest.raises(InputError, match=re.escape(f"holds {shown}, a name that is not")):
+            ask()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/.caf\xe9")).touch()
+
+
+@pytest.mark.parametrize("name", ["a::b", "a #2", "a: b", "${x}", "{a}", "a,b", "[a]", "*", "~"])
+def test_any_name_is_a_local_folder(name: str, tmp_path: Path) -> None:
+    (tmp_path / name / "c").mkdir(parents=True)
+    Image.new("RGB", (3, 2)).save(tmp_path / name / "c/x.png")
+    root = ImageFolder(str(tmp_path / name))
+    assert root.exists()
+    assert root.folders() == ["c"]
+    assert root.files_below() == root.files("c") == ["c/x.png"]
+    assert root.read_image("c/x.png").size == (3, 2)
+    assert root.identity == str(tmp_path / name)
+
+
+def test_an_image_is_held_to_its_hash(tmp_path: Path) -> None:
+    """Also a deep one, whose hash names its levels."""
+    Image.new("L", (4, 4), 9).save(tmp_path / "a.png")
+    folder = ImageFolder(str(tmp_path))
+    content_hash = folder.content_hash("a.png")
+    assert folder.read_image("a.png", None, content_hash).getpixel((0, 0)) == (9, 9, 9)
+    assert folder.read_image("a.png", None, f"{content_hash}@0..4095").size == (4, 4)
+    Image.new("L", (4, 4), 10).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png has changed since its data set was read: run"):
+        folder.read_image("a.png", None, content_hash)
+
+
+def test_an_image_or_mask_that_is_gone_is_named(tmp_path: Path) -> None:
+    folder = ImageFolder(str(tmp_path))
+    for read in (folder.read_image, folder.read_mask):
+        with pytest.raises(InputError, match=r"a\.png is gone since its data set was read: run"):
+            read("a.png")

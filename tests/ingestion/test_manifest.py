@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import pytest
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import MAX_LISTED, InputError, list_problems
+from uniformaly_pipeline.ingestion.decoding import decode_bytes
+from uniformaly_pipeline.ingestion.health import examine, refuse_spoiled
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts.folder import read
 from uniformaly_pipeline.ingestion.layouts.interface import Split
@@ -21,6 +25,7 @@ from uniformaly_pipeline.ingestion.manifest import (
     NO_MASK,
     ImageRecord,
     build_manifest,
+    changed_images,
     select_classes,
     select_defects,
 )
@@ -62,9 +67,19 @@ def test_a_row_per_image_in_order(make_dataset: Callable[..., ImageFolder], tmp_
         "width": 48,
         "height": 40,
         "content_hash": hashlib.sha256(content).hexdigest(),
+        "pixel_hash": decode_bytes(content).pixel_hash(),
         "mask_pixels": int((np.asarray(folder.read_mask(mask)) > 127).sum()),
         "mask_hash": hashlib.sha256((tmp_path / mask).read_bytes()).hexdigest(),
         "fingerprint": f"{folder.fingerprint(records[0].image)}+{folder.fingerprint(mask)}",
+        "mask_values": "0, 255",
+        "mask_remarks": "",
+        "depth": "8-bit",
+        "darkest": 1.0,
+        "brightest": 225.0,
+        "low": 0.0,
+        "high": 255.0,
+        "remarks": "",
+        "roi": np.nan,
         "root": tmp_path.as_posix(),
     }
     assert first["mask_pixels"] > 0
@@ -80,6 +95,25 @@ def test_equal_files_have_equal_hashes(tmp_path: Path) -> None:
     records = [ImageRecord(name, "x", "train") for name in ("a.png", "b.png", "c.png")]
     hashes = build_manifest(ImageFolder(str(tmp_path)), records)["content_hash"]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_picture_saved_anew_is_the_same_picture(tmp_path: Path, split: str) -> None:
+    """Other bytes, equal pixels: what is learned from is tested, or called anomalous."""
+    picture = Image.fromarray(np.arange(12 * 16, dtype=np.uint8).reshape(12, 16))
+    picture.save(tmp_path / "a.png")
+    picture.save(tmp_path / "b.png", compress_level=0)
+    picture.convert("RGB").save(tmp_path / "c.bmp")
+    kind = "good" if split == "test" else "dent"
+    records = [
+        ImageRecord("a.png", "x", "train"),
+        ImageRecord("b.png", "x", split, kind),
+        ImageRecord("c.bmp", "x", split, kind),
+    ]
+    manifest = build_manifest(ImageFolder(str(tmp_path)), records)
+    assert manifest["content_hash"].nunique() == 3
+    with pytest.raises(InputError, match=r"a\.png and b\.png and c\.bmp are the same picture"):
+        refuse_spoiled(manifest, "root")
 
 
 def test_size_is_that_of_the_upright_image_and_its_mask_fits(tmp_path: Path) -> None:
@@ -114,6 +148,12 @@ def test_all_bad_files_are_named_at_once(tmp_path: Path) -> None:
     assert "text.jpg cannot be read as an image (no image format recognised)" in message
     assert "small_mask.png is 32x64 pixels but its image whole.png is 64x64" in message
     assert "bad_mask.png cannot be read as a mask (" in message
+
+
+def test_images_that_may_not_be_read_are_told_as_such(tmp_path: Path, bound_by_modes: None) -> None:
+    save(tmp_path, "a.png").chmod(0)
+    message = refusal(ImageFolder(str(tmp_path)), [ImageRecord("a.png", "x", "train")])
+    assert "a.png cannot be read (Permission denied): check its permissions" in message
 
 
 def test_an_image_that_vanished_is_named(tmp_path: Path) -> None:
@@ -246,3 +286,46 @@ def test_a_manifest_of_an_older_version_is_not_trusted(
     opened.clear()
     build_manifest(folder, records, old)
     assert opened == ["nut/train/good/000.png"]
+
+
+def test_manifests_are_compared_by_what_the_images_are(tmp_path: Path) -> None:
+    """Copied files are the same; another label, mask or content is not, nor is one image more."""
+    for name, grey in (("a", 10), ("b", 20), ("c", 30)):
+        Image.new("L", (8, 6), grey).save(tmp_path / f"{name}.png")
+    Image.new("L", (8, 6), 255).save(tmp_path / "mask.png")
+    folder = ImageFolder(str(tmp_path))
+    records = [ImageRecord(f"{name}.png", "nut", "test") for name in "ab"]
+    before = build_manifest(folder, records)
+    stored = pd.read_parquet(BytesIO(before.to_parquet(index=False)))
+    os.utime(tmp_path / "a.png", (1, 1))
+    assert changed_images(stored, build_manifest(folder, records)) == set()
+    dented = [records[0], ImageRecord("b.png", "nut", "test", "dent", "mask.png")]
+    assert changed_images(stored, build_manifest(folder, dented)) == {"b.png"}
+    more = [*records, ImageRecord("c.png", "nut", "test")]
+    assert changed_images(stored, build_manifest(folder, more)) == {"c.png"}
+    assert changed_images(stored, build_manifest(folder, records[1:])) == {"a.png"}
+    Image.new("L", (8, 6), 11).save(tmp_path / "a.png")
+    assert changed_images(stored, build_manifest(folder, records)) == {"a.png"}
+
+
+def test_what_is_odd_about_masks_is_told_as_of_images(
+    make_dataset: Callable[..., ImageFolder], tmp_path: Path
+) -> None:
+    """A mask of several pages: only the first is read, which one should know."""
+    folder = make_dataset(tmp_path, ["nut"], dent=3, size=(32, 32))
+    pages = [Image.new("L", (32, 32)) for _ in range(2)]
+    pages[1].paste(255, (4, 4, 9, 9))
+    pages[0].paste(255, (1, 1, 2, 2))
+    masks = tmp_path / "nut/ground_truth/dent"
+    for number in (0, 1):
+        (masks / f"{number:03d}_mask.png").unlink()
+        pages[0].save(masks / f"{number:03d}_mask.tif", save_all=True, append_images=pages[number:])
+    manifest = build_manifest(folder, read(folder, ["nut"], Split()))
+    assert manifest["mask_remarks"].tolist().count("pictures") == 2
+    found = examine(manifest).set_index("check")["finding"]
+    assert found["odd masks"] == (
+        "the masks nut/ground_truth/dent/000_mask.tif and nut/ground_truth/dent/001_mask.tif have "
+        "several pictures in one file, of which the first is read"
+    )
+    again = build_manifest(folder, read(folder, ["nut"], Split()), manifest)
+    assert again.equals(manifest), "it is remembered"

@@ -13,19 +13,24 @@ from miniatures import (
     make_btad,
     make_cpd,
     make_imagenet30,
+    make_kolektor_sdd2,
+    make_mpdd,
     make_mtd,
     make_mvtec,
+    make_mvtec_ad2,
+    make_mvtec_loco,
     make_species60,
+    make_visa,
     pack,
     rows,
 )
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.images import ImageFolder, single_image
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.layouts.interface import Split
 from uniformaly_pipeline.ingestion.manifest import build_manifest
-from uniformaly_pipeline.ingestion.roots import list_classes, open_root
+from uniformaly_pipeline.ingestion.roots import choose_classes, list_classes, open_root
 
 ARCHIVES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "mvtec": (make_mvtec, "mvtec_anomaly_detection.tar.xz"),
@@ -34,6 +39,11 @@ ARCHIVES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "cpd": (make_cpd, "archive.zip"),
     "imagenet30": (make_imagenet30, "imagenet30.tar"),
     "species60": (make_species60, "species60.tar.gz"),
+    "visa": (make_visa, "VisA_20220922.tar"),
+    "mvtec_ad2": (make_mvtec_ad2, "mvtec_ad_2.tar.gz"),
+    "mvtec_loco": (make_mvtec_loco, "mvtec_loco_anomaly_detection.tar.xz"),
+    "mpdd": (make_mpdd, "MPDD.zip"),
+    "kolektor_sdd2": (make_kolektor_sdd2, "KolektorSDD2.zip"),
 }
 SPLIT = Split(min_images=1)
 
@@ -116,3 +126,40 @@ def test_a_root_on_a_web_server(server: str, tmp_path: Path) -> None:
     place = made.relative_to(tmp_path).as_posix()
     expected = manifest_rows("btad", ImageFolder(str(made)))
     assert manifest_rows("btad", ImageFolder(f"{server}/{place}")) == expected
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("typed", ["N\u00fcsse", "Nu\u0308sse"])
+@pytest.mark.parametrize("stored", ["N\u00fcsse", "Nu\u0308sse"])
+def test_a_name_is_found_however_its_accents_are_encoded(typed: str, stored: str) -> None:
+    assert choose_classes(["bolt", stored], typed) == [stored]
+    assert choose_classes(["bolt", stored], f"{typed}+bolt") == ["bolt", stored]
+    assert choose_classes(["bolt", stored], [typed]) == [stored]
+
+
+def test_of_two_names_that_look_alike_the_one_that_was_written_is_taken() -> None:
+    both = ["e\u0301", "\u00e9"]
+    assert choose_classes(both, both[0]) == [both[0]]
+    assert choose_classes(both, both[1]) == [both[1]]
+
+
+def test_a_name_that_yaml_has_spoilt_says_so() -> None:
+    with pytest.raises(InputError, match="YAML reads 01 as 1: put such names into quotes"):
+        choose_classes(["01", "02"], ["1"])
+
+
+def test_a_folder_of_a_web_server_is_no_single_image(tmp_path: Path) -> None:
+    """Over HTTP whatever answers passes for a file."""
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/x.png").touch()
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        folder = single_image(ImageFolder(f"{address}/new"))
+        assert folder.files_below() == ["x.png"]
+        single = single_image(ImageFolder(f"{address}/new/x.png"))
+        assert (single.root, single.only) == (f"{address}/new", "x.png")
+        server.shutdown()

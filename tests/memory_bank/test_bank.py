@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import weakref
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.features import encoder
 from uniformaly_pipeline.features.masking import BackPatchMasking
-from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.features.store import FeatureStore, StoreHeader
+from uniformaly_pipeline.ingestion.levels import Levels
 from uniformaly_pipeline.memory_bank import bank as bank_module
 from uniformaly_pipeline.memory_bank import coreset
 from uniformaly_pipeline.memory_bank.bank import (
+    _joined,
     bank_images,
     build_memory_bank,
+    check_same_features,
     choose_coreset,
     choose_points,
     collect_candidates,
@@ -331,7 +336,15 @@ def test_an_apple_gpu_lacks_double_precision_and_is_not_used(
 def test_a_bank_holds_what_it_takes_to_find_its_patches_and_all_its_settings(
     store: FeatureStore,
 ) -> None:
-    bank = build_memory_bank(store, HASHES[:3], MASKING, coreset_ratio=0.5, coreset_parts=2, seed=3)
+    bank = build_memory_bank(
+        store,
+        HASHES[:3],
+        MASKING,
+        coreset_ratio=0.5,
+        coreset_parts=2,
+        seed=3,
+        levels={"bolt": Levels(integer=(0.0, 4095.0))},
+    )
     assert list(bank.arrays) == ["memory_bank", "image", "patch", "content_hashes"]
     assert bank.arrays["image"].dtype == bank.arrays["patch"].dtype == np.int32
     assert bank.arrays["content_hashes"].dtype == np.uint8
@@ -346,7 +359,10 @@ def test_a_bank_holds_what_it_takes_to_find_its_patches_and_all_its_settings(
         "covering_radius_bound_space": "features",
         "seed": 3,
         "bpm": {"mode": "binary", "kernel_size": 1, "threshold": 0.2},
+        "grid": list(store.grid),
         "features": json.loads(store.header.to_json()),
+        "levels": {"bolt": {"integer": (0.0, 4095.0), "floating": (0.0, 1.0)}},
+        "regions": {},
     }
 
 
@@ -363,3 +379,65 @@ def test_image_names_of_different_lengths_come_back_as_they_were(
     bank = build_memory_bank(store, ["#mix", "#a", "#longer"], MASKING, coreset_ratio=1.0)
     assert bank_images(bank) == ["#mix", "#a", "#longer"]
     assert bank.arrays["content_hashes"].shape == (3, len("#longer"))
+
+
+HEADER = StoreHeader(
+    backbone={"model": "vit"},
+    weights_sha256="00",
+    preprocessing={"crop": 224},
+    precision="float32",
+    grid=(14, 14),
+    dim=48,
+    dtype="float16",
+    masking=None,
+)
+
+
+def made_of(header: StoreHeader) -> ArrayBundle:
+    features = asdict(header)
+    features["grid"] = list(header.grid)  # as JSON gives it back
+    return ArrayBundle({}, {"features": features})
+
+
+def test_features_made_alike_are_compared_however_they_are_stored() -> None:
+    check_same_features(made_of(HEADER), HEADER)
+    stored = replace(HEADER, dtype="float32", masking={"mode": "binary"}, version=7)
+    check_same_features(made_of(HEADER), stored)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"backbone": {"model": "cnn"}}, "backbone settings"),
+        ({"weights_sha256": "11"}, "weights"),
+        ({"preprocessing": {"crop": 112}}, "preprocessing"),
+        ({"precision": "bfloat16"}, "precision"),
+        ({"grid": (7, 14)}, "patch grid"),
+        ({"dim": 96}, "feature size"),
+        ({"layer_choices": [[1], [2]]}, "blocks"),
+        ({"weights_sha256": "11", "dim": 96}, "feature size and weights"),
+    ],
+)
+def test_features_made_in_another_way_are_refused_by_name(
+    change: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        check_same_features(made_of(HEADER), replace(HEADER, **change))
+    assert str(error.value) == (
+        f"the memory bank was made with other {named} than this run's: use the settings that "
+        f"made it, or {RUN_AGAIN}"
+    )
+
+
+def test_joining_parts_holds_none_of_them_twice() -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.standard_normal((10_000 + i, 8)).astype(np.float32) for i in range(20)]
+    expected, size = np.concatenate(parts), sum(part.nbytes for part in parts)
+    largest = max(part.nbytes for part in parts)
+    freed: list[int] = []
+    for part in parts:
+        weakref.finalize(part, freed.append, part.nbytes)
+    del part
+    np.testing.assert_array_equal(_joined(parts), expected)
+    assert parts == []
+    assert sum(freed) >= size - largest

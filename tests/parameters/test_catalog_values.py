@@ -60,6 +60,9 @@ def test_the_seed_matters_to_features_of_untrained_weights_only(shipped: Paramet
         assert untrained[0] != untrained[1]
 
 
+RUN = "data/06_models/defect/demo/quickstart/seed-3/nut"
+
+
 @pytest.mark.parametrize(
     ("key", "changes", "expected"),
     [
@@ -67,6 +70,17 @@ def test_the_seed_matters_to_features_of_untrained_weights_only(shipped: Paramet
         ("data_set", {"dataset": "mtd"}, "mtd"),
         ("backbone", {}, "quickstart"),
         ("backbone", {"backbone": "dino_vits8"}, "dino_vits8"),
+        ("data_set_entry", {"dataset": "mtd"}, "datasets.mtd"),
+        ("manifest_place", {}, "demo"),
+        ("manifest_place", {"bpm__mode": "off", "seed": 3}, "demo"),
+        ("manifest_place", {"categories": ["bolt"]}, "demo/categories-bolt"),
+        ("manifest_place", {"dataset": "mtd", "datasets__mtd__split__seed": 7}, "mtd/split.seed-7"),
+        (
+            "manifest_place",
+            {"datasets__demo__images__levels": [0, 4095]},
+            "demo/levels-0.0.4095.0-ca0e8d56",
+        ),
+        ("manifest_place", {"datasets__demo__layout": "mvtec"}, "demo/layout-mvtec"),
         ("layout", {"dataset": "class_folder"}, "classes"),
         ("root", {"dataset": "mtd"}, "/project/data/01_raw/mtd"),
         ("root", {"datasets__demo__root": "/elsewhere"}, "/elsewhere"),
@@ -75,6 +89,13 @@ def test_the_seed_matters_to_features_of_untrained_weights_only(shipped: Paramet
         ("credentials", {"datasets__demo__credentials": "my_bucket"}, "my_bucket"),
         ("tree", {}, "/project"),
         ("tree", {"datasets__demo__tree": "my/tree"}, "/project/my/tree"),
+        ("exported", {}, ""),
+        ("exported", {"export__detector": "nut.safetensors"}, "/project/nut.safetensors"),
+        ("export_category", {"export__detector": "nut.safetensors"}, "nut"),
+        ("exported_by", {"export__detector": RUN}, "demo/quickstart/seed-3"),
+        ("export_category", {"export__detector": RUN}, "nut"),
+        ("export_format", {"export__format": "onnx"}, "onnx"),
+        ("export_images", {"export__images": "new"}, "/project/new"),
         ("predict_images", {}, "/project"),
         ("predict_images", {"predict__images": "new"}, "/project/new"),
         ("predict_images", {"predict__images": "s3://bucket/new"}, "s3://bucket/new"),

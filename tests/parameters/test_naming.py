@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tools.shipped import FILE, text
+from tools.shipped import FILE, texts
 from uniformaly_pipeline.parameters.naming import (
     MAX_NAME,
     backbone_name,
@@ -51,7 +51,8 @@ def own(root: str, **more: Any) -> dict[str, Any]:
 
 
 def test_what_ships_is_what_the_configuration_says() -> None:
-    assert FILE.read_text(encoding="utf-8") == text(), "run: python -m tools.shipped"
+    for path, text in texts().items():
+        assert path.read_text(encoding="utf-8") == text, "run: python -m tools.shipped"
 
 
 @pytest.mark.parametrize("backbone", SHIPPED["backbones"])
@@ -93,6 +94,20 @@ def test_an_own_entry_of_a_layout_and_a_root_is_the_default() -> None:
 def test_a_key_says_what_differs(changes: dict[str, Any], expected: str) -> None:
     """The same words in every version: a key that changed would orphan results."""
     assert key(**changes) == expected
+
+
+def test_two_keys_of_one_name_have_one_place_only_for_the_same_settings() -> None:
+    """An entry of one's own for a published data set: that one ships its defaults."""
+    published = SHIPPED["datasets"]["cifar10"]
+    entry = {"layout": "cifar10", "root": published["root"], "name": "cifar10"}
+    plain = key(dataset="mine", datasets={"mine": entry})
+    assert plain not in {"default", key(dataset="cifar10", seed=1)}
+    assert key(dataset="cifar10", datasets={"cifar10": {"name": "cifar10"}}) == "default"
+    same = {**published, **entry}
+    assert key(dataset="mine", datasets={"mine": same}) == "default"
+    by_key = {k: {"layout": "mvtec", "name": "x", "root": "r"} for k in ("demo", "cifar10")}
+    keys = {k: key(dataset=k, datasets={k: entry}) for k, entry in by_key.items()}
+    assert len({*keys.values(), "default"}) == 3
 
 
 def test_a_section_of_a_task_counts_for_that_task_only() -> None:
@@ -208,8 +223,11 @@ def test_any_text_makes_a_safe_name(words: str) -> None:
     assert safe_name(name) == name
 
 
+PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1)
+"""What a name may be: others are refused."""
+
 WORDS = st.one_of(
-    st.sampled_from(["all", "bolt", "a_b", "a-b", "A", "a", "seed-3", "1"]), st.text(min_size=1)
+    st.sampled_from(["all", "bolt", "a_b", "a-b", "A", "a", "seed-3", "1"]), PLAIN_TEXT
 )
 RATIOS = st.sampled_from([1e-05, 0.05, 0.1, 0.2, 0.123456789, 1.0])
 LAYERS = st.lists(st.integers(0, 11), min_size=1, max_size=10)
@@ -249,7 +267,7 @@ CHANGES = st.fixed_dictionaries(
     },
     optional={
         "seed": st.integers(0, 99),
-        "categories": st.one_of(WORDS, st.lists(WORDS, max_size=3)),
+        "categories": st.one_of(WORDS, st.lists(WORDS, min_size=1, max_size=3)),
         "bpm": st.fixed_dictionaries(
             {},
             optional={
@@ -285,7 +303,9 @@ CHANGES = st.fixed_dictionaries(
 def experiment(given_parameters: Parameters) -> str:
     """All that changes results, written down in full, without the naming's help."""
     values = given_parameters.resolved()
-    for section in ("reporting", "predict", "clustering", "lowshot", "ablation"):
+    for section in (
+        "reporting", "predict", "export", "mlflow", "clustering", "lowshot", "ablation",
+    ):  # fmt: skip
         del values[section]
     values["encoder"] = values["encoder"]["precision"]
     del values["memory_bank"]["multiclass_coreset_ratio"]

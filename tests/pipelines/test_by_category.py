@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
-from uniformaly_pipeline.pipelines.by_category import by_category, inputs_by_category
+from uniformaly_pipeline.common.by_category import ByCategory
+from uniformaly_pipeline.pipelines.by_category import (
+    by_category,
+    category_names,
+    inputs_by_category,
+)
 
 TASK = {"categories": {"wing_nut": {"name": "wing nut"}, "bolt": {"name": "bolt"}}}
 
@@ -33,3 +40,25 @@ def test_inputs_are_named_by_artifact_and_category() -> None:
         zip(names, names, strict=True)
     )
     assert inputs_by_category([], "metrics") == {}
+
+
+def test_categories_in_chunks_are_read_one_at_a_time() -> None:
+    read: list[str] = []
+
+    def reading(**values: int) -> ByCategory[int]:
+        def read_one(key: str) -> int:
+            read.append(key)
+            return values[key]
+
+        return ByCategory({key: partial(read_one, key) for key in values})
+
+    chunks = {"chunk_1": [{"key": "wing_nut", "name": "wing nut"}, {"key": "nut", "name": "nut"}]}
+    chunks["chunk_2"] = [{"key": "bolt", "name": "bolt"}]
+    task = {"categories": {}, "chunks": chunks}
+    given = {"metrics_chunk_2": reading(bolt=3), "metrics_chunk_1": reading(nut=2, wing_nut=1)}
+    metrics = by_category(task, "metrics", given)
+    assert list(metrics) == category_names(task) == ["wing nut", "nut", "bolt"]
+    assert read == []
+    assert metrics["nut"] == 2
+    assert read == ["nut"]
+    assert list(metrics.values()) == [1, 2, 3]

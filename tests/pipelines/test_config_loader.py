@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from kedro.framework.project import configure_project
 
 from uniformaly_pipeline.common.errors import CommandError
+from uniformaly_pipeline.hooks import _tracking_settings
 from uniformaly_pipeline.parameters import current_run as publication
 from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run
 from uniformaly_pipeline.pipelines.config_loader import RunConfigLoader
@@ -68,6 +71,7 @@ def test_the_parameters_are_complete(make_loader: MakeLoader, project: Path) -> 
         "batch_size": 3,
         "num_workers": "auto",
         "compile": False,
+        "engine": "auto",
     }
     assert parameters["memory_bank"]["projection_dim"] == 128
 
@@ -192,3 +196,152 @@ def test_the_configuration_may_lie_elsewhere(
     (elsewhere / "pyproject.toml").write_text('[tool.kedro]\npackage_name = "x"\n')
     assert make_loader(conf="my_settings")["parameters"]
     assert published().project_path == elsewhere
+
+
+# --- files that cannot be used --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"bpm: {mode: off\n", "is no proper YAML in line 2"),
+        (b"bpm:\n  mode: a: b\n", "is no proper YAML in line 2 (mapping values are not allowed"),
+        (b"a: 1\na: 2\n", "is no proper YAML in line 2 (found duplicate key a)"),
+        (b"- a\n- b\n", "is no mapping of keys to values"),
+        (b"name: caf\xe9\n", "is not UTF-8 text"),
+        (b"a: \x00\n", "is no proper YAML"),
+        (b"a: *b\n", "is no proper YAML in line 1 (found undefined alias"),
+    ],
+)
+@pytest.mark.parametrize("name", ["parameters.yml", "globals.yml", "credentials.yml"])
+def test_a_broken_file_is_named(
+    name: str, content: bytes, expected: str, make_loader: MakeLoader, project: Path
+) -> None:
+    path = project / "conf/local" / name
+    path.write_bytes(content)
+    with pytest.raises(CommandError) as error:
+        make_loader()["parameters"]
+    # Kedro reads the globals of the base alone.
+    assert error.value.message.startswith(f"{path} {expected}")
+    assert "\n" not in error.value.message
+
+
+def test_a_folder_in_place_of_a_file_is_named(make_loader: MakeLoader, project: Path) -> None:
+    path = project / "conf/local/parameters.yml"
+    path.mkdir()
+    with pytest.raises(CommandError) as error:
+        make_loader()["parameters"]
+    assert error.value.message == f"{path} is a folder where a file is needed: move it away"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed: ${sed}", "line 3: seed has a reference to nothing, ${sed} ("),
+        ("seed: ${nothing:1}", "line 3: seed has a reference to nothing, ${nothing:1} ("),
+        (
+            "seed: ${globals:x}",
+            "line 3: seed has a reference to nothing, ${globals:x} (Globals key",
+        ),
+        (
+            "datasets:\n  folder: {root: '/a/${'}",
+            "line 4: datasets.folder.root has a reference to nothing, ${ (",
+        ),
+        ("categories: [a, 'b${x.y}c']", "line 3: categories[1] has a reference to nothing, ${x.y}"),
+    ],
+)
+def test_references_to_nothing_are_told_with_their_place(
+    text: str, expected: str, make_loader: MakeLoader, project: Path
+) -> None:
+    """The file that counts, not the one below it with the same key."""
+    (project / "conf/local/parameters.yml").write_text(f"# the user's own\nworkers: 1\n{text}\n")
+    (project / "conf/local/catalog.yml").write_text("seed: ${workers}\nworkers: 1\n")
+    with pytest.raises(CommandError) as error:
+        make_loader()["parameters"]
+    message = error.value.message
+    assert message.startswith(f"{project}/conf/local/parameters.yml {expected}")
+    assert message.endswith("; write \\${ where a text has ${")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("part", ["catalog", "globals", "credentials"])
+def test_references_to_nothing_in_other_parts(
+    part: str, make_loader: MakeLoader, project: Path
+) -> None:
+    path = project / f"conf/local/{part}.yml"
+    path.write_text("bucket: {key: 'hush${hu}sh'}\n")
+    given = BUCKET if part == "credentials" else {}
+    with pytest.raises(CommandError) as error:
+        make_loader(runtime_params=given)["catalog"]
+    message = error.value.message
+    assert message.startswith(f"{path} line 1: bucket.key has a reference to nothing")
+    assert ("${hu}" in message) == (part != "credentials"), "no part of a secret is told"
+    assert "hush" not in message
+
+
+def test_no_parameters_at_all_are_one_line(make_loader: MakeLoader, project: Path) -> None:
+    shutil.rmtree(project / "conf/base")
+    with pytest.raises(CommandError, match="holds no parameters: no file fits parameters"):
+        make_loader()["parameters"]
+
+
+@pytest.mark.parametrize("root", ["/a/${x}", "${oc.env:HOME}", r"/a\${b}", "/a: b #c", "C:\\d"])
+def test_what_was_given_is_text_and_no_reference(root: str, make_loader: MakeLoader) -> None:
+    loader = make_loader(runtime_params={"datasets": {"folder": {"root": root}}, "seed": 3})
+    given = {"datasets": {"folder": {"root": root}}, "dataset": "folder"}
+    loader = make_loader(runtime_params=given)
+    assert loader["parameters"]["datasets"]["folder"]["root"] == root
+    assert loader.runtime_params == given
+    assert published().runtime_params == given
+
+
+def test_an_environment_that_cannot_be_listed_is_not_an_empty_one(
+    make_loader: MakeLoader, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kedro would leave out its files without a word."""
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "local")
+    with pytest.raises(CommandError, match=r"conf/local cannot be read: check its permissions"):
+        make_loader()["parameters"]
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+
+def test_nodes_are_told_addresses_without_passwords(make_loader: MakeLoader, project: Path) -> None:
+    """Only what opens the data set gets the whole address."""
+    catalog = "raw_images:\n  type: x\n  filepath: ${run:root}\n"
+    (project / "conf/base/catalog_ingestion.yml").write_text(catalog)
+    url = "https://me:hush@host/images"
+    given = {"dataset": "folder", "datasets": {"folder": {"root": url, "layout": "demo"}}}
+    loader = make_loader(runtime_params=given)
+    assert "hush" not in repr(loader["parameters"])
+    assert loader["parameters"]["datasets"]["folder"]["root"] == "https://host/images"
+    assert "hush" not in repr(published())
+    assert loader["catalog"]["raw_images"]["filepath"] == url
+
+
+PARTS = ("parameters", "catalog", "credentials", "globals", "mlflow")
+"""What a run reads of its configuration, also by the names of the files."""
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    part=st.sampled_from(PARTS),
+    content=st.binary(max_size=60)
+    | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | st.text("abcdeot:[]{}&*!|>'\"%@`#-,?=.\n\t $1", max_size=60).map(str.encode),
+)
+def test_any_bytes_in_a_file_of_the_configuration(
+    part: str, content: bytes, make_loader: MakeLoader, project: Path
+) -> None:
+    path = project / f"conf/local/{part}.yml"
+    path.write_bytes(content)
+    try:
+        loader = make_loader()
+        assert loader["parameters"]["dataset"]
+        assert loader["catalog"]["manifest"]
+        _tracking_settings(loader)
+    except CommandError as error:
+        assert "\n" not in error.message
+    finally:
+        path.unlink()

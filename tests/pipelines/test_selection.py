@@ -44,7 +44,24 @@ PIPELINES = {
     ],
 )
 def test_what_is_there_may_run(options: dict[str, Any]) -> None:
-    check_selection(options, PIPELINES)
+    check_selection(options, PIPELINES, {})
+
+
+@pytest.mark.parametrize("options", [{"pipeline": "other", "tags": ["scoring"]}, {}])
+def test_a_pipeline_that_cannot_run_says_why_whatever_is_asked_of_it(
+    options: dict[str, Any],
+) -> None:
+    """Without images it has no tags: that a right one is missing would be beside the point."""
+    refusals = {"other": "root: there is no such folder", "__default__": "root: not here"}
+    with pytest.raises(InputError, match=refusals[options.get("pipeline", "__default__")]):
+        check_selection(options, PIPELINES, refusals)
+
+
+def test_versions_are_there_for_versioned_datasets_only() -> None:
+    options = {"load_versions": {"report": "2026-01-01T00.00.00.000Z"}}
+    check_selection(options, PIPELINES, {}, versioned={"report"})
+    with pytest.raises(InputError, match="--load-versions: there are no versions of 'report'"):
+        check_selection(options, PIPELINES, {})
 
 
 @pytest.mark.parametrize(
@@ -71,5 +88,28 @@ def test_what_is_there_may_run(options: dict[str, Any]) -> None:
 )
 def test_what_is_not_there_is_answered_with_the_closest(options: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError) as caught:
-        check_selection(options, PIPELINES)
+        check_selection(options, PIPELINES, {})
     assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"tags": ["scoring"], "node_names": ["defect.nut.write_report"]},
+            "no node is left by --tags and --nodes together",
+        ),
+        (
+            {
+                "namespaces": ["defect.nut"],
+                "tags": ["reporting"],
+                "to_outputs": ["defect.nut.defect.nut.scores"],
+            },
+            "no node is left by --tags and --to-outputs and --namespaces together",
+        ),
+    ],
+)
+def test_options_that_leave_nothing_to_run_are_named(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError) as refused:
+        check_selection(options, PIPELINES, {})
+    assert str(refused.value) == line

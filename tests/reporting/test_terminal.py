@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline.reporting.terminal import print_summary
+from uniformaly_pipeline.reporting.terminal import print_summary, print_sweep
 
 HINTS = [("report", "report.html")]
 
@@ -94,3 +94,97 @@ def test_a_threshold_that_passes_no_normal_image_is_told(
     text = " ".join(printed(table, capsys))
     assert "Every normal test image is a false alarm" in text
     assert text.split("best F1")[1].split("report")[0].strip() == ": bolt".strip()
+
+
+def test_of_many_categories_the_hardest_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    number = 2000
+    names = [*(f"part {i}" for i in range(number)), "mean", "std"]
+    aurocs = [*(i / number for i in range(number)), 0.5, 0.3]
+    rates = [*[1.0] * number, 1.0, 0.0]
+    table = pd.DataFrame({"category": names, "image_auroc": aurocs, "false_positive_rate": rates})
+    lines = printed(table, capsys)
+    assert len(lines) < 90
+    assert "50 of 2,000 categories, those with the lowest image AUROC" in lines
+    assert any(cells(line)[0] == "part 49" for line in lines)
+    assert not any(cells(line)[0] == "part 50" for line in lines)
+    assert any(cells(line)[:2] == ["mean", "0.5000"] for line in lines)
+    assert "and 1950 more" in " ".join(lines)
+
+
+def swept(**metrics: list[float]) -> pd.DataFrame:
+    """Three kernels and two modes."""
+    parameters = ["bpm.kernel_size"] * 3 + ["bpm.mode"] * 2
+    table = pd.DataFrame({"parameter": parameters, "value": ["3", "5", "7", "binary", "off"]})
+    return table.assign(**metrics)
+
+
+OWN = {"bpm.kernel_size": "7", "bpm.mode": "binary", "scoring.top_k_ratio": "0.05"}
+
+
+def printed_sweep(table: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    print_sweep("ablation on demo", table, OWN, HINTS)
+    lines = capsys.readouterr().out.splitlines()
+    assert "…" not in "".join(lines)
+    assert max(map(len, lines)) <= 80
+    return lines
+
+
+def test_every_setting_is_a_row_and_the_own_and_the_best_are_marked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = swept(
+        image_auroc=[0.90, 0.95, 0.93, 0.93, 0.80],
+        image_auroc_std=[0.01, 0.02, 0.03, 0.03, 0.04],
+    )
+    lines = printed_sweep(table, capsys)
+    rows = [cells(line) for line in lines if line.startswith("│")]
+    assert rows == [
+        ["bpm.kernel_size", "3", "0.9000 ±0.0100"],
+        ["", "5", "0.9500 ±0.0200*"],
+        ["", "7 <", "0.9300 ±0.0300"],
+        ["bpm.mode", "binary <", "0.9300 ±0.0300*"],
+        ["", "off", "0.8000 ±0.0400"],
+    ]
+    told = "* best of its parameter, < this run's own setting, ± deviation over categories"
+    assert told in lines
+    assert lines[-1] == "report  report.html"
+
+
+def test_of_a_sweep_deviations_give_way_before_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = ("image_auroc", "pixel_auroc", "nmi", "ari", "f1")
+    metrics = {name: [0.5, 0.5, 0.5, 0.7, 0.6] for name in names}
+    table = swept(**metrics, **{f"{name}_std": [0.1] * 5 for name in names})
+    lines = printed_sweep(table, capsys)
+    header = next(line for line in lines if "parameter" in line)
+    assert cells(header)[2:] == ["AUROC", "AUROC", "NMI", "ARI", "F1"]
+    assert not any("±" in line for line in lines)
+    # What a parameter does not move has no best.
+    rows = [cells(line) for line in lines if line.startswith("│")]
+    assert rows[0][2:] == ["0.5000"] * 5
+    assert rows[3][2:] == ["0.7000*"] * 5
+
+
+def test_of_a_sweep_whole_columns_are_left_out_and_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    metrics = {name: [0.5] * 5 for name in ("image_auroc", "pixel_auroc", "nmi", "ari", "f1")}
+    lines = printed_sweep(swept(**metrics), capsys)
+    header = next(line for line in lines if "parameter" in line)
+    assert "AUROC" in header
+    (told,) = [line for line in lines if line.startswith("no room for ")]
+    assert "F1" in told
+    for label in ("NMI", "ARI", "F1"):
+        assert (label in header) != (label in told), label
+
+
+def test_numbers_of_images_have_no_own_value(capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.DataFrame(
+        {"parameter": "lowshot.shots", "value": ["1", "4"], "image_auroc": [0.8, 0.9],
+         "image_auroc_std": [0.05, 0.0]}
+    )  # fmt: skip
+    lines = printed_sweep(table, capsys)
+    assert "* best of its parameter, ± deviation over random draws" in lines
+    assert [cells(line)[1] for line in lines if line.startswith("│")] == ["1", "4"]

@@ -13,6 +13,7 @@ from uniformaly_pipeline.scoring.scores import (
     MAP_SIGMA,
     anomaly_map,
     image_scores,
+    spread_patches,
     top_k,
     top_k_mean_features,
 )
@@ -184,3 +185,57 @@ def test_rows_and_columns_of_a_map_are_not_confused() -> None:
     assert pixels.shape == (32, 160)
     assert np.unravel_index(pixels.argmax(), pixels.shape)[0] >= 16
     assert np.unravel_index(pixels.argmax(), pixels.shape)[1] < 32
+
+
+# --- patches that do not count --------------------------------------------------------------------
+
+
+def with_padding(grid: np.ndarray, rows: int = 2, columns: int = 3) -> np.ndarray:
+    """A grid with patches below and to the right that do not count."""
+    padding = ((0, rows), (0, columns))
+    return np.pad(grid, padding, constant_values=np.nan).astype(np.float32)
+
+
+def test_scores_are_of_the_patches_that_count() -> None:
+    """The share of the highest is of these, not of the padding as well."""
+    grids = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
+    padded = np.stack([with_padding(grid) for grid in grids])
+    expected = image_scores(grids.reshape(3, -1), 0.2)
+    assert (image_scores(padded.reshape(3, -1), 0.2) == expected).all()
+    mixed = np.concatenate([padded, np.nan_to_num(padded[:1])])
+    assert (image_scores(mixed.reshape(4, -1), 0.2)[:3] == expected).all()
+    assert image_scores(np.full((1, 6), np.nan, np.float32)).tolist() == [0.0]
+
+
+def test_a_map_ends_where_the_padding_begins() -> None:
+    """Padding is no background beside the image: it takes nothing from the patches at its edge."""
+    grid = np.random.default_rng(0).random((4, 5)).astype(np.float32)
+    expected = anomaly_map(grid, (4, 5), (32, 40))
+    padded = with_padding(grid)
+    found = anomaly_map(padded, (6, 8), (48, 64))
+    assert (found[:32, :40] == expected).all()
+    assert not found[32:].any()
+    assert not found[:, 40:].any()
+    nothing = np.full((6, 8), np.nan, np.float32)
+    assert not anomaly_map(nothing, (6, 8), (48, 64)).any()
+
+
+def test_a_hole_in_a_map_is_0() -> None:
+    grid = np.ones((4, 4), np.float32)
+    grid[1, 2] = np.nan
+    found = anomaly_map(grid, (4, 4), (32, 32))
+    assert not found[8:16, 16:24].any()
+    assert found[24:, :8].min() > 0.5
+
+
+def test_what_lies_outside_of_a_region_takes_nothing_from_a_map() -> None:
+    """A region of any shape: one score all over it is that score all over the map of it."""
+    known = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 0, 0]], bool)
+    scores = np.where(known, np.float32(3), np.float32(np.nan))
+    pixels = anomaly_map(scores, known.shape, (24, 32))
+    inside = spread_patches(known, (24, 32))
+    assert pixels[inside] == pytest.approx(3, abs=1e-5)
+    assert (pixels[~inside] == 0).all()
+    scores[0, 0] = 9
+    higher = anomaly_map(scores, known.shape, (24, 32))
+    assert higher[3, 3] > 6 > higher[12, 20]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.tracking.compare import main, runs_table
+from uniformaly_pipeline.tracking.compare import main, print_runs
+from uniformaly_pipeline.tracking.lifecycle import PARENT_TAG
+from uniformaly_pipeline.tracking.pairs import compare_pair
+from uniformaly_pipeline.tracking.run_table import runs_table
 from uniformaly_pipeline.tracking.runs import log_parameters, run_tags
+from uniformaly_pipeline.tracking.seeds import group_seeds
 
 Run = dict[str, Any]
 
@@ -53,12 +60,15 @@ def track(client: Any, experiment: str, run: Run, start: int, **tags: str) -> st
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The runs, a category of the first, a setting of the second, and one that failed."""
+def database(made_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The runs, a category of the first, a setting of the second, one of some stages only.
+
+    And one that failed; its category was done before.
+    """
     import mlflow
     from mlflow import MlflowClient
 
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    path = Path(shutil.copy(made_database, tmp_path_factory.mktemp("mlflow") / "mlflow.db"))
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{path}")
     client = MlflowClient()
@@ -67,8 +77,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         track(client, experiment, run, start=1_000_000 * (number + 1))
     track(client, experiment, {**RUNS[0], "image_auroc": 1.0}, 1, category="bolt")
     track(client, experiment, RUNS[1], 2, setting="bpm.mode")
+    part = client.create_run(experiment, tags={"task": "defect", "dataset": "cut"}).info.run_id
+    client.set_terminated(part)
     failed = client.create_run(experiment, tags={"task": "defect"}).info.run_id
     client.set_terminated(failed, "FAILED")
+    done = {"category": "bolt", PARENT_TAG: failed}
+    track(client, experiment, {**RUNS[0], "image_auroc": 0.1}, 3, **done)
     yield path
     mlflow.set_tracking_uri(before)
 
@@ -86,6 +100,15 @@ def test_a_row_per_finished_task_newest_first(uri: str) -> None:
     assert table.index.name == "run_id"
     assert table.index.is_unique
     assert table["started"].is_monotonic_decreasing
+
+
+def test_runs_without_metrics_are_left_out_and_counted(
+    uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert runs_table(uri)["image_auroc"].notna().all()
+    assert caplog.messages == ["runs of some stages only have no metrics: 1 left out"]
+    with pytest.raises(InputError, match=r"fits \(runs of some stages only .*: 1 left out\)$"):
+        runs_table(uri, dataset="cut")
 
 
 def test_settings_then_parameters_that_differ_then_metrics(uri: str) -> None:
@@ -182,3 +205,172 @@ def test_what_all_runs_share_is_said_once(database: Path) -> None:
     line = run.output.splitlines()[-1]
     assert line.startswith("all: task defect, dataset demo, top k ratio 0.05")
     assert "dataset" not in run.output.removesuffix(line + "\n")
+
+
+# --- several seeds, and two runs on the same images -----------------------------------------------
+
+IMAGES = [f"bolt/test/{i:02d}.png" for i in range(60)]
+LABELS = np.repeat([0, 1], 30)
+
+
+def scores_of(gain: float, seed: int) -> pd.DataFrame:
+    """Image scores, good ones where ``gain`` is large."""
+    noise = np.random.default_rng(seed).normal(size=len(IMAGES))
+    return pd.DataFrame({"image": IMAGES, "label": LABELS, "score": gain * LABELS + noise})
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Path:
+    """Three seeds of one setting, one run of another, one on other images; oldest first."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{database}")
+    place = tmp_path_factory.mktemp("artifacts").as_uri()
+    experiment = client.create_experiment("studied", artifact_location=place)
+    runs = [
+        ({"bpm": "binary", "seed": 0, "image_auroc": 0.90}, scores_of(3.0, 0)),
+        ({"bpm": "binary", "seed": 1, "image_auroc": 0.92}, scores_of(3.0, 0)),
+        ({"bpm": "binary", "seed": 2, "image_auroc": 0.97}, scores_of(3.0, 0)),
+        ({"bpm": "binary", "seed": 2, "image_auroc": 0.94}, scores_of(3.0, 0)),
+        ({"bpm": "off", "seed": 0, "image_auroc": 0.60}, scores_of(0.3, 1)),
+        ({"bpm": "soft", "seed": 0, "image_auroc": 0.60}, scores_of(0.3, 1)[:-1]),
+    ]
+    for number, (run, scores) in enumerate(runs):
+        start = 1_000_000 * (number + 1)
+        settings = {"backbone": "small", **run}
+        parent = track(client, experiment, settings, start)
+        tags = {"category": "bolt", "mlflow.parentRunId": parent}
+        child = track(client, experiment, settings, start, **tags)
+        client.log_text(child, scores.to_csv(index=False), "image_scores.csv")
+    return database
+
+
+@pytest.fixture
+def study(studied: Path) -> pd.DataFrame:
+    return runs_table(f"sqlite:///{studied}", experiment="studied")
+
+
+def test_runs_that_differ_in_the_seed_are_one_row(study: pd.DataFrame) -> None:
+    """Of two runs with the same seed the newer counts; 4.303 is Student's t for three runs."""
+    grouped = group_seeds(study)
+    assert list(grouped["bpm"]) == ["soft", "off", "binary"]
+    assert list(grouped["runs"]) == [1, 1, 3]
+    row = grouped.iloc[2]
+    assert row["image_auroc"] == pytest.approx(0.92)
+    assert row["image_auroc_interval"] == pytest.approx(4.302653 * 0.02 / np.sqrt(3), rel=1e-6)
+    assert row["seed"] == "0, 1, 2"
+    assert pd.isna(row["run_key"])
+    assert grouped["run_key"].iloc[1] == "bpm.mode-off"
+    assert grouped.index[2] == study.index[2]
+    assert grouped["image_auroc_interval"].isna().tolist() == [True, True, False]
+
+
+def test_where_and_sort(studied: Path) -> None:
+    place = f"sqlite:///{studied}"
+    table = runs_table(place, experiment="studied", where={"bpm": "binary"}, sort="image_auroc")
+    assert list(table["image_auroc"]) == [0.97, 0.94, 0.92, 0.90]
+    table = runs_table(place, experiment="studied", where={"memory_bank.coreset_ratio": "0.10"})
+    assert len(table) == 6
+    assert list(runs_table(place, experiment="studied", sort="seed")["seed"]) == [0, 0, 0, 1, 2, 2]
+    with pytest.raises(InputError, match=r"did you mean 'bpm\.mode'"):
+        runs_table(place, experiment="studied", where={"bpm.mod": "off"})
+    with pytest.raises(InputError, match="did you mean 'image_auroc'"):
+        runs_table(place, experiment="studied", sort="image_aurok")
+    with pytest.raises(InputError, match="no finished run"):
+        runs_table(place, experiment="studied", where={"bpm": "on"})
+
+
+def test_two_runs_on_the_same_images_are_compared(studied: Path, study: pd.DataFrame) -> None:
+    place = f"sqlite:///{studied}"
+    off, binary = study.index[1], study.index[2]
+    found = compare_pair(place, binary, off)
+    assert (found.num_images, found.num_categories) == (60, 1)
+    assert found.delong.first > 0.95
+    assert found.delong.second < 0.75
+    assert found.delong.is_significant
+    assert found.bootstrap.is_significant
+    same = compare_pair(place, binary, study.index[3])
+    assert same.delong.difference == 0
+    assert not same.delong.is_significant
+
+
+def test_runs_on_other_images_or_without_scores_are_not_compared(
+    studied: Path, study: pd.DataFrame, uri: str
+) -> None:
+    with pytest.raises(InputError, match="not on the same images of bolt"):
+        compare_pair(f"sqlite:///{studied}", study.index[0], study.index[1])
+    plain = runs_table(uri).index
+    with pytest.raises(InputError, match="keeps no scores of images"):
+        compare_pair(uri, plain[0], plain[1])
+
+
+def compare(studied: Path, *options: str) -> str:
+    place = ["--tracking-uri", str(studied), "--experiment=studied"]
+    run = CliRunner().invoke(main, [*place, *options])
+    assert run.exit_code == 0, run.output
+    return run.output
+
+
+def test_the_command_groups_seeds_and_judges_pairs(studied: Path) -> None:
+    output = compare(studied)
+    assert "0.9200 ±0.0497" in output
+    assert "0, 1, 2" in output
+    output = compare(studied, "--each-seed", "--pair", "3", "2")
+    assert "Row 3 is better than row 2: image AUROC" in output
+    assert "on the same 60 images." in output
+    # Two rows are compared without being asked.
+    last = compare(studied, "--where", "bpm=binary", "--last", "2", "--each-seed")
+    assert "Rows 1 and 2 differ by no more than chance" in last
+    # Nothing is said of two that cannot be.
+    assert "Row" not in compare(studied, "--last", "2")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--pair", "1", "9"], "there is no row 9: the table has 3"),
+        (["--pair", "1", "3"], "row 3 is of several seeds"),
+        (["--pair", "1", "2"], "not on the same images"),
+        (["--where", "bpm"], "--where takes a setting and its value"),
+    ],
+)
+def test_the_command_refuses_in_one_line(studied: Path, options: list[str], line: str) -> None:
+    place = ["--tracking-uri", str(studied), "--experiment=studied"]
+    run = CliRunner().invoke(main, [*place, *options])
+    assert run.exit_code == 1
+    assert len(run.output.splitlines()) == 1
+    assert line in run.output
+
+
+def test_formats(studied: Path) -> None:
+    csv = pd.read_csv(io.StringIO(compare(studied, "--format=csv")))
+    assert csv["image_auroc"].tolist() == pytest.approx([0.6, 0.6, 0.92])
+    markdown = compare(studied, "--format=markdown").splitlines()
+    header = next(line for line in markdown if line.startswith("| row"))
+    assert "image AUROC" in header
+    rows = [line for line in markdown if line.startswith("|")]
+    assert len(rows) == 5
+    assert len({line.count("|") for line in rows}) == 1
+    latex = compare(studied, "--format=latex")
+    assert latex.startswith("\\begin{tabular}")
+    assert latex.count("\\\\\n") == 4
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_columns_are_left_out_whole(study: pd.DataFrame, width: int) -> None:
+    """No number is cut, no row is wrapped, and what is left out is named."""
+    table = study.assign(pixel_auroc=0.9717, aupro=0.9426, images_per_second=5.3, bank_size=1571.0)
+    file = io.StringIO()
+    print_runs(
+        table, console=Console(width=width, force_terminal=True, color_system=None, file=file)
+    )
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    rows = [line for line in lines if line[:1] == " " and line.strip()[:1].isdigit()]
+    assert [row.split()[0] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    for row, auroc in zip(rows, study["image_auroc"], strict=True):
+        assert f"{auroc:.4f}" in row.split()
+        assert "…" not in row
+    dropped = " ".join(lines).partition("no room for: ")[2]
+    assert ("bank size" in dropped) == (width < 140)
+    assert ("AUPRO" in dropped) == (width == 60)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
+from plotly.graph_objects import Figure
 
-from uniformaly_pipeline.tracking.runs import data_hash, run_name, run_tags
+from uniformaly_pipeline.tracking.runs import (
+    CategoryArtifacts,
+    data_hash,
+    log_category,
+    log_data_set,
+    run_name,
+    run_tags,
+)
 
 PARAMETERS: dict[str, Any] = {
     "dataset": "demo",
@@ -69,3 +80,62 @@ def test_data_hash_follows_pictures_and_what_they_are_for(manifest: pd.DataFrame
     assert data_hash(moved) == of_all
     for column, value in (("content_hash", "3"), ("split", "test"), ("mask_pixels", 8)):
         assert data_hash(manifest.assign(**{column: value})) != of_all
+
+
+def test_a_category_is_logged_whole_in_one_request(
+    tracked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one upload; each request waits for the database to write."""
+    import mlflow
+    from mlflow import MlflowClient
+
+    asked: list[str] = []
+    for name in ("log_batch", "log_artifacts", "log_figure"):
+        method = getattr(MlflowClient, name)
+
+        def counted(*arguments: Any, name: str = name, method: Any = method, **named: Any) -> Any:
+            asked.append(name)
+            return method(*arguments, **named)
+
+        monkeypatch.setattr(MlflowClient, name, counted)
+    experiment = mlflow.create_experiment("batches", artifact_location=str(tmp_path / "artifacts"))
+    with mlflow.start_run(experiment_id=experiment) as parent:
+        artifacts = CategoryArtifacts(
+            metrics={"image_auroc": 0.5, "pixel_auroc": None},
+            image_scores=pd.DataFrame({"image": ["a.png"], "score": [1.0]}),
+            figures={"cluster_figure": b"png"},
+            plots={"roc_plot": Figure()},
+            gallery=[],
+        )
+        log_category(parent.info.run_id, "bolt", artifacts, PARAMETERS, {"task": "defect"})
+    assert sorted(asked) == ["log_artifacts", "log_batch"]
+    client = MlflowClient(tracked)
+    (child,) = client.search_runs([experiment], "tags.category = 'bolt'")
+    assert child.data.metrics == {"image_auroc": 0.5}
+    assert child.data.params["scoring.top_k_ratio"] == "0.05"
+    assert child.data.tags["task"] == "defect"
+    files = {file.path for file in client.list_artifacts(child.info.run_id)}
+    assert files == {"image_scores.csv", "cluster_figure.png", "roc_plot.html"}
+
+
+@pytest.mark.parametrize(("root", "kind"), [("data/01_raw/nuts", "local"), ("s3://b/nuts", "s3")])
+def test_a_run_says_which_images_it_is_of(tracked: str, root: str, kind: str) -> None:
+    images = pd.DataFrame(
+        {
+            "class": ["nut", "nut", "bolt", "bolt"],
+            "split": ["train", "test", "test", "test"],
+            "defect": ["good", "good", "dent", "dent"],
+            "label": [0, 0, 1, 1],
+            "content_hash": list("abcd"),
+            "mask_pixels": [-1, -1, 5, 6],
+        }
+    )
+    run = MlflowClient(tracked).create_run("0").info.run_id
+    log_data_set(run, "nuts", root, images)
+    (logged,) = MlflowClient(tracked).get_run(run).inputs.dataset_inputs
+    found = logged.dataset
+    assert (found.name, found.digest, found.source_type) == ("nuts", data_hash(images), kind)
+    assert json.loads(found.source) == {"uri": root}
+    assert json.loads(found.profile) == {
+        "classes": 2, "train images": 1, "test images": 3, "anomalous test images": 2,
+    }  # fmt: skip

@@ -28,7 +28,6 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import ConnectionPatch, FancyBboxPatch
 from PIL import Image
 
-from tools.docs.attention import attention_histogram
 from tools.docs.curves import category_curves
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.datasets.array_bundle_dataset import ArrayBundleDataset
@@ -38,8 +37,9 @@ from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.memory_bank.bank import bank_images
+from uniformaly_pipeline.reporting.figures.attention import attention_histogram
 from uniformaly_pipeline.reporting.figures.clusters import cluster_figure, embed_2d
-from uniformaly_pipeline.reporting.figures.pictures import outline_mask, overlay_heat_map
+from uniformaly_pipeline.reporting.figures.pictures import outline_mask
 from uniformaly_pipeline.reporting.figures.style import (
     ANOMALOUS_COLOUR,
     FOREGROUND_COLOUR,
@@ -50,6 +50,7 @@ from uniformaly_pipeline.reporting.figures.style import (
     new_figure,
 )
 from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
+from uniformaly_pipeline.scoring.heat_map import overlay_heat_map
 from uniformaly_pipeline.scoring.scores import anomaly_map
 
 ROOT = Path(__file__).parents[2]

@@ -41,6 +41,8 @@ TITLES = {
     "lowshot": "Few normal images",
     "ablation": "Ablation",
     "predict": "Predict",
+    "export": "Export",
+    "mlflow": "MLflow",
     "reporting": "Report",
 }
 """Headings of the sections; one that is missing here is headed by its key."""
@@ -56,6 +58,8 @@ NOTES = {
     "ablation": "Values to try, one parameter at a time; an empty list leaves a parameter out. "
     "See [Tasks](tasks.md#ablation).",
     "predict": "See [Judge new images](predict.md).",
+    "export": "See [The detector](detector.md#export).",
+    "mlflow": "See [Register it in MLflow](register_in_mlflow.md).",
 }
 
 INTRODUCTION = """\
@@ -79,8 +83,14 @@ memory_bank:
 ```
 
 A run checks all of them before any work and answers a misspelt key with the closest match.
-`--params` splits at commas: join lists with `+`, as `ablation.kernel_size=1+7`. Index names with
-commas, lists of lists and splits go into a parameter file. Environments set several at once:
+`--params` splits at commas: join lists with `+`, as `ablation.kernel_size=1+7`; lists of lists and
+splits go into a parameter file. A name or path is what is written there: `categories=01`, a root
+with ` #`, `: ` or `${` in it. What holds a comma, or begins or ends with a space, stands in double
+or single quotes, and the whole in the shell's: `'--params=datasets.folder.root="/a, b",seed=1'`.
+`null` is no value; a category of that name is `'predict.category="null"'`. In a file, quote names
+that YAML reads as something else (`"01"`, `"off"`, `"1e5"`), and write `\\${` for `${`.
+
+Environments set several parameters at once:
 `--env=gpu` computes on CUDA in large batches, `--env=test` takes the small demo of the test suite.
 """
 
@@ -196,6 +206,8 @@ def _values(field: Mapping[str, Any]) -> str:
         return " or ".join(_values(choice) for choice in field["anyOf"])
     if "enum" in field:
         return _either([f"`{value}`" for value in field["enum"]])
+    if "$ref" in field:
+        return "mapping"
     if "const" in field:
         return f"`{field['const']}`"
     kind = field["type"]

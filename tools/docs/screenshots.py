@@ -10,22 +10,20 @@ import argparse
 import functools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from tools.servers import serving
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs/images"
@@ -97,27 +95,11 @@ def experiment_id(project: Path) -> str:
     return str(found.experiment_id)
 
 
-@contextmanager
-def mlflow(project: Path) -> Iterator[str]:
+def mlflow(project: Path) -> AbstractContextManager[str]:
     """A live MLflow on a free port of this machine."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    options = ["--backend-store-uri=sqlite:///mlflow.db", "--host=127.0.0.1", f"--port={port}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "ui", *options, "--workers=1"], cwd=project
-    )
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    options = ["--backend-store-uri=sqlite:///mlflow.db", "--host=127.0.0.1", "--workers=1"]
+    command = [sys.executable, "-m", "mlflow", "ui", *options]
+    return serving(lambda port: [*command, f"--port={port}"], "/health", folder=project)
 
 
 @contextmanager

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 import click
+
+from uniformaly_pipeline.common.machine import causes, machine_fault
+from uniformaly_pipeline.common.secrets import without_secrets
 
 MAX_SUGGESTED = 12
 """Names that an error line offers to choose from."""
@@ -15,19 +19,42 @@ MAX_SUGGESTED = 12
 MAX_LISTED = 20
 """Problems that an error line tells in full."""
 
+RUN_AGAIN = "run the task from the start"
+"""The end of an error line about what an earlier run left; the frame adds the command."""
+
 _REMOTE = "DatasetInputError: "
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def as_line(text: str) -> str:
+    """A text on one line, without the characters that move a cursor or change its colour.
+
+    >>> as_line("a\\nb"), as_line("a \\x1b[31mb")
+    ('a b', 'a  [31mb')
+    """
+    return _CONTROL.sub(" ", text)
 
 
 class InputError(ValueError):
     """Something the user gave cannot be used: a parameter, a path, an image or a checkpoint.
 
     The message is one line that names the file or key and says what to do; the command line
-    prints it without a traceback.
+    prints it without a traceback. Users and passwords of URLs are left out.
     """
+
+    def __init__(self, message: str) -> None:
+        """Say what cannot be used, and what to do."""
+        super().__init__(as_line(without_secrets(message)))
 
 
 class CommandError(click.ClickException):
     """Ends ``kedro run`` with one line and exit status 1."""
+
+    def __init__(self, message: str) -> None:
+        """Say what is wrong, and what to do; users and passwords of URLs are left out."""
+        super().__init__(as_line(without_secrets(message)))
 
 
 class InputErrorFilter(logging.Filter):
@@ -39,14 +66,21 @@ class InputErrorFilter(logging.Filter):
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:
-    """The :class:`InputError` that an exception is or was caused by, if any."""
-    while error is not None and not isinstance(error, InputError):
+    """What a user can mend of an exception: bad input, or a machine that cannot go on.
+
+    Returns:
+        The :class:`InputError` that it is or was caused by, or one that says what the machine
+        cannot do (:func:`.machine.machine_fault`), if any.
+    """
+    for cause in causes(error):
+        if isinstance(cause, InputError):
+            return cause
         # Another process hands over an error without its causes, but with their text.
-        remote = getattr(error.__cause__, "tb", "")
+        remote = getattr(cause.__cause__, "tb", "")
         if isinstance(remote, str) and _REMOTE in remote:
             return InputError(remote.split(_REMOTE, 1)[1].splitlines()[0])
-        error = error.__cause__
-    return error
+    fault = machine_fault(error)
+    return None if fault is None else InputError(fault)
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -4,22 +4,64 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+import psutil
+from safetensors import SafetensorError
+
+from uniformaly_pipeline.common.machine import no_room_error
+from uniformaly_pipeline.common.processes import host_name
 from uniformaly_pipeline.common.progress import byte_progress
 
 CHUNK_BYTES = 1 << 20
 """What is held in memory of a file, in bytes."""
 
 
+STALE_SECONDS = 3600.0
+"""A file half written so long ago is nobody's."""
+
+_PART = re.compile(r"\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.part(-journal)?$")
+_cleaned: set[Path] = set()
+
+
 def part_name(name: str) -> str:
-    """A name beside a file, for its content until it is whole; no two are the same."""
-    return f"{name}.{uuid.uuid4().hex[:8]}.part"
+    """A name beside a file, for its content until it is whole; no two are the same.
+
+    It tells who writes, so that what a killed process left can be told from work in progress.
+    """
+    return f"{name}.{_host_digest()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
+
+
+def remove_leftovers(folder: Path, others_after_s: float | None = None) -> None:
+    """Remove what writers left that were killed; what another one is at work on stays.
+
+    Args:
+        folder: Where they wrote.
+        others_after_s: Age at which any other ``*.part`` is removed, too; None for never.
+    """
+    for leftover in folder.glob("*.part*"):
+        # Others may clean up as well.
+        with suppress(FileNotFoundError):
+            age = time.time() - leftover.stat().st_mtime
+            if named := _PART.search(leftover.name):
+                of_dead = named["host"] == _host_digest() and not psutil.pid_exists(
+                    int(named["pid"])
+                )
+                if of_dead or age > STALE_SECONDS:
+                    _remove(leftover)
+            elif leftover.suffix == ".part" and others_after_s is not None and age > others_after_s:
+                _remove(leftover)
+
+
+def _host_digest() -> str:
+    return hashlib.sha256(host_name().encode()).hexdigest()[:8]
 
 
 @contextmanager
@@ -27,7 +69,7 @@ def new_file(path: Path) -> Iterator[Path]:
     """A file that appears, or takes the place of an old one, at the end of the block.
 
     A reader never sees half of it, nor does anyone after a power cut. A block that fails or is
-    interrupted leaves the old file and nothing else.
+    interrupted leaves the old file and nothing else; what a killed process left in the folder goes.
 
     Args:
         path: The file; its folder must be there.
@@ -38,20 +80,73 @@ def new_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The file cannot be put in place.
     """
+    if path.parent not in _cleaned:
+        _cleaned.add(path.parent)
+        remove_leftovers(path.parent)
     part = path.with_name(part_name(path.name))
     try:
-        yield part
-        put_in_place(part, path)
+        with _naming(path):
+            yield part
+            put_in_place(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def create_file(path: Path, content: bytes) -> None:
+    """Make a file in one step, unless there is one.
+
+    Args:
+        path: The file; its folder must be there.
+        content: What it is to hold.
+
+    Raises:
+        FileExistsError: There is one, maybe of another process at the same time.
+        OSError: The file cannot be made.
+    """
+    part = path.with_name(part_name(path.name))
+    try:
+        with _naming(path):
+            part.write_bytes(content)
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
+        try:
+            # Unlike renaming, a link never takes the place of a file.
+            os.link(part, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with path.open("xb") as file:
+                file.write(content)
+        _sync_folder(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have errors of the block name the file, or its folder, and not the one that nobody knows.
+
+    The system names no file where a disk is full, and where a folder is read-only the one that
+    could not be made.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        if error.filename is not None and Path(error.filename).parent == path.parent:
+            error.filename = str(path.parent)
+        raise
+    except (OSError, SafetensorError) as error:
+        no_room = no_room_error(error, path)
+        if no_room is None:
+            raise
+        raise no_room from error
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder that appears, whole, at the end of the block, which removes an old one if need be.
 
-    What an earlier process left at ``<path>.part`` is replaced; a block that fails or is
-    interrupted leaves nothing.
+    A block that fails or is interrupted leaves nothing; what a killed process left goes.
 
     Args:
         path: The folder; missing ones above it are made.
@@ -62,9 +157,11 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The folder cannot be made or put in place.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(part_name(path.name))
     try:
-        _remove(part)
+        # Earlier versions wrote there.
+        _remove(path.with_name(f"{path.name}.part"))
+        remove_leftovers(path.parent)
         part.mkdir(parents=True)
         yield part
         # One call for all files: syncing them one by one takes long on slow disks.

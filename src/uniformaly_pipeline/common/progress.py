@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -13,6 +18,53 @@ logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 LOG_EVERY_S = 30.0
+TELL_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long step has come.
+
+    Attributes:
+        description: What is being done, as a sentence without a full stop.
+        done: Units that are done.
+        total: Units there are in all.
+        unit: Name of a unit, plural.
+    """
+
+    description: str
+    done: int
+    total: int
+    unit: str
+
+
+Watcher = Callable[[Progress], None]
+_watcher: Watcher | None = None
+
+
+@contextmanager
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """While the block runs, ``watcher`` hears of progress and no bar is drawn; workers are mute."""
+    global _watcher  # noqa: PLW0603 - one process has one screen
+    before, _watcher = _watcher, watcher
+    try:
+        yield
+    finally:
+        _watcher = before
+
+
+def _ignore(_: Progress) -> None:
+    """What a worker process does with its progress where the main process draws the screen."""
+
+
+def _in_child() -> None:
+    global _watcher  # noqa: PLW0603 - the screen is the parent's
+    if _watcher is not None:
+        _watcher = _ignore
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def track(
@@ -30,14 +82,32 @@ def track(
     Yields:
         The items, unchanged.
     """
+    if _watcher is not None:
+        yield from _told(items, Progress(description, 0, total, unit), step, _watcher)
+        return
     with _bar(total=total, desc=description, unit=f" {unit}") as bar:
         for item in items:
             yield item
             bar.update(min(step, total - bar.n))
 
 
+def _told(items: Iterable[Item], start: Progress, step: int, watcher: Watcher) -> Iterator[Item]:
+    """Yield ``items`` and tell the watcher, not oftener than it can show."""
+    done, told = 0, 0.0
+    watcher(start)
+    for item in items:
+        yield item
+        done = min(done + step, start.total)
+        now = time.monotonic()
+        if now - told >= TELL_EVERY_S or done == start.total:
+            told = now
+            watcher(Progress(start.description, done, start.total, start.unit))
+
+
 def byte_progress(description: str, total: int | None, done: int = 0) -> tqdm:
     """Show how many bytes are done, until the block that this opens ends.
+
+    A watcher hears of them in megabytes, where it is known how many there are in all.
 
     Args:
         description: What is being done, as a sentence without a full stop.
@@ -47,7 +117,10 @@ def byte_progress(description: str, total: int | None, done: int = 0) -> tqdm:
     Returns:
         A bar; call its ``update`` with the number of bytes that have been added.
     """
-    return _bar(total=total, initial=done, desc=description, unit="B", unit_scale=True)
+    options: dict[str, Any] = {"total": total, "initial": done, "desc": description}
+    if _watcher is not None:
+        return _ToldBar(_watcher, **options, file=io.StringIO(), leave=False, position=0)
+    return _bar(**options, unit="B", unit_scale=True)
 
 
 def _bar(total: int | None, **options: Any) -> tqdm:
@@ -67,6 +140,24 @@ def _bar(total: int | None, **options: Any) -> tqdm:
         bar_format=f"{{desc}}: {{n_fmt}}{of_total}{{unit}}, {{rate_noinv_fmt}}{left}",
         **options,
     )
+
+
+class _ToldBar(tqdm):
+    """Tells a watcher in place of drawing."""
+
+    # No thread that watches over it.
+    monitor_interval = 0
+
+    def __init__(self, watcher: Watcher, **options: Any) -> None:
+        # The bar is shown as soon as it is made.
+        self._watcher = watcher
+        super().__init__(**options)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002 - tqdm's
+        # An empty text is what clears the line.
+        if msg is None and self.total is not None:
+            done, total = (int(count / 1e6) for count in (self.n, self.total))
+            self._watcher(Progress(self.desc, done, total, "MB"))
 
 
 class _LoggedBar(tqdm):

@@ -31,13 +31,14 @@ def made_with(parameters: Mapping[str, Any]) -> dict[str, str]:
         # Of the code that runs, wherever the command was given.
         "Git commit": git_commit(Path(__file__).parent),
         "Python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: installed_version(name) for name in _PACKAGES},
         "Machine": f"{platform.system()} {platform.machine()}",
     }
     return {name: str(fact) for name, fact in facts.items() if fact is not None}
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """The version of a package; None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -6,15 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import JSONPreview
-from safetensors.numpy import load, save
 
-from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.datasets.files import RemoteFile
+from uniformaly_pipeline.common.array_bundle import ArrayBundle, describe_array
+from uniformaly_pipeline.datasets.errors import damage_as_warning
+from uniformaly_pipeline.datasets.files import CheckedFile
+from uniformaly_pipeline.datasets.origins import identity_of, identity_of_content
 
-METADATA_KEY = "metadata"
 MAX_PREVIEWED = 8
 """Entries of a list that a preview shows."""
 
@@ -33,20 +32,25 @@ class ArrayBundleDataset(AbstractDataset[ArrayBundle, ArrayBundle]):
             filepath: Path or URL of the file.
             metadata: For Kedro-Viz and other plugins.
         """
-        self._file = RemoteFile(filepath)
+        self._file = CheckedFile(filepath)
         self.metadata = metadata
 
     def load(self) -> ArrayBundle:
         """Read the arrays and their metadata."""
-        content = self._file.read()
-        header_size = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + header_size]).get("__metadata__", {})
-        return ArrayBundle(load(content), json.loads(header.get(METADATA_KEY, "{}")))
+        return ArrayBundle.from_bytes(self._file.read())
 
     def save(self, data: ArrayBundle) -> None:
         """Write the arrays and their metadata."""
-        arrays = {name: np.ascontiguousarray(array) for name, array in data.arrays.items()}
-        self._file.write(save(arrays, {METADATA_KEY: json.dumps(dict(data.metadata))}))
+        self._file.write(data.to_bytes(), _identity_of(data))
+
+    def set_aside_damage(self) -> None:
+        """Set the file aside if it is not what was written, with a warning."""
+        with damage_as_warning():
+            self._file.read()
+
+    def paths(self) -> list[str]:
+        """The file."""
+        return [self._file.url]
 
     def preview(self) -> JSONPreview:
         """Shapes and types of the arrays and how they were made, for Kedro-Viz."""
@@ -61,6 +65,15 @@ class ArrayBundleDataset(AbstractDataset[ArrayBundle, ArrayBundle]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._file.url}
+
+
+def _identity_of(bundle: ArrayBundle) -> str:
+    """Identity of a bundle whose metadata tell how long it took; empty of any other."""
+    metadata = identity_of_content(dict(bundle.metadata))
+    if not metadata:
+        return ""
+    arrays = {name: describe_array(array) for name, array in bundle.arrays.items()}
+    return identity_of({"arrays": arrays, "metadata": metadata})
 
 
 def _shortened(metadata: Mapping[str, Any]) -> dict[str, Any]:

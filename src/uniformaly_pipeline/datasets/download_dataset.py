@@ -9,6 +9,7 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.secrets import without_secrets
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.previews import folder_preview
 from uniformaly_pipeline.ingestion.download.fetch import fetch
@@ -67,4 +68,4 @@ class DownloadDataset(AbstractDataset[Publication, list[str]]):
         return Path(self._root).is_dir()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._root, "layout": self._layout}
+        return {"filepath": without_secrets(self._root), "layout": self._layout}

@@ -10,6 +10,7 @@ from kedro_datasets._typing import JSONPreview
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.errors import DatasetInputError
+from uniformaly_pipeline.datasets.origins import features_identity, remember
 from uniformaly_pipeline.features.store import FeatureStore, current_store
 from uniformaly_pipeline.features.store_update import FeatureStream, update_store
 
@@ -45,9 +46,11 @@ class FeatureStoreDataset(AbstractDataset[FeatureStream, FeatureStore]):
             DatasetInputError: There is none.
         """
         try:
-            return FeatureStore(self._path)
+            store = FeatureStore(self._path)
         except InputError as error:
             raise DatasetInputError(str(error)) from error
+        remember(str(self._path), features_identity(store))
+        return store
 
     def save(self, data: FeatureStream) -> None:
         """Encode and append what the store lacks.
@@ -60,6 +63,10 @@ class FeatureStoreDataset(AbstractDataset[FeatureStream, FeatureStore]):
             update_store(self._path, data)
         except InputError as error:
             raise DatasetInputError(str(error)) from error
+
+    def paths(self) -> list[str]:
+        """The folder."""
+        return [str(self._path)]
 
     def _exists(self) -> bool:
         try:

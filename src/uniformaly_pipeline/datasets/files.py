@@ -1,57 +1,38 @@
-"""One file on any fsspec file system, written in one step."""
+"""A checked file, as datasets read and write it."""
 
 from __future__ import annotations
 
-import posixpath
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
-
-from uniformaly_pipeline.common.files import new_file, part_name
+from uniformaly_pipeline.common import checked_file
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.datasets.errors import DatasetInputError
+from uniformaly_pipeline.datasets.origins import Origin, note_on, remember
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file by path or URL.
+class CheckedFile(checked_file.CheckedFile):
+    """See :class:`.checked_file.CheckedFile`; it keeps what its content was made from.
 
-    Attributes:
-        url: Local path or URL.
+    Kedro passes on what it says as it is.
     """
 
-    url: str
-
-    def _locate(self) -> tuple[Any, str]:
-        fs, path = url_to_fs(self.url)
-        return fs, path
-
-    def exists(self) -> bool:
-        """Whether the file is there."""
-        fs, path = self._locate()
-        return bool(fs.exists(path))
-
     def read(self) -> bytes:
-        """The whole content."""
-        fs, path = self._locate()
-        content: bytes = fs.cat_file(path)
-        return content
+        """The whole content.
 
-    def write(self, content: bytes) -> None:
-        """Write under another name, then rename: a reader never sees half a file."""
-        fs, path = self._locate()
-        fs.makedirs(posixpath.dirname(path), exist_ok=True)
-        if isinstance(fs, LocalFileSystem):
-            with new_file(Path(path)) as local_part:
-                local_part.write_bytes(content)
-            return
-        part = part_name(path)
+        Raises:
+            DatasetInputError: It is not what was written.
+            FileNotFoundError: There is no file.
+        """
         try:
-            fs.pipe_file(part, content)
-            fs.mv(part, path)
-        except BaseException:
-            with suppress(OSError):
-                fs.rm_file(part)
-            raise
+            noted = self.read_noted()
+        except InputError as error:
+            raise DatasetInputError(str(error)) from error
+        remember(self.url, Origin.of(noted).identity)
+        return noted.content
+
+    def write(self, content: bytes, identity: str = "") -> None:
+        """Write in one step, with what it was made from.
+
+        Args:
+            content: The whole content.
+            identity: Tells it from other states, where the digest of its content says too much.
+        """
+        super().write(content, note_on(self.url, identity))

@@ -12,9 +12,17 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 from PIL import Image
 
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.datasets.errors import DatasetInputError, damage_as_warning
+from uniformaly_pipeline.datasets.origins import own_place, own_sources, remember
 from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
-from uniformaly_pipeline.reporting.gallery.storage import gallery_exists, load_gallery, save_gallery
+from uniformaly_pipeline.reporting.gallery.storage import (
+    gallery_exists,
+    gallery_origin,
+    load_gallery,
+    save_gallery,
+)
 
 _PREVIEW_TILE_PX = 144
 _BLANK = np.full((1, 1, 3), 255, np.uint8)
@@ -43,10 +51,26 @@ class GalleryDataset(AbstractDataset[list[GalleryImage], list[GalleryImage]]):
         self.metadata = metadata
 
     def _load(self) -> list[GalleryImage]:
-        return load_gallery(self._filepath)
+        try:
+            images = load_gallery(self._filepath)
+        except InputError as error:
+            raise DatasetInputError(str(error)) from error
+        if (origin := gallery_origin(self._filepath)) is not None:
+            remember(str(self._filepath), origin["identity"])
+        return images
 
     def _save(self, data: list[GalleryImage]) -> None:
-        save_gallery(self._filepath, data)
+        folder = str(self._filepath)
+        save_gallery(self._filepath, data, own_sources(folder), own_place(folder))
+
+    def set_aside_damage(self) -> None:
+        """Set the gallery aside if it is not what was saved, with a warning."""
+        with damage_as_warning():
+            self._load()
+
+    def paths(self) -> list[str]:
+        """The folder."""
+        return [str(self._filepath)]
 
     def _exists(self) -> bool:
         return gallery_exists(self._filepath)

@@ -13,9 +13,11 @@ from kedro_datasets._typing import ImagePreview
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.files import new_folder
 from uniformaly_pipeline.common.progress import track
+from uniformaly_pipeline.common.secrets import without_secrets
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.previews import folder_preview
-from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.decoding import MAX_PIXELS
+from uniformaly_pipeline.ingestion.images import ImageFolder, single_image
 from uniformaly_pipeline.ingestion.layouts.demo import DrawnImages
 from uniformaly_pipeline.ingestion.roots import open_root
 
@@ -31,6 +33,7 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
         filepath: str,
         layout: str | None = None,
         credentials: dict[str, Any] | None = None,
+        max_pixels: int = MAX_PIXELS,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Describe the folder.
@@ -40,11 +43,13 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
             layout: How the data set is laid out; its own folder may then lie one level up or
                 down, and a published archive is unpacked. Without it the root is taken as it is.
             credentials: What the file system must know, such as keys.
+            max_pixels: Most pixels that an image may have.
             metadata: For Kedro-Viz and other plugins.
         """
         self._root = filepath
         self._layout = layout
-        self._folder = ImageFolder(filepath, json.dumps(credentials or {}, sort_keys=True))
+        options = json.dumps(credentials or {}, sort_keys=True)
+        self._folder = ImageFolder(filepath, options, max_pixels)
         self.metadata = metadata
 
     def load(self) -> ImageFolder:
@@ -54,7 +59,7 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
             DatasetInputError: The data set is not there, or its archive is unsafe.
         """
         if self._layout is None:
-            return self._folder
+            return single_image(self._folder)
         try:
             return open_root(self._layout, self._folder)
         except InputError as error:
@@ -74,22 +79,38 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
                 f"the fabricated images need a local folder of their own, not {self._root}: "
                 "set the data set's root to a new folder"
             )
-        if version_file.exists() and version_file.read_text(encoding="utf-8") == data.version:
+        if _version(root) == data.version:
             return
         images = track(data.draw(), data.num_images, "Drawing the data set", "images")
-        with new_folder(root) as part:
-            for path, image in images:
-                (part / path).parent.mkdir(parents=True, exist_ok=True)
-                image.save(part / path, compress_level=1)
-            (part / VERSION_NAME).write_text(data.version, encoding="utf-8")
-            shutil.rmtree(root, ignore_errors=True)
+        try:
+            with new_folder(root) as part:
+                for path, image in images:
+                    (part / path).parent.mkdir(parents=True, exist_ok=True)
+                    image.save(part / path, compress_level=1)
+                (part / VERSION_NAME).write_text(data.version, encoding="utf-8")
+                if _version(root) == data.version:
+                    raise FileExistsError(root)
+                shutil.rmtree(root, ignore_errors=True)
+        except OSError:
+            # Another run drew the same images meanwhile, and may be reading them.
+            if _version(root) != data.version:
+                raise
 
     def _exists(self) -> bool:
         return self._folder.exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._root}
+        # Kedro-Viz and error messages show it.
+        return {"filepath": without_secrets(self._root)}
 
     def preview(self) -> ImagePreview:
         """A contact sheet of images from all over the folder, for Kedro-Viz."""
         return folder_preview(self.load())
+
+
+def _version(root: Path) -> str | None:
+    """Which images a folder holds; None where it holds none that were drawn."""
+    try:
+        return (root / VERSION_NAME).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None

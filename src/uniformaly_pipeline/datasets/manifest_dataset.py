@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from io import BytesIO
 from typing import Any
 
@@ -11,9 +12,12 @@ from kedro_datasets._typing import TablePreview
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.errors import DatasetInputError
-from uniformaly_pipeline.datasets.files import RemoteFile
+from uniformaly_pipeline.datasets.files import CheckedFile
+from uniformaly_pipeline.datasets.origins import identity_of_content
 from uniformaly_pipeline.ingestion.health import refuse_spoiled
-from uniformaly_pipeline.ingestion.manifest import ManifestPlan, build_manifest
+from uniformaly_pipeline.ingestion.manifest import COLUMNS, ManifestPlan, manifest_of
+
+logger = logging.getLogger(__name__)
 
 
 class ManifestDataset(AbstractDataset[ManifestPlan, pd.DataFrame]):
@@ -23,19 +27,28 @@ class ManifestDataset(AbstractDataset[ManifestPlan, pd.DataFrame]):
     run over a large data set only lists it.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, *, filepath: str, path: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
         """Describe the file.
 
         Args:
             filepath: Path or URL of the parquet file.
+            path: Folder with manifests of other choices of the same images, of which a first one
+                takes what it can.
             metadata: For Kedro-Viz and other plugins.
         """
-        self._file = RemoteFile(filepath)
+        self._file = CheckedFile(filepath)
+        self._siblings = path
         self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
-        """The manifest, see :func:`.manifest.build_manifest`."""
-        return pd.read_parquet(BytesIO(self._file.read()))
+        """The manifest, see :func:`.manifest.build_manifest`.
+
+        Raises:
+            DatasetInputError: It is not what was saved.
+        """
+        return _read(self._file)
 
     def save(self, data: ManifestPlan) -> None:
         """Check the files and write the manifest in one step.
@@ -43,14 +56,33 @@ class ManifestDataset(AbstractDataset[ManifestPlan, pd.DataFrame]):
         Raises:
             DatasetInputError: Files cannot be read, or would spoil a result.
         """
-        known = self.load() if self._file.exists() else None
         try:
-            manifest = build_manifest(data.folder, data.records, known, verify=data.verify)
+            manifest = manifest_of(data, self._known())
             if data.strict:
                 refuse_spoiled(manifest, data.folder.root)
         except InputError as error:
             raise DatasetInputError(str(error)) from error
-        self._file.write(manifest.to_parquet(index=False))
+        self._file.write(manifest.to_parquet(index=False), identity_of_content(manifest))
+
+    def paths(self) -> list[str]:
+        """The file."""
+        return [self._file.url]
+
+    def _known(self) -> pd.DataFrame | None:
+        """The manifest that is there, or those of other choices: what of them a run wrote."""
+        others = [] if self._siblings is None else self._file.namesakes(self._siblings)
+        files = [self._file] if self._file.exists() else others
+        tables = []
+        for file in files:
+            try:
+                tables.append(_read(file))
+            except FileNotFoundError:
+                continue
+            except DatasetInputError as error:
+                logger.warning("Manifest: %s. Its images are read anew", error)
+        # Those of an older version know less.
+        tables = [table for table in tables if list(table.columns) == list(COLUMNS)]
+        return pd.concat(tables, ignore_index=True) if tables else None
 
     def _exists(self) -> bool:
         return self._file.exists()
@@ -61,3 +93,7 @@ class ManifestDataset(AbstractDataset[ManifestPlan, pd.DataFrame]):
     def preview(self, nrows: int = 20) -> TablePreview:
         """The first rows, for Kedro-Viz."""
         return TablePreview(self.load().head(nrows).to_dict("split"))
+
+
+def _read(file: CheckedFile) -> pd.DataFrame:
+    return pd.read_parquet(BytesIO(file.read()))

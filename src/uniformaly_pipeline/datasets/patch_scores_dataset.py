@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
 from kedro_datasets._typing import ImagePreview
 
@@ -19,6 +18,8 @@ class PatchScoresDataset(ArrayBundleDataset):
 
     def preview(self) -> ImagePreview:
         """Heat maps of test images from all over the category, on one scale."""
+        import matplotlib
+
         grids = self.load().arrays["patch_scores"]
         count = min(PREVIEW_IMAGES, len(grids))
         # Test images are sorted by kind: evenly spaced ones show all kinds.

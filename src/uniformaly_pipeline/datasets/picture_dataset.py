@@ -11,7 +11,7 @@ from kedro_datasets._typing import ImagePreview
 from kedro_datasets.partitions import PartitionedDataset
 from PIL import Image
 
-from uniformaly_pipeline.datasets.files import RemoteFile
+from uniformaly_pipeline.common.remote_file import RemoteFile
 from uniformaly_pipeline.datasets.previews import COLUMNS, PREVIEW_IMAGES, picture_preview
 from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 

@@ -1,1 +1,1 @@
-"""Decisions on new images: threshold, p-value, evidence."""
+"""The portable detector: fit, load, judge new images by threshold, p-value and evidence."""

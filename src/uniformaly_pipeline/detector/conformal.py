@@ -16,9 +16,17 @@ from fractions import Fraction
 import numpy as np
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.detector.arguments import check_number
+
+FALSE_ALARM_RATE = 0.1
+"""Share of normal images that may be flagged where nothing else is asked for."""
 
 
-def conformal_threshold(calibration_scores: np.ndarray, false_alarm_rate: float) -> float:
+def conformal_threshold(
+    calibration_scores: np.ndarray,
+    false_alarm_rate: float,
+    called: str = "predict.false_alarm_rate",
+) -> float:
     """The score strictly above which an image is flagged.
 
     It is the ceil((n + 1)(1 - rate))-th smallest of the n calibration scores. A new normal image
@@ -30,32 +38,40 @@ def conformal_threshold(calibration_scores: np.ndarray, false_alarm_rate: float)
     Args:
         calibration_scores: float [n], scores of normal images that are not in the memory bank.
         false_alarm_rate: Highest probability of flagging a normal image, strictly in 0..1.
+        called: What an error calls the rate.
 
     Returns:
         The threshold [unit of the scores], one of ``calibration_scores``. Compare it in their
         precision: float64 scores rounded to float32 may fall on the other side.
 
     Raises:
-        InputError: ``false_alarm_rate`` is not between 0 and 1 or n is too small for it.
+        InputError: ``false_alarm_rate`` is no number between 0 and 1 or n is too small for it.
         ValueError: A score is not finite.
     """
-    ordered = _ordered(calibration_scores)
-    if not 0 < false_alarm_rate < 1:
-        raise InputError(
-            f"predict.false_alarm_rate is {false_alarm_rate} but must lie between 0 and 1, "
-            "both excluded"
-        )
+    ordered = _ordered(calibration_scores, called)
+    check_false_alarm_rate(false_alarm_rate, called)
     rate, n = float(false_alarm_rate), len(ordered)
     # (n + 1)(1 - rate) in floating point misses whole numbers. A quotient is rounded as the rate
     # was, so 1/20 meets 0.05 and 1/3 meets 1 / 3: count the p-values that the rate admits.
     num_above = int(np.count_nonzero(np.arange(1, n + 1) / (n + 1) <= rate))
     if num_above == 0:
         raise InputError(
-            f"predict.false_alarm_rate is {rate}, which takes at least {_images_needed(rate)} "
+            f"{called} is {rate}, which takes at least {images_needed(rate)} "
             f"held-out normal images, but there are {n}: add images or raise it to "
             f"{_smallest_rate(n)} or more"
         )
     return float(ordered[n - num_above])
+
+
+def check_false_alarm_rate(rate: object, called: str = "false_alarm_rate") -> None:
+    """Refuse what no false-alarm rate can be, however many images are held out.
+
+    Raises:
+        InputError: It is no number strictly in 0..1.
+    """
+    check_number(
+        called, rate, lambda share: 0 < share < 1, "a number between 0 and 1, both excluded"
+    )
 
 
 def conformal_p_values(calibration_scores: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -73,20 +89,35 @@ def conformal_p_values(calibration_scores: np.ndarray, scores: np.ndarray) -> np
         InputError: There are no calibration scores.
         ValueError: A score is not finite.
     """
-    ordered, scores = _ordered(calibration_scores), np.asarray(scores)
+    ordered = _ordered(calibration_scores, "the false-alarm rate")
+    scores = np.asarray(scores)
     _require_finite(scores)
     at_or_above = len(ordered) - np.searchsorted(ordered, scores, side="left")
     p_values: np.ndarray = (1 + at_or_above) / (len(ordered) + 1)
     return p_values
 
 
-def _ordered(calibration_scores: np.ndarray) -> np.ndarray:
+def smallest_rate(num_calibration: int) -> float:
+    """The lowest false-alarm rate that so many held-out normal images can keep."""
+    return 1 / (num_calibration + 1)
+
+
+def images_needed(rate: float) -> int:
+    """How many held-out normal images a false-alarm rate takes: the least n, 1 / (n + 1) <= rate.
+
+    >>> images_needed(0.1), images_needed(0.05), images_needed(1 / 3)
+    (9, 19, 2)
+    """
+    steps = math.ceil(1 / Fraction(str(rate)))
+    # The decimals of a rate such as 1 / 3 fall just short of it.
+    return steps - 2 if 1 / (steps - 1) <= rate else steps - 1
+
+
+def _ordered(calibration_scores: np.ndarray, called: str) -> np.ndarray:
     """The scores in ascending order; raises where there is none or one is not finite."""
     scores = np.asarray(calibration_scores).ravel()
     if len(scores) == 0:
-        raise InputError(
-            "predict.false_alarm_rate cannot be kept: there are no held-out normal images"
-        )
+        raise InputError(f"{called} cannot be kept: there are no held-out normal images")
     _require_finite(scores)
     return np.sort(scores)
 
@@ -94,13 +125,6 @@ def _ordered(calibration_scores: np.ndarray) -> np.ndarray:
 def _require_finite(scores: np.ndarray) -> None:
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite")
-
-
-def _images_needed(rate: float) -> int:
-    """The smallest n for which ``1 / (n + 1) <= rate``."""
-    steps = math.ceil(1 / Fraction(str(rate)))
-    # The decimals of a rate such as 1 / 3 fall just short of it.
-    return steps - 2 if 1 / (steps - 1) <= rate else steps - 1
 
 
 def _smallest_rate(n: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,27 +10,53 @@ import numpy as np
 import pandas as pd
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.detector.conformal import conformal_p_values, conformal_threshold
+from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
+from uniformaly_pipeline.common.words import number_of
+from uniformaly_pipeline.detector.conformal import (
+    FALSE_ALARM_RATE,
+    conformal_p_values,
+    conformal_threshold,
+)
+from uniformaly_pipeline.detector.state import Threshold
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.levels import Levels
 from uniformaly_pipeline.ingestion.manifest import ImageRecord, build_manifest
+from uniformaly_pipeline.ingestion.regions import Region, is_to_judge
 from uniformaly_pipeline.memory_bank.bank import bank_images, unlike
 from uniformaly_pipeline.scoring.scores import image_scores
 
+logger = logging.getLogger(__name__)
 
-def list_images(folder: ImageFolder) -> pd.DataFrame:
+
+def list_images(
+    folder: ImageFolder, levels: Levels | None = None, region: Region | None = None
+) -> pd.DataFrame:
     """All images below a folder, however deep, as a manifest without labels.
 
+    Args:
+        folder: The folder.
+        levels: Black and white of images deeper than 8 bits, as the memory bank's were read.
+        region: What counts of them, as of the memory bank's images.
+
     Raises:
-        InputError: There is no such folder, no image in it, or files cannot be read as images.
+        InputError: There is no such folder, no image in it, files cannot be read as images, or
+            are not of the region's size.
     """
     if not folder.exists():
         raise InputError(f"predict.images: the folder {folder.root} does not exist")
-    records = [ImageRecord(path, "", "test") for path in folder.files_below()]
+    files = folder.files_below()
+    others = [path for path in files if not is_to_judge(path) and path != folder.only]
+    if others:
+        logger.warning(
+            "%s left out as no image to judge, such as %s",
+            number_of(len(others), "file"),
+            others[0],
+        )
+    records = [ImageRecord(path, "", "test") for path in files if path not in set(others)]
     if not records:
         raise InputError(f"predict.images: the folder {folder.root} holds no images")
-    return build_manifest(folder, records)
+    return build_manifest(folder, records, levels=levels or Levels(), region=region)
 
 
 def normal_test_images(images: pd.DataFrame) -> pd.DataFrame:
@@ -37,13 +64,37 @@ def normal_test_images(images: pd.DataFrame) -> pd.DataFrame:
     return images[(images["split"] == "test") & (images["label"] == 0)]
 
 
-def check_rate(images: pd.DataFrame, false_alarm_rate: float) -> None:
+def choose_threshold(
+    calibration_scores: np.ndarray, false_alarm_rate: float | None, threshold: float | None
+) -> Threshold:
+    """The threshold that ``predict`` was asked for.
+
+    Args:
+        calibration_scores: float [n], scores of normal images that are not in the bank.
+        false_alarm_rate: ``predict.false_alarm_rate``; ``None``:
+            :data:`.conformal.FALSE_ALARM_RATE`.
+        threshold: ``predict.threshold``; ``None``: by the rate.
+
+    Raises:
+        InputError: Both are given, or the held-out images are too few for the rate.
+    """
+    if threshold is not None:
+        if false_alarm_rate is not None:
+            raise InputError("predict: give either threshold or false_alarm_rate, not both")
+        return Threshold(threshold)
+    rate = FALSE_ALARM_RATE if false_alarm_rate is None else false_alarm_rate
+    return Threshold(conformal_threshold(calibration_scores, rate), rate)
+
+
+def check_rate(
+    images: pd.DataFrame, false_alarm_rate: float | None, threshold: float | None = None
+) -> None:
     """Refuse a rate that the held-out images of a category are too few for.
 
     Raises:
         InputError: They are; the line says how many it takes.
     """
-    conformal_threshold(np.zeros(len(normal_test_images(images))), false_alarm_rate)
+    choose_threshold(np.zeros(len(normal_test_images(images))), false_alarm_rate, threshold)
 
 
 def check_same_masking(bank: ArrayBundle, masking: Mapping[str, Any]) -> None:
@@ -57,7 +108,7 @@ def check_same_masking(bank: ArrayBundle, masking: Mapping[str, Any]) -> None:
         InputError: Its masking is another one.
     """
     if not {"image", "patch", "content_hashes"} <= set(bank.arrays):
-        raise InputError("the memory bank was made by an older version: make it anew")
+        raise InputError(f"the memory bank was made by an older version: {RUN_AGAIN}")
     if dict(bank.metadata["bpm"]) != dict(masking):
         raise InputError(unlike(["masking (bpm)"]))
 
@@ -68,7 +119,8 @@ def decide(
     calibration_scores: np.ndarray,
     *,
     top_k_ratio: float,
-    false_alarm_rate: float,
+    false_alarm_rate: float | None,
+    threshold: float | None = None,
     preprocessing: Preprocessing,
     bank: ArrayBundle,
     normal_images: Mapping[str, str],
@@ -83,7 +135,9 @@ def decide(
         patch_scores: ``patch_scores`` and ``neighbors`` of the new images.
         calibration_scores: float [n], image scores of normal images that are not in the bank.
         top_k_ratio: Share of the patches whose scores are averaged.
-        false_alarm_rate: Share of normal images that may be flagged.
+        false_alarm_rate: Share of normal images that may be flagged, see
+            :func:`choose_threshold`.
+        threshold: The score strictly above which an image is flagged, in place of a rate.
         preprocessing: From image to input.
         bank: The memory bank.
         normal_images: Path of the bank's images by content hash.
@@ -98,7 +152,7 @@ def decide(
     Raises:
         InputError: Too few held-out images for the rate.
     """
-    threshold = conformal_threshold(calibration_scores, false_alarm_rate)
+    threshold = choose_threshold(calibration_scores, false_alarm_rate, threshold).value
     grids = patch_scores.arrays["patch_scores"]
     scores = image_scores(grids.reshape(len(grids), -1), top_k_ratio)
     places = [
@@ -139,14 +193,16 @@ def _highest_patch(
     bank: ArrayBundle,
 ) -> dict[str, int]:
     """Centre of an image's highest-scoring patch, and the normal patch it was compared with."""
-    row, column = np.unravel_index(int(grid.argmax()), grid.shape)
+    row, column = np.unravel_index(int(np.nanargmax(grid)), grid.shape)
     vector = int(nearest[row, column])
-    x, y = patch_centre(int(row), int(column), grid.shape, preprocessing)
-    x, y = preprocessing.to_image(x, y, image_size)
+    inputs = bank.metadata.get("features", {}).get("grid", grid.shape)
+    x, y = patch_centre(int(row), int(column), inputs, preprocessing)
+    x, y = preprocessing.image_point(x, y, image_size)
     if vector < 0:  # all background
         return {"x": round(x), "y": round(y), "source": -1, "normal_x": 0, "normal_y": 0}
-    normal_row, normal_column = divmod(int(bank.arrays["patch"][vector]), grid.shape[1])
-    normal = patch_centre(normal_row, normal_column, grid.shape, preprocessing)
+    across = bank.metadata.get("grid", inputs)[1]
+    normal_row, normal_column = divmod(int(bank.arrays["patch"][vector]), across)
+    normal = patch_centre(normal_row, normal_column, inputs, preprocessing)
     return {
         "x": round(x),
         "y": round(y),

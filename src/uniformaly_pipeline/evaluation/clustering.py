@@ -31,7 +31,7 @@ def choose_features(
 
     Args:
         features: float [N, D], the image's patch features.
-        patch_scores: float [N], zeros for background.
+        patch_scores: float [N], zeros for background; of patches that count only.
         choice: ``top_k`` takes the mean of the highest-scoring patches, ``max`` the highest alone,
             ``all`` the mean of all patches, background included.
         top_k_ratio: Share of all N patches that ``top_k`` takes, 0..1.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,10 @@ import pandas as pd
 from uniformaly_pipeline.evaluation.metrics import METRIC_ORDER
 
 SUMMARY_ROWS = ("mean", "std")
+
+MANY_CATEGORIES = 100
+"""Above so many categories a node works on a chunk of them, the report and the tracking show the
+hardest ones, and a table has the rest."""
 
 
 def leaderboard_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
@@ -45,6 +50,41 @@ def ordered_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if key != "category" and not isinstance(value, Mapping | list | tuple)
     )
     return sorted(found, key=lambda key: METRIC_ORDER.get(key, len(METRIC_ORDER)))
+
+
+def hardest(metrics: Mapping[str, Any], limit: int = MANY_CATEGORIES) -> list[str]:
+    """The categories with the lowest image AUROC, at most ``limit``, in the given order.
+
+    Those without one come last: nothing says that they are hard.
+
+    Args:
+        metrics: As in ``metrics.json``.
+        limit: How many at most.
+
+    Example:
+        >>> of = {"a": {"image_auroc": 1.0}, "b": {"image_auroc": None}, "c": {"image_auroc": 0.5}}
+        >>> hardest({"categories": of}, 2)
+        ['a', 'c']
+    """
+    per_category: Mapping[str, Mapping[str, Any]] = metrics["categories"]
+    found = {name: of_category.get("image_auroc") for name, of_category in per_category.items()}
+    aurocs = {name: math.inf if value is None else value for name, value in found.items()}
+    chosen = set(sorted(aurocs, key=aurocs.__getitem__)[:limit])
+    return [name for name in per_category if name in chosen]
+
+
+def hardest_rows(leaderboard: pd.DataFrame, limit: int = MANY_CATEGORIES) -> pd.DataFrame:
+    """A leaderboard's rows of the categories with the lowest image AUROC, and its summary.
+
+    Args:
+        leaderboard: See :func:`leaderboard_table`.
+        limit: Categories at most; with no more than that, and with no image AUROC, all stay.
+    """
+    of_categories = _categories(leaderboard)
+    if len(of_categories) <= limit or "image_auroc" not in leaderboard:
+        return leaderboard
+    chosen = of_categories["image_auroc"].sort_values(kind="stable").index[:limit]
+    return pd.concat([of_categories.loc[sorted(chosen)], leaderboard.iloc[len(of_categories) :]])
 
 
 def partial_means(leaderboard: pd.DataFrame) -> dict[str, int]:

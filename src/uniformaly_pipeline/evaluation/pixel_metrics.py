@@ -82,12 +82,15 @@ class PixelMetrics:
         self._normal.close()
         self._anomalous.close()
 
-    def update(self, mask: np.ndarray, anomaly_map: np.ndarray) -> None:
+    def update(
+        self, mask: np.ndarray, anomaly_map: np.ndarray, counted: np.ndarray | None = None
+    ) -> None:
         """Add an image.
 
         Args:
             mask: bool [H, W], true where anomalous.
             anomaly_map: float32 [H, W], higher is more anomalous.
+            counted: bool [H, W], the pixels that count; ``None`` for all.
 
         Raises:
             ValueError: The shapes differ or a score is not finite.
@@ -101,9 +104,13 @@ class PixelMetrics:
             raise ValueError("scores must be finite")
         keys = _ordered_keys(scores)
         normal = keys
+        if counted is not None and not counted.all():
+            mask, normal = mask & counted, keys[counted & ~mask]
+        elif mask.any():
+            normal = keys[~mask]
         if mask.any():
             sizes, num_regions = _region_sizes(mask)
-            anomalous, normal = keys[mask].astype(np.uint64) << 32 | sizes, keys[~mask]
+            anomalous = keys[mask].astype(np.uint64) << 32 | sizes
             self._anomalous.add(anomalous)
             self._num_anomalous += anomalous.size
             self._num_regions += num_regions

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from uniformaly_pipeline.common.progress import track
-from uniformaly_pipeline.evaluation.category import anomaly_maps
+from uniformaly_pipeline.evaluation.category import anomaly_maps, counted_pixels
 from uniformaly_pipeline.evaluation.clustering import (
     FeatureChoice,
     choose_features,
@@ -77,7 +77,9 @@ class SweepInputs:
         tested: Content hashes of the test images.
         labels: int [B], 1 anomalous.
         defects: Kind of each test image [B]; empty where images are not to be clustered.
-        masks: bool [B, H, W], the anomalous pixels, or ``None`` without masks.
+        masks: bool [K, H, W], the anomalous pixels of the images where they are known, or ``None``
+            without masks.
+        masked: bool [B], for which images they are known; ``None`` for all.
         preprocessing: From image to input.
         seed: Of projections, starts and draws.
         projection_dim: See :func:`.bank.build_memory_bank`.
@@ -94,6 +96,7 @@ class SweepInputs:
     labels: np.ndarray
     defects: Sequence[str] = ()
     masks: np.ndarray | None = None
+    masked: np.ndarray | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     seed: int = 0
     projection_dim: int = coreset.PROJECTION_DIM
@@ -135,6 +138,22 @@ PARAMETER_KEYS = {
     "coreset_ratio": "memory_bank.coreset_ratio",
     "layers": "backbone.layers",
 }
+
+
+def own_values(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The run's own value of every parameter of an ablation, by dotted key and as its rows say it.
+
+    Args:
+        parameters: All resolved parameters.
+    """
+    own: dict[str, str] = {}
+    for name, key in PARAMETER_KEYS.items():
+        section = key.partition(".")[0]
+        if name == "layers":
+            own[key] = _as_text(sorted(set(parameters["backbones"][parameters["backbone"]][name])))
+        else:
+            own[key] = _as_text(parameters[section][name])
+    return own
 
 
 def lowshot_settings(
@@ -300,8 +319,14 @@ def _metrics(inputs: SweepInputs, scored: _Scored) -> Iterator[tuple[int, dict[s
     flat = scored.patch_scores.reshape(len(inputs.tested), -1)
     pixel_auroc = None
     if inputs.masks is not None:
-        maps = np.stack(list(anomaly_maps(scored.patch_scores, inputs.preprocessing)))
-        pixel_auroc = auroc(inputs.masks, maps)
+        grids = scored.patch_scores
+        known = grids if inputs.masked is None else grids[inputs.masked]
+        maps = np.stack(list(anomaly_maps(known, inputs.preprocessing)))
+        masks = inputs.masks
+        if np.isnan(known).any():
+            counted = np.stack(list(counted_pixels(known, inputs.preprocessing)))
+            masks, maps = masks[counted], maps[counted]
+        pixel_auroc = auroc(masks, maps)
     grouped: dict[tuple[FeatureChoice, float], dict[str, float | None]] = {}
     for position, setting in scored.settings.items():
         scores = image_scores(flat, setting.top_k_ratio)
@@ -340,16 +365,23 @@ def image_features(
         float32 [B, D].
     """
     every = BackPatchMasking(mode="off")
+    grid = store.grid_of(content_hashes)
     chosen = []
     for first in range(0, len(content_hashes), IMAGES_AT_ONCE):
         hashes = content_hashes[first : first + IMAGES_AT_ONCE]
-        features = store.load(hashes, every).features.reshape(len(hashes), -1, store.dim)
-        for image, scores in zip(features, patch_scores[first:], strict=False):
-            chosen.append(choose_features(image, scores, choice, top_k_ratio))
+        loaded = store.load(hashes, every, grid)
+        ends = np.searchsorted(loaded.image, range(1, len(hashes)))
+        for image, places, scores in zip(
+            np.split(loaded.features, ends),
+            np.split(loaded.patch, ends),
+            patch_scores[first:],
+            strict=False,
+        ):
+            chosen.append(choose_features(image, scores[places], choice, top_k_ratio))
     return np.stack(chosen)
 
 
-def summarise_sweep(tables: dict[str, pd.DataFrame], spread_over_draws: bool) -> pd.DataFrame:
+def summarise_sweep(tables: Mapping[str, pd.DataFrame], spread_over_draws: bool) -> pd.DataFrame:
     """Mean metrics of each setting over categories, and their deviation.
 
     Args:
@@ -363,6 +395,7 @@ def summarise_sweep(tables: dict[str, pd.DataFrame], spread_over_draws: bool) ->
         over all categories also ``<metric>_count``, over how many. Metrics undefined everywhere are
         left out.
     """
+    tables = dict(tables)
     rows = pd.concat(
         [table.assign(category=name) for name, table in tables.items()], ignore_index=True
     )
@@ -384,7 +417,7 @@ def summarise_sweep(tables: dict[str, pd.DataFrame], spread_over_draws: bool) ->
     return order[setting].join(count, on=setting).join(both, on=setting).reset_index(drop=True)
 
 
-def _rank(order: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> list[int]:
+def _rank(order: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[int]:
     """Place of each setting in the longest list: small categories lack some numbers of images."""
     longest = max(tables.values(), key=len)
     places: dict[tuple[str, str], int] = {}

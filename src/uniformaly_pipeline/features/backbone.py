@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean, first_line
 from uniformaly_pipeline.common.files import hash_file, new_file
-from uniformaly_pipeline.ingestion.download.fetch import Source, fetch
+from uniformaly_pipeline.common.secrets import without_secrets
+from uniformaly_pipeline.ingestion.download.fetch import Source, fetch, is_web_page
+from uniformaly_pipeline.ingestion.headers import DAMAGE
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +37,7 @@ CONTAINER_KEYS = ("state_dict", "model", "teacher")
 PREFIXES = ("module.", "backbone.", "encoder.", "student.", "teacher.")
 PATCH_WEIGHT = "patch_embed.proj.weight"
 MAX_KEYS = 5
+NO_CHECKPOINT = "is not a readable checkpoint"
 
 
 @dataclass(frozen=True)
@@ -57,13 +63,34 @@ class Backbone:
     attention_layer: int = 9
 
 
-def load_backbone(backbone: Backbone, input_size: tuple[int, int], seed: int = 0) -> nn.Module:
+def named_backbone(name: str) -> Backbone:
+    """A backbone that ships, by its key in ``conf/base/parameters_backbones.yml``.
+
+    >>> named_backbone("dino_vits8").model
+    'vit_small_patch8_224.dino'
+
+    Raises:
+        InputError: None has this name.
+    """
+    shipped = json.loads(Path(__file__).with_name("backbones.json").read_text(encoding="utf-8"))
+    if name not in shipped:
+        raise InputError(f"there is no backbone '{name}'{did_you_mean(name, shipped)}")
+    return Backbone(**{**shipped[name], "layers": tuple(shipped[name]["layers"])})
+
+
+def load_backbone(
+    backbone: Backbone,
+    input_size: tuple[int, int],
+    seed: int = 0,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> nn.Module:
     """Make the model, load its weights and set it to an input size.
 
     Args:
         backbone: What to load.
         input_size: (height, width) of the input in pixels; position embeddings are resampled.
         seed: Seed of the weights where the checkpoint is ``untrained``.
+        weights: What an earlier model of this input size held, in place of the checkpoint.
 
     Returns:
         The timm model in evaluation mode on the CPU, without a classification head.
@@ -74,6 +101,12 @@ def load_backbone(backbone: Backbone, input_size: tuple[int, int], seed: int = 0
     """
     import torch
 
+    if weights is not None:
+        model = _create(backbone)
+        _check_layers(model, backbone)
+        _set_input_size(model, backbone, input_size)
+        _load_state(model, "of the detector", dict(weights))
+        return model.eval().requires_grad_(False)
     if backbone.checkpoint == UNTRAINED:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -106,6 +139,21 @@ def check_backbone(backbone: Backbone, input_size: tuple[int, int]) -> None:
     if backbone.checkpoint not in (None, UNTRAINED) and "://" not in str(backbone.checkpoint):
         state = _read_checkpoint(backbone)
         _check_state(model, str(backbone.checkpoint), _adapt_state(model, state))
+
+
+def input_grid(backbone: Backbone, input_size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of an input of (height, width) pixels in patches; no weights are loaded.
+
+    Raises:
+        InputError: timm does not know the model, or patches do not fill the input.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = _create(backbone)
+    _check_input_size(model, backbone, input_size)
+    patch: tuple[int, int] = model.patch_embed.patch_size  # type: ignore[union-attr,assignment]
+    return input_size[0] // patch[0], input_size[1] // patch[1]
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -142,7 +190,7 @@ def _create(backbone: Backbone, pretrained: bool = False) -> nn.Module:
         raise InputError(
             f"backbones: the pretrained weights of '{backbone.model}' cannot be had "
             f"({first_line(error)}): check the network, or put the file on disk and set "
-            "backbones.<name>.checkpoint to its path"
+            "checkpoint to its path"
         ) from error
 
 
@@ -183,19 +231,34 @@ def _set_input_size(model: nn.Module, backbone: Backbone, input_size: tuple[int,
 
 def _read_checkpoint(backbone: Backbone) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint file by name, containers and prefixes stripped."""
-    path = _fetch(str(backbone.checkpoint), backbone.sha256)
-    state: Any = _read_file(path)
+    path = fetch_checkpoint(str(backbone.checkpoint), backbone.sha256)
+    fault, weights = _read_weights(path, path.suffix)
+    if fault is not None:
+        raise InputError(f"backbones: {path} {fault}: expected weights as .safetensors or .pth")
+    return weights
+
+
+def _read_weights(path: Path, suffix: str) -> tuple[str | None, dict[str, torch.Tensor]]:
+    """What is wrong with a checkpoint file, if anything, and its weights by name."""
+    if is_web_page(path):
+        return f"{NO_CHECKPOINT} (it is a web page)", {}
+    try:
+        state: Any = _read_file(path, suffix)
+    except _UnreadableError as error:
+        return str(error), {}
     for key in CONTAINER_KEYS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     named = state.items() if isinstance(state, dict) else ()
     weights = {_strip_prefixes(name): value for name, value in named if hasattr(value, "shape")}
-    if not weights:
-        raise InputError(f"backbones: {backbone.checkpoint} holds no weights")
-    return weights
+    return (None if weights else "holds no weights"), weights
 
 
-def _read_file(path: Path) -> Any:
+class _UnreadableError(Exception):
+    """A file is no checkpoint; the message is one phrase about it."""
+
+
+def _read_file(path: Path, suffix: str) -> Any:
     import pickle
 
     import torch
@@ -203,15 +266,21 @@ def _read_file(path: Path) -> Any:
     from safetensors.torch import load_file
 
     try:
-        if path.suffix == ".safetensors":
+        if suffix == ".safetensors":
             return load_file(path)
         # weights_only admits tensors and plain containers: a checkpoint cannot run code.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(
-            f"backbones: {path} is not a readable checkpoint ({first_line(error)}): "
-            "expected weights as .safetensors, or .pth without other objects"
-        ) from error
+        is_mapped = zipfile.is_zipfile(path)  # other files are of torch before 1.6
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
+    except pickle.UnpicklingError as error:
+        # torch's own words advise to switch the protection off.
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        objects = f" ({found[1]})" if found else ""
+        what = f"holds objects other than weights{objects}" if found else NO_CHECKPOINT
+        raise _UnreadableError(what) from error
+    except (*DAMAGE, SafetensorError, zipfile.BadZipFile) as error:
+        reason = first_line(error)
+        said = "" if "weights_only" in reason else f" ({reason})"
+        raise _UnreadableError(f"{NO_CHECKPOINT}{said}") from error
 
 
 def _strip_prefixes(name: str) -> str:
@@ -220,19 +289,31 @@ def _strip_prefixes(name: str) -> str:
     return name
 
 
-def _fetch(checkpoint: str, sha256: str | None) -> Path:
-    """The checkpoint as a local file; a URL is downloaded once into torch's hub cache."""
+def fetch_checkpoint(checkpoint: str, sha256: str | None = None) -> Path:
+    """The checkpoint as a local file; a URL is downloaded once into torch's hub cache.
+
+    What is kept there is a checkpoint: a login page or half a file never is.
+
+    Args:
+        checkpoint: A path or URL; its place in the cache does not depend on user and password.
+        sha256: Checksum, hexadecimal, or ``None``.
+
+    Raises:
+        InputError: The file is not there, cannot be downloaded, or is another one.
+    """
     if checkpoint.startswith(("http://", "https://")):
         path = _cache_path(checkpoint)
         try:
-            return fetch(Source(checkpoint, path.name, sha256), path.parent)
+            return fetch(
+                Source(checkpoint, path.name, sha256, find_fault=_fault_finder(path)), path.parent
+            )
         except InputError as error:
             raise InputError(
-                f"backbones: checkpoint {error}, or set backbones.<name>.checkpoint to a local file"
+                f"backbones: checkpoint {error}, or set checkpoint to a local file"
             ) from error
     if "://" in checkpoint:
         path = _cache_path(checkpoint)
-        if not path.is_file():
+        if not path.is_file() or _fault_finder(path)(path):
             _copy(checkpoint, path)
     else:
         path = _local_path(checkpoint)
@@ -251,6 +332,26 @@ def _fetch(checkpoint: str, sha256: str | None) -> Path:
     return path
 
 
+def _fault_finder(path: Path) -> Callable[[Path], str | None]:
+    """What looks for faults in a file that is to be ``path``, whatever it is called now."""
+    return lambda part: _read_weights(part, path.suffix)[0]
+
+
+def checkpoint_digest(backbone: Backbone) -> str | None:
+    """SHA-256 of the checkpoint's file as it is now; ``None`` where there is no file to change.
+
+    Files on other machines are fetched once and stay as they were.
+    """
+    checkpoint = backbone.checkpoint
+    if checkpoint in (None, UNTRAINED) or "://" in checkpoint:
+        return None
+    try:
+        with _local_path(checkpoint).open("rb") as file:
+            return hash_file(file, "sha256", Path(checkpoint).name, os.fstat(file.fileno()).st_size)
+    except OSError:
+        return None
+
+
 def _local_path(checkpoint: str) -> Path:
     if checkpoint.startswith(PACKAGED):
         return Path(__file__).parent / checkpoint.removeprefix(PACKAGED)
@@ -260,7 +361,8 @@ def _local_path(checkpoint: str) -> Path:
 def _cache_path(url: str) -> Path:
     import torch
 
-    name = re.sub(r"[^\w.-]", "_", url.rsplit("/", 1)[-1])
+    url = without_secrets(url)
+    name = re.sub(r"[^\w.-]", "_", url.split("?")[0].rsplit("/", 1)[-1])
     key = hashlib.sha256(url.encode()).hexdigest()[:12]
     return Path(torch.hub.get_dir()) / "checkpoints" / f"{key}-{name}"
 
@@ -270,15 +372,23 @@ def _copy(url: str, path: Path) -> None:
     import fsspec
     from aiohttp import ClientError
 
-    logger.info("Downloading %s to %s", url, path)
+    logger.info("Downloading %s to %s", without_secrets(url), path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with new_file(path) as part, fsspec.open(url, "rb") as source, part.open("wb") as target:
             shutil.copyfileobj(source, target)
+            target.flush()
+            if fault := _fault_finder(path)(part):
+                raise InputError(
+                    f"backbones: checkpoint {url} is not the file expected ({fault}): check the "
+                    "address, or set checkpoint to a local file"
+                )
+    except InputError:
+        raise
     except (OSError, ValueError, ImportError, ClientError) as error:
         raise InputError(
             f"backbones: checkpoint {url} cannot be downloaded ({first_line(error)}): check the "
-            "address and the network, or set backbones.<name>.checkpoint to a local file"
+            "address and the network, or set checkpoint to a local file"
         ) from error
 
 

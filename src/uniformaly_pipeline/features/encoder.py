@@ -5,22 +5,27 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader
 
+from uniformaly_pipeline.common.cores import usable_cores
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.processes import be_a_worker
 from uniformaly_pipeline.features.estimates import peak_memory
 from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.ingestion.images import ImageFolder, read_image
+from uniformaly_pipeline.ingestion.decoding import UnreadableImageError, decode_bytes
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.levels import Levels
+from uniformaly_pipeline.ingestion.regions import Region
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -34,19 +39,53 @@ class Encoded:
         attention: float32 [B, grid height, grid width], the class token's attention to the
             patches, averaged over heads; it sums to less than 1 because the prefix tokens are
             left out.
-        content_hashes: SHA-256 of the bytes that each image was decoded from, where they are known.
+        content_hashes: SHA-256 of the bytes that each image was decoded from, with the levels of a
+            deep one, where they are known.
+        counted: bool [B, grid height, grid width], the patches that show something that counts;
+            ``None`` for all.
+        image_size: (width, height) of the one image whose tiles these are, in pixels; ``None``
+            where each is an image.
     """
 
     features: torch.Tensor
     attention: torch.Tensor
     content_hashes: Sequence[str] = ()
+    counted: torch.Tensor | None = None
+    image_size: tuple[int, int] | None = None
+
+    @property
+    def num_images(self) -> int:
+        """How many images these are."""
+        return len(self.features) if self.image_size is None else 1
 
 
 def choose_device(device: str) -> str:
-    """``auto`` is CUDA where there is one, else the CPU."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: The device that is asked for is none, or not there.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.device(str(device))
+    except RuntimeError as error:
+        raise InputError(
+            f"encoder.device: {device!r} is no device: set auto, cpu, cuda, cuda:1 or mps"
+        ) from error
+    kind, _, number = device.partition(":")
+    missing = None
+    if kind == "cuda" and torch.version.cuda is None and torch.version.hip is None:
+        missing = "this PyTorch was built without CUDA"
+    elif kind == "cuda" and not torch.cuda.is_available():
+        missing = "PyTorch finds no GPU, or no driver for it"
+    elif kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        missing = f"this machine has {torch.cuda.device_count()}, counted from 0"
+    elif kind == "mps" and not torch.backends.mps.is_available():
+        missing = "PyTorch finds no GPU of Apple's"
+    if missing is not None:
+        raise InputError(f"encoder.device: there is no {device} ({missing}): set auto or cpu")
+    return device
 
 
 def choose_precision(precision: Precision) -> torch.dtype:
@@ -143,6 +182,11 @@ class Encoder:
         return max(*itertools.chain(*self.layer_choices), self.attention_layer)
 
     @property
+    def num_blocks(self) -> int:
+        """Blocks that are computed."""
+        return self._last_block + 1
+
+    @property
     def dim(self) -> int:
         """Length of a patch feature, D, times the number of layer choices."""
         return int(self.model.num_features) * len(self.layer_choices)  # type: ignore[arg-type]
@@ -151,6 +195,11 @@ class Encoder:
         """(height, width) in patches of an input of (height, width) pixels."""
         height, width = self.model.patch_embed.patch_size  # type: ignore[union-attr,misc]
         return input_size[0] // height, input_size[1] // width
+
+    def num_tokens(self, input_size: tuple[int, int]) -> int:
+        """Patches, class token and registers of an input of (height, width) pixels."""
+        height, width = self.grid(input_size)
+        return height * width + int(getattr(self.model, "num_prefix_tokens", 1))
 
     def _attention_module(self) -> nn.Module:
         block: nn.Module = self.model.blocks[self.attention_layer]  # type: ignore[index,assignment]
@@ -173,6 +222,10 @@ class Encoder:
         Returns:
             Features and attention on :attr:`device`.
         """
+        return self.encode(images)
+
+    def encode(self, images: torch.Tensor) -> Encoded:
+        """As calling it, without telling torch that nothing will be differentiated or traced."""
         images = images.to(self.device, non_blocking=True)
         indices = sorted({*itertools.chain(*self.layer_choices), self.attention_layer})
         autocast = torch.autocast(
@@ -240,37 +293,113 @@ class _ImageTensors:
     """The images of a folder as a map-style torch data set."""
 
     def __init__(
-        self, folder: ImageFolder, images: Sequence[str], preprocessing: Preprocessing
+        self,
+        folder: ImageFolder,
+        images: Sequence[str],
+        preprocessing: Preprocessing,
+        levels: Mapping[str, Levels],
+        grid: tuple[int, int],
+        regions: Mapping[str, Region],
     ) -> None:
         self.folder = folder
         self.images = list(images)
         self.preprocessing = preprocessing
+        self.levels = levels
+        self.grid = grid
+        self.regions = regions
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
-        """The encoder's input, and the hash of the very bytes that it was decoded from."""
-        with self.folder.open(self.images[index]) as file:
-            content = file.read()
-        image = read_image(BytesIO(content))
-        return self.preprocessing.image_tensor(image), hashlib.sha256(content).hexdigest()
+    def __getitem__(self, index: int) -> Any:
+        """The encoder's input, the hash of the very bytes, and the patches that count."""
+        image, key, region = self.read(index)
+        counted = self.preprocessing.counted(image.size, self.grid, region)
+        return self.preprocessing.image_tensor(image), key, torch.from_numpy(counted)
+
+    def read(self, index: int) -> tuple[Image.Image, str, Region | None]:
+        """An image as RGB, the key of the very bytes that it was decoded from, and what counts.
+
+        Raises:
+            InputError: It cannot be read; the line names it.
+        """
+        path = self.images[index]
+        content = self.folder.read_bytes(path)
+        levels = self.levels.get(path, Levels())
+        try:
+            image = decode_bytes(content, self.folder.max_pixels)
+        except UnreadableImageError as error:
+            raise InputError(f"{path} cannot be read as an image ({error})") from error
+        key = levels.key(hashlib.sha256(content).hexdigest(), image.depth)
+        region, rgb = self.regions.get(path), image.to_rgb(levels)
+        if region is None:
+            return rgb, key, None
+        region.check_size(rgb.size, path)
+        return region.hide_rest(rgb), region.key(key), region
+
+
+class _TiledImages(_ImageTensors):
+    """The tiles of each image of a folder."""
+
+    def __getitem__(self, index: int) -> Any:
+        """Inputs of an image's tiles, its hash, the patches that count, and its size."""
+        image, key, region = self.read(index)
+        inputs, counted = self.preprocessing.tensors(image, self.grid, region)
+        return torch.from_numpy(inputs), key, torch.from_numpy(counted), image.size
+
+
+def _encode_tiles(
+    encoder: BatchEncoder,
+    images: _TiledImages,
+    batch_size: int,
+    num_workers: int | Literal["auto"],
+) -> Iterator[Encoded]:
+    """Encode images one after the other, so many tiles of each at a time."""
+    workers = choose_num_workers(num_workers)
+    loader: DataLoader[Any] = DataLoader(
+        images,  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=1 if workers else None,
+        worker_init_fn=be_a_worker if workers else None,
+    )
+    for inputs, key, counted, image_size in loader:
+        parts = [encoder(part) for part in inputs.split(batch_size)]
+        yield Encoded(
+            torch.cat([part.features for part in parts]),
+            torch.cat([part.attention for part in parts]),
+            (key,),
+            None if bool(counted.all()) else counted,
+            (int(image_size[0]), int(image_size[1])),
+        )
 
 
 def choose_num_workers(num_workers: int | Literal["auto"]) -> int:
     """``auto`` leaves a core to the model: up to 8 decoding processes, at least 1."""
     if num_workers != "auto":
         return num_workers
-    return max(1, min(8, (os.cpu_count() or 1) - 1))
+    return max(1, min(8, usable_cores() - 1))
+
+
+class BatchEncoder(Protocol):
+    """An encoder of any engine, for torch's data loaders."""
+
+    device: str
+
+    def __call__(self, images: torch.Tensor) -> Encoded:
+        """Encode a batch, float32 [B, 3, H, W]."""
 
 
 def encode_images(
-    encoder: Encoder,
+    encoder: BatchEncoder,
     folder: ImageFolder,
     images: Sequence[str],
     preprocessing: Preprocessing,
     batch_size: int = 8,
     num_workers: int | Literal["auto"] = "auto",
+    levels: Mapping[str, Levels] | None = None,
+    grid: tuple[int, int] | None = None,
+    regions: Mapping[str, Region] | None = None,
 ) -> Iterator[Encoded]:
     """Decode and encode images in order, decoding in worker processes while the model computes.
 
@@ -281,27 +410,41 @@ def encode_images(
         preprocessing: From image to input.
         batch_size: Images in a batch; it does not change the results.
         num_workers: Decoding processes; 0 decodes in this one.
+        levels: Black and white of deep images by path; of others the default.
+        grid: (height, width) of an input in patches; by default the encoder's, if it is torch's.
+        regions: What counts of images by path; of others all does.
 
     Yields:
         A batch of results in the order of ``images``, with the hashes of what was decoded.
     """
+    if grid is None:
+        assert isinstance(encoder, Encoder)
+        grid = encoder.grid(preprocessing.input_size)
+    if preprocessing.tiles is not None:
+        tiled = _TiledImages(folder, images, preprocessing, levels or {}, grid, regions or {})
+        yield from _encode_tiles(encoder, tiled, batch_size, num_workers)
+        return
     workers = choose_num_workers(num_workers)
     loader: DataLoader[Any] = DataLoader(
-        _ImageTensors(folder, images, preprocessing),  # type: ignore[arg-type]
+        _ImageTensors(  # type: ignore[arg-type]
+            folder, images, preprocessing, levels or {}, grid, regions or {}
+        ),
         batch_size=batch_size,
         num_workers=workers,
         pin_memory=encoder.device.startswith("cuda"),
         prefetch_factor=4 if workers else None,
+        worker_init_fn=be_a_worker,
     )
-    hashes: deque[tuple[str, ...]] = deque()
+    read: deque[tuple[tuple[str, ...], torch.Tensor | None]] = deque()
 
     def tensors() -> Iterator[torch.Tensor]:
-        for batch, content_hashes in loader:
-            hashes.append(tuple(content_hashes))
+        for batch, content_hashes, counted in loader:
+            read.append((tuple(content_hashes), None if counted.all() else counted))
             yield batch
 
     for batch in _on_device(tensors(), encoder.device):
-        yield replace(encoder(batch), content_hashes=hashes.popleft())
+        content_hashes, counted = read.popleft()
+        yield replace(encoder(batch), content_hashes=content_hashes, counted=counted)
 
 
 def _on_device(batches: Iterable[torch.Tensor], device: str) -> Iterator[torch.Tensor]:

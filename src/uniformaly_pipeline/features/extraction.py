@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Literal
 
-from uniformaly_pipeline.features.backbone import Backbone, load_backbone, weights_hash
-from uniformaly_pipeline.features.encoder import Encoder, Precision, choose_device, encode_images
+from uniformaly_pipeline.features.backbone import (
+    Backbone,
+    checkpoint_digest,
+    load_backbone,
+    weights_hash,
+)
+from uniformaly_pipeline.features.encoder import (
+    BatchEncoder,
+    Encoded,
+    Encoder,
+    Precision,
+    choose_device,
+    encode_images,
+)
+from uniformaly_pipeline.features.engines.choice import (
+    Engine,
+    check_engine,
+    has_openvino,
+    seconds_of_openvino,
+    torch_engine,
+    translated,
+)
 from uniformaly_pipeline.features.masking import BackPatchMasking, Keep, drops_patches
 from uniformaly_pipeline.features.precision import check_on_images
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import StoreHeader
 from uniformaly_pipeline.features.store_update import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.levels import Levels
+from uniformaly_pipeline.ingestion.regions import Region
 
 
 def feature_stream(
@@ -31,8 +53,12 @@ def feature_stream(
     batch_size: int = 8,
     num_workers: int | Literal["auto"] = "auto",
     compile: bool = False,
+    engine: Engine = "auto",
     seed: int = 0,
     layer_choices: Sequence[Sequence[int]] | None = None,
+    levels: Mapping[str, Levels] | None = None,
+    regions: Mapping[str, Region] | None = None,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> FeatureStream:
     """Load the backbone and describe how to encode images with it.
 
@@ -51,40 +77,98 @@ def feature_stream(
         batch_size: Images in a batch.
         num_workers: Decoding processes, or ``auto``.
         compile: Whether to compile the model's blocks.
+        engine: What computes: ``torch``, ``openvino`` or ``onnx``; ``auto`` is torch, or OpenVINO
+            where it is installed, the CPU computes in float32, and it pays for its translation.
+            Torch's linear layers are computed by what was measured to be fastest here.
         seed: Seed of untrained weights.
         layer_choices: Several choices of blocks to average, all from one pass, in place of the
             backbone's own; see :meth:`.store.FeatureStore.with_layers`.
+        levels: Black and white of deep images by path.
+        regions: What counts of images by path; of others all does.
+        sizes: (width, height) of images in pixels by path, to estimate what tiles of them take.
 
     Returns:
         A stream that encodes what it is asked for.
 
     Raises:
-        InputError: The backbone cannot be loaded.
+        InputError: The backbone cannot be loaded, the engine does not compute so, or no patch
+            counts of a region of interest.
     """
+    file = checkpoint_digest(backbone)  # before it is read: a later change is found out
     model = load_backbone(backbone, preprocessing.input_size, seed)
     weights_sha256 = weights_hash(model)
     layers = layer_choices or backbone.layers
     if precision == "auto" and choose_device(device).startswith("cuda"):
         exact = Encoder(model, layers, backbone.attention_layer, device, "float32")
-        precision = check_on_images(exact, folder, images.values(), preprocessing, masking)
+        precision = check_on_images(
+            exact, folder, images.values(), preprocessing, masking, levels or {}
+        )
+    size = preprocessing.input_size
     encoder = Encoder(model, layers, backbone.attention_layer, device, precision, compile)
     header = StoreHeader(
         backbone={**asdict(backbone), "layers": list(backbone.layers)},
         weights_sha256=weights_sha256,
-        preprocessing=asdict(preprocessing),
+        preprocessing=preprocessing.to_dict(),
         precision=str(encoder.dtype).removeprefix("torch."),
-        grid=encoder.grid(preprocessing.input_size),
+        grid=encoder.grid(size),
         dim=encoder.dim,
         dtype=dtype,
         masking=asdict(masking) if drops_patches(masking, keep) else None,
         layer_choices=encoder.layer_choices if layer_choices else None,
     )
-    encode = functools.partial(
-        encode_images,
-        encoder,
-        folder,
-        preprocessing=preprocessing,
-        batch_size=batch_size,
-        num_workers=num_workers,
+    for region in set((regions or {}).values()):
+        preprocessing.check_region(region, header.grid)
+    in_torch = torch_engine(encoder, backbone, size, compile)
+
+    def encode_with(prepare: Callable[[], BatchEncoder], images: list[str]) -> Iterator[Encoded]:
+        return encode_images(
+            prepare(),
+            folder,
+            images,
+            preprocessing=preprocessing,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            levels=levels,
+            grid=header.grid,
+            regions=regions,
+        )
+
+    # Of images in tiles each comes by itself, and is told as one.
+    at_once, num_inputs = batch_size, {}
+    if preprocessing.tiles is not None:
+        at_once = 1
+        num_inputs = {
+            key: preprocessing.num_inputs(sizes[path], header.grid)
+            for key, path in images.items()
+            if sizes and path in sizes
+        }
+
+    def stream_of(other: Literal["openvino", "onnx"]) -> FeatureStream:
+        chosen = translated(other, encoder, size, in_torch.measurements)
+        return FeatureStream(
+            replace(header, engine=other),
+            dict(images),
+            functools.partial(encode_with, lambda: chosen),
+            at_once,
+            chosen.peak_memory,
+            functools.partial(seconds_of_openvino, in_torch),
+            num_inputs=num_inputs,
+            checkpoint_sha256=file,
+        )
+
+    if engine in ("openvino", "onnx"):
+        check_engine(engine)
+        return stream_of(engine)
+    stream = FeatureStream(
+        header,
+        dict(images),
+        functools.partial(encode_with, in_torch.prepare),
+        at_once,
+        encoder.peak_memory,
+        in_torch.seconds,
+        num_inputs=num_inputs,
+        checkpoint_sha256=file,
     )
-    return FeatureStream(header, dict(images), encode, batch_size, encoder.peak_memory)
+    if engine == "auto" and in_torch.measurements is not None and has_openvino():
+        stream = replace(stream, alternatives=(stream_of("openvino"),))
+    return stream

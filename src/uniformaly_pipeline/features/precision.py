@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 
@@ -11,6 +11,7 @@ from uniformaly_pipeline.features.encoder import Encoded, Encoder, Precision
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.levels import Levels
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ def check_on_images(
     images: Collection[str],
     preprocessing: Preprocessing,
     masking: BackPatchMasking,
+    levels: Mapping[str, Levels] | None = None,
 ) -> Precision:
     """Choose the precision of a model on a few images of the run.
 
@@ -116,6 +118,7 @@ def check_on_images(
         images: Relative paths of the run's images.
         preprocessing: From image to input.
         masking: Which patches count.
+        levels: Black and white of deep images by path.
     """
     if len(images) < 2 * GROUP:
         logger.info("encoder.precision: float32, for there are too few images to check another")
@@ -123,7 +126,10 @@ def check_on_images(
     names = sorted(images)
     middle = max(GROUP, len(names) // 2)
     chosen = names[:GROUP] + names[middle : middle + GROUP]
-    pictures = [preprocessing.image_tensor(folder.read_image(name)) for name in chosen]
+    pictures = [
+        preprocessing.image_tensor(folder.read_image(name, (levels or {}).get(name, Levels())))
+        for name in chosen
+    ]
 
     def encode(precision: Precision) -> Encoded:
         encoder.dtype = getattr(torch, precision)

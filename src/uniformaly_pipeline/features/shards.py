@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -23,13 +22,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from uniformaly_pipeline.common.array_bundle import describe_array
 from uniformaly_pipeline.common.files import new_file
 
 SUFFIX = ".safetensors"
 DAMAGED_SUFFIX = ".damaged"
-STALE_SECONDS = 3600.0
-"""A file half written so long ago is nobody's: a shard takes seconds to write."""
-
 TENSORS = ("attention", "features", "foreground")
 
 
@@ -45,11 +42,22 @@ class StoredImage:
         content_hash: Hash of the bytes that were decoded.
         count: How many of its patches are stored.
         encode_seconds: Seconds that decoding and encoding it took.
+        views: Rows of attention and foreground that are its: one, or one for each tile.
+        width: Pixels of the image, where it may be cut into tiles; otherwise 0.
+        height: The same.
     """
 
     content_hash: str
     count: int
     encode_seconds: float
+    views: int = 1
+    width: int = 0
+    height: int = 0
+
+    def to_list(self) -> list[Any]:
+        """The image as a shard's description holds it."""
+        entry: list[Any] = [self.content_hash, self.count, self.encode_seconds]
+        return [*entry, self.views, self.width, self.height] if self.width else entry
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,8 @@ def write_shard(
     """
     described = {
         "header": header,
-        "images": json.dumps([[i.content_hash, i.count, i.encode_seconds] for i in images]),
-        "tensors": json.dumps({name: _describe(tensors[name]) for name in TENSORS}),
+        "images": json.dumps([image.to_list() for image in images]),
+        "tensors": json.dumps({name: describe_array(tensors[name]) for name in TENSORS}),
     }
     path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
     with new_file(path) as part:
@@ -123,7 +131,7 @@ def open_verified(info: ShardInfo) -> Any:
             tensor = shard.get_tensor(name)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise DamagedShardError(info.path) from error
-        if _describe(tensor) != info.tensors.get(name):
+        if describe_array(tensor) != info.tensors.get(name):
             raise DamagedShardError(info.path)
     return shard
 
@@ -141,25 +149,12 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what writers left that were killed; what another one is at work on stays."""
-    for leftover in folder.glob("*.part"):
-        with suppress(FileNotFoundError):
-            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
-                leftover.unlink()
-
-
 def _open(path: Path) -> Any:
     """A handle that stays open as long as it is kept, unless it is a context manager's."""
     try:
         return safe_open(path, framework="numpy")
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedShardError(path) from error
-
-
-def _describe(tensor: np.ndarray) -> dict[str, Any]:
-    digest = hashlib.sha256(np.ascontiguousarray(tensor).view(np.uint8).data)
-    return {"dtype": str(tensor.dtype), "shape": list(tensor.shape), "sha256": digest.hexdigest()}
 
 
 def _digest(described: Mapping[str, str]) -> str:
@@ -171,9 +166,10 @@ def images_of(infos: list[ShardInfo]) -> Iterator[tuple[ShardInfo, int, int, Sto
     """Each stored image once, the first shard that has it: shard, row, first patch, image."""
     seen = set()
     for info in infos:
-        first = 0
-        for row, image in enumerate(info.images):
+        first = row = 0
+        for image in info.images:
             if image.content_hash not in seen:
                 seen.add(image.content_hash)
                 yield info, row, first, image
             first += image.count
+            row += image.views

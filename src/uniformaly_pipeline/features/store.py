@@ -16,12 +16,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import pandas as pd
 
-from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
+from uniformaly_pipeline.common.secrets import hide_secrets
 from uniformaly_pipeline.features.estimates import feature_bytes
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.shards import (
@@ -33,8 +33,10 @@ from uniformaly_pipeline.features.shards import (
     set_aside,
     shards_in,
 )
+from uniformaly_pipeline.features.tiles import Tiles, Tiling, tiling_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
 
@@ -61,6 +63,9 @@ class StoreHeader:
         version: Version of the store's format.
         layer_choices: Blocks averaged into each part of a feature, where it has several parts:
             ``dim`` is then that of all parts together.
+        engine: What computed them; ``None``: torch. Engines agree to 1e-4 and each with itself to
+            1e-5, so the features of two are never in one store. Torch's libraries for linear
+            layers agree to 1e-5 and are not told apart.
     """
 
     backbone: Mapping[str, Any]
@@ -73,10 +78,17 @@ class StoreHeader:
     masking: Mapping[str, Any] | None
     version: int = FORMAT_VERSION
     layer_choices: Sequence[Sequence[int]] | None = None
+    engine: str | None = None
 
     def to_json(self) -> str:
-        """The header as readable JSON."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True)
+        """The header as readable JSON; torch's features go without naming their engine.
+
+        Of a checkpoint's address the user and password are left out.
+        """
+        entries, _ = hide_secrets(asdict(self))
+        if self.engine is None:
+            del entries["engine"]
+        return json.dumps(entries, indent=2, sort_keys=True)
 
     @property
     def key(self) -> str:
@@ -99,16 +111,16 @@ class StoreHeader:
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """Names of the entries in which a stored header differs from this one."""
         own = json.loads(self.to_json())
-        return [key for key in own if own[key] != other.get(key)]
+        return [key for key in {**own, **other} if own.get(key) != other.get(key)]
 
     @property
     def num_patches(self) -> int:
         """Patches of the grid, N."""
         return self.grid[0] * self.grid[1]
 
-    def estimate_bytes(self, num_images: int) -> int:
-        """Most that the features of so many images can take on disk, in bytes."""
-        return feature_bytes(num_images, self.num_patches, self.dim, self.dtype)
+    def estimate_bytes(self, num_inputs: int) -> int:
+        """Most that the features of so many inputs can take on disk, in bytes."""
+        return feature_bytes(num_inputs, self.num_patches, self.dim, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,7 @@ class PatchFeatures:
         patch: int64 [M], its place in the grid, row by row, 0..N-1.
         num_images: B.
         grid: (height, width) in patches.
+        overlap: Whether several may have one place, where tiles overlap.
     """
 
     features: np.ndarray
@@ -128,12 +141,45 @@ class PatchFeatures:
     patch: np.ndarray
     num_images: int
     grid: tuple[int, int]
+    overlap: bool = False
 
     def scatter(self, values: np.ndarray) -> np.ndarray:
-        """Put a value per patch back into the grids: float32 [B, N], 0 for background."""
+        """Put a value per patch back into the grids: float32 [B, N], 0 for background.
+
+        Of several at one place it is their mean.
+        """
+        if self.overlap:
+            shape = (self.num_images, self.grid[0] * self.grid[1])
+            total, count = np.zeros(shape), np.zeros(shape, np.int64)
+            np.add.at(total, (self.image, self.patch), values.astype(np.float64))
+            np.add.at(count, (self.image, self.patch), 1)
+            return (total / np.maximum(count, 1)).astype(np.float32)
         grids = np.zeros((self.num_images, self.grid[0] * self.grid[1]), dtype=np.float32)
         grids[self.image, self.patch] = values
         return grids
+
+
+class PatchSource(Protocol):
+    """Whatever gives the features of images, on disk or in memory."""
+
+    @property
+    def header(self) -> StoreHeader:
+        """How they are made."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a patch feature, D."""
+
+    def grid_of(self, content_hashes: Sequence[str]) -> tuple[int, int]:
+        """The grid that holds each of these images, see :meth:`FeatureStore.grid_of`."""
+
+    def load(
+        self,
+        content_hashes: Sequence[str],
+        masking: BackPatchMasking,
+        grid: tuple[int, int] | None = None,
+    ) -> PatchFeatures:
+        """The features of the patches that count, see :meth:`FeatureStore.load`."""
 
 
 class FeatureStore:
@@ -184,55 +230,129 @@ class FeatureStore:
         """A row per stored image, by content hash.
 
         Columns ``shard`` (the file), ``row`` of its attention and foreground, ``first`` and
-        ``count`` of its features, ``encode_seconds``.
+        ``count`` of its features, ``encode_seconds``; ``views``, ``width`` and ``height`` of an
+        image that may be cut into tiles.
         """
+        import pandas as pd
+
         entries = [
-            (image.content_hash, info.path, row, first, image.count, image.encode_seconds)
+            (
+                *(image.content_hash, info.path, row, first, image.count, image.encode_seconds),
+                *(image.views, image.width, image.height),
+            )
             for info, row, first, image in images_of(good_shards(self.path))
         ]
         columns = ["content_hash", "shard", "row", "first", "count", "encode_seconds"]
+        columns += ["views", "width", "height"]
         return pd.DataFrame(entries, columns=columns).set_index("content_hash")
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(height, width) in patches."""
+        """(height, width) of an input in patches."""
         return self.header.grid
+
+    def grid_of(self, content_hashes: Sequence[str]) -> tuple[int, int]:
+        """(height, width) in patches of a grid that holds each of these images.
+
+        It is larger than an input's where an image is cut into tiles.
+        """
+        if self.tiles is None:
+            return self.grid
+        wholes = [self.grid, *(each.whole for each in self._tilings(content_hashes))]
+        return max(height for height, _ in wholes), max(width for _, width in wholes)
+
+    @cached_property
+    def tiles(self) -> Tiles | None:
+        """How large images are cut, ``None`` where none are."""
+        tiles = self.header.preprocessing.get("tiles")
+        return Tiles(**tiles) if tiles else None
+
+    def _tilings(self, content_hashes: Sequence[str]) -> list[Tiling]:
+        assert self.tiles is not None
+        rows = self._rows(content_hashes)
+        return [
+            tiling_of((int(width), int(height)), self.tiles, self.grid)
+            for width, height in zip(rows["width"], rows["height"], strict=True)
+        ]
 
     def encode_seconds(self, content_hashes: Sequence[str]) -> float:
         """Seconds that decoding and encoding these images took."""
         return float(self._rows(content_hashes)["encode_seconds"].sum())
 
-    def attention(self, content_hashes: Sequence[str]) -> np.ndarray:
-        """The class token's attention: float32 [B, grid height, grid width]."""
+    def attention(
+        self, content_hashes: Sequence[str], grid: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """The class token's attention: float32 [B, grid height, grid width].
+
+        It is NaN where a patch shows nothing that counts, such as padding; where tiles overlap it
+        is their mean.
+
+        Args:
+            content_hashes: The images.
+            grid: Of several that are cut into tiles, see :meth:`grid_of`.
+        """
         rows = self._rows(content_hashes)
+        if self.tiles is not None:
+            grid = grid or self.grid_of(content_hashes)
+            stitched = np.full((len(rows), *grid), np.nan, np.float32)
+            for whole, tiling, row in zip(
+                stitched, self._tilings(content_hashes), rows.itertuples(), strict=True
+            ):
+                height, width = tiling.whole
+                whole[:height, :width] = tiling.stitch(self._views("attention", row))
+            return stitched
         grids = [
             self._shard(shard).get_slice("attention")[row]
             for shard, row in zip(rows["shard"], rows["row"], strict=True)
         ]
         return np.stack(grids) if grids else np.zeros((0, *self.grid), np.float32)
 
-    def foreground(self, content_hashes: Sequence[str], masking: BackPatchMasking) -> np.ndarray:
-        """The patches that count: bool [B, N].
+    def foreground(
+        self,
+        content_hashes: Sequence[str],
+        masking: BackPatchMasking,
+        grid: tuple[int, int] | None = None,
+    ) -> np.ndarray:
+        """The patches that count: bool [B, N]; of overlapping tiles those that count in any.
+
+        Args:
+            content_hashes: The images.
+            masking: Which patches count.
+            grid: Of several that are cut into tiles, see :meth:`grid_of`.
 
         Raises:
             InputError: The store kept only the patches of another masking.
         """
         self._check_masking(masking)
+        if self.tiles is not None:
+            loaded = self.load(content_hashes, masking, grid)
+            found = np.zeros((len(content_hashes), loaded.grid[0] * loaded.grid[1]), bool)
+            found[loaded.image, loaded.patch] = True
+            return found
         if self.header.masking is None:
             return masking.foreground(self._attention_tensor(content_hashes)).numpy()
         return self._stored_foreground(self._rows(content_hashes))
 
-    def load(self, content_hashes: Sequence[str], masking: BackPatchMasking) -> PatchFeatures:
+    def load(
+        self,
+        content_hashes: Sequence[str],
+        masking: BackPatchMasking,
+        grid: tuple[int, int] | None = None,
+    ) -> PatchFeatures:
         """The features of the patches that count.
 
         Args:
             content_hashes: The images, in the order wanted.
             masking: Which patches count.
+            grid: The grid that places are told in, where images are cut into tiles; by default that
+                of :meth:`grid_of` these.
 
         Raises:
             InputError: The store kept only the patches of another masking, or lacks an image.
         """
         rows = self._rows(content_hashes)
+        if self.tiles is not None:
+            return self._load_tiles(content_hashes, masking, grid or self.grid_of(content_hashes))
         foreground = self.foreground(content_hashes, masking)
         image, patch = np.nonzero(foreground)
         features = np.empty((len(image), self.dim), dtype=np.float32)
@@ -248,6 +368,44 @@ class FeatureStore:
             begin = ends[i - 1] if i else 0
             features[begin : ends[i]] = stored[foreground[i]] if stored_all else stored
         return PatchFeatures(features, image, patch, len(rows), self.grid)
+
+    def _load_tiles(
+        self, content_hashes: Sequence[str], masking: BackPatchMasking, grid: tuple[int, int]
+    ) -> PatchFeatures:
+        """As :meth:`load`, of images that may be cut into tiles."""
+        self._check_masking(masking)
+        features, image, patch = [], [], []
+        rows = self._rows(content_hashes)
+        stored_all = self.header.masking is None
+        for i, (tiling, row) in enumerate(
+            zip(self._tilings(content_hashes), rows.itertuples(), strict=True)
+        ):
+            if stored_all:
+                counts = masking.foreground(self._views("attention", row))
+            else:
+                counts = self._views("foreground", row).astype(bool)
+            patches = slice(row.first, row.first + row.count)
+            stored = self._shard(row.shard).get_slice("features")[patches, self._columns]
+            kept = stored[counts.ravel()] if stored_all else stored
+            below, right = np.divmod(tiling.patches()[counts], tiling.whole[1])
+            features.append(np.asarray(kept, np.float32))
+            patch.append(below * grid[1] + right)
+            image.append(np.full(len(kept), i, np.int64))
+        if not features:
+            features, image, patch = [np.zeros((0, self.dim), np.float32)], [], []
+        return PatchFeatures(
+            np.concatenate(features),
+            np.concatenate([np.zeros(0, np.int64), *image]),
+            np.concatenate([np.zeros(0, np.int64), *patch]),
+            len(rows),
+            grid,
+            overlap=True,
+        )
+
+    def _views(self, tensor: str, row: Any) -> np.ndarray:
+        """Attention or foreground of an image's tiles [V, ...]."""
+        views: np.ndarray = self._shard(row.shard).get_slice(tensor)[row.row : row.row + row.views]
+        return views
 
     def _attention_tensor(self, content_hashes: Sequence[str]) -> torch.Tensor:
         import torch
@@ -274,8 +432,7 @@ class FeatureStore:
         missing = [key for key in content_hashes if key not in self.index.index]
         if missing:
             raise InputError(
-                f"{self.path} lacks the features of {len(missing)} images: run the pipeline from "
-                "the start"
+                f"{self.path} lacks the features of {len(missing)} images: {RUN_AGAIN}"
             )
         return self.index.loc[list(content_hashes)]
 
@@ -312,7 +469,15 @@ def current_store(path: Path) -> Path:
             return named
     if len(stores) == 1:
         return stores[0]
-    raise InputError(f"{path} holds no features: run the pipeline from the start")
+    raise InputError(f"{path} holds no features: {RUN_AGAIN}")
+
+
+def known_checkpoint(path: Path) -> str | None:
+    """SHA-256 of the file whose weights made the current store; ``None`` if nobody knows."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        known = json.loads((path / CURRENT_NAME).read_text(encoding="utf-8"))
+        return known.get("checkpoint_sha256")
+    return None
 
 
 def read_header(path: Path) -> StoreHeader:

@@ -6,20 +6,20 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.common.files import new_file
+from uniformaly_pipeline.common.files import STALE_SECONDS, new_file, remove_leftovers
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.estimates import EncodingCost, peak_memory
 from uniformaly_pipeline.features.masking import BackPatchMasking
-from uniformaly_pipeline.features.shards import StoredImage, remove_leftovers, write_shard
+from uniformaly_pipeline.features.shards import StoredImage, write_shard
 from uniformaly_pipeline.features.store import CURRENT_NAME, HEADER_NAME, StoreHeader, good_shards
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class FeatureStream:
         encode: Encodes images given by path, in order, in batches.
         batch_size: Images in a batch.
         peak_memory: Most memory held so far where the model computes, in bytes.
+        seconds: What encoding so many inputs takes, about.
+        alternatives: Other ways to make such features, into stores of their own.
+        checkpoint_sha256: Hash of the file that the weights were read from, if there is one.
+        num_inputs: Inputs of an image by its content hash, where it is cut into tiles; else one.
     """
 
     header: StoreHeader
@@ -48,6 +52,14 @@ class FeatureStream:
     encode: Callable[[list[str]], Iterator[Encoded]]
     batch_size: int
     peak_memory: Callable[[], int | None] = peak_memory
+    seconds: Callable[[int], float] = float
+    alternatives: Sequence[FeatureStream] = ()
+    num_inputs: Mapping[str, int] = field(default_factory=dict)
+    checkpoint_sha256: str | None = None
+
+    def inputs_of(self, content_hashes: Iterable[str]) -> int:
+        """How often the encoder computes for these images."""
+        return sum(self.num_inputs.get(key, 1) for key in content_hashes)
 
 
 @dataclass(frozen=True)
@@ -59,10 +71,14 @@ class _Batch:
     attention: np.ndarray
     foreground: np.ndarray
     seconds: float
+    image_size: tuple[int, int] | None = None
 
     @property
     def images(self) -> list[StoredImage]:
         """The images, with what is stored of each."""
+        if self.image_size is not None:
+            (key,), count = self.content_hashes, int(self.foreground.sum())
+            return [StoredImage(key, count, self.seconds, len(self.foreground), *self.image_size)]
         counts = self.foreground.sum(axis=1).tolist()
         seconds = self.seconds / len(counts)
         return [
@@ -93,21 +109,41 @@ def update_store(path: Path, stream: FeatureStream) -> Path:
             the one whose features are wanted.
     """
     _point_out_old_stores(path)
+    stream, wanted = _quickest(path, stream)
     folder = path / stream.header.key
-    stored = {image.content_hash for info in good_shards(folder) for image in info.images}
-    wanted = {key: image for key, image in stream.images.items() if key not in stored}
     logger.info("Features: %d images to encode, %d stored already", len(wanted),
                 len(stream.images) - len(wanted))  # fmt: skip
     if wanted:
-        _check_disk(path, stream.header.estimate_bytes(len(wanted)))
+        _check_disk(path, stream.header.estimate_bytes(stream.inputs_of(wanted)))
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
+    remove_leftovers(folder, STALE_SECONDS)
     # Before any shard: a run that is interrupted must not leave others' features as its own.
     _write_json(folder / HEADER_NAME, stream.header.to_json())
-    _write_json(path / CURRENT_NAME, json.dumps({"store": folder.name}))
+    _write_json(
+        path / CURRENT_NAME,
+        json.dumps({"store": folder.name, "checkpoint_sha256": stream.checkpoint_sha256}),
+    )
     if wanted:
         _encode_all(folder, stream, wanted)
     return folder
+
+
+def _quickest(path: Path, stream: FeatureStream) -> tuple[FeatureStream, dict[str, str]]:
+    """Of a stream and its alternatives the one that is done first, and the images that it lacks.
+
+    What a store has already counts: one that was begun is gone on with unless another pays.
+    """
+    lacking = [(each, _lacking(path, each)) for each in (stream, *stream.alternatives)]
+    if len(lacking) == 1:
+        return lacking[0]
+    return min(lacking, key=lambda each: each[0].seconds(each[0].inputs_of(each[1])))
+
+
+def _lacking(path: Path, stream: FeatureStream) -> dict[str, str]:
+    """The images that a stream's store lacks, by their content hash."""
+    shards = good_shards(path / stream.header.key)
+    stored = {image.content_hash for info in shards for image in info.images}
+    return {key: image for key, image in stream.images.items() if key not in stored}
 
 
 def _encode_all(folder: Path, stream: FeatureStream, wanted: Mapping[str, str]) -> None:
@@ -168,15 +204,17 @@ def _encode(
     start = last = time.monotonic()
     done = nbytes = 0
     for encoded in track(batches, len(images), "Encoding", "images", stream.batch_size):
-        size = len(encoded.features)
+        size = encoded.num_images
         _check_contents(expected[done : done + size], images[done : done + size], encoded)
         batch = _to_batch(encoded, masking, stream.header.dtype)
         now = time.monotonic()
         # The first batch waits for all to be set up; the second one's rate is the others'.
         is_only, is_second = len(images) <= size, 0 < done <= stream.batch_size
         if is_only or is_second:
-            left = (len(images) - done - size) * (now - last) / size
-            held = min(SHARD_BYTES, batch.nbytes * len(images) // size) - nbytes
+            inputs = stream.inputs_of(expected[done : done + size])
+            left = stream.inputs_of(expected[done + size :]) * (now - last) / inputs
+            every = batch.nbytes * stream.inputs_of(expected) // inputs
+            held = min(SHARD_BYTES, every) - nbytes
             peak = stream.peak_memory()
             memory = None if peak is None else peak + max(0, held)
             estimate = EncodingCost(now - start + left, memory)
@@ -203,11 +241,14 @@ def _to_batch(encoded: Encoded, masking: BackPatchMasking | None, dtype: str) ->
     """Keep the patches wanted and convert on the device; what leaves it is what is stored."""
     import torch
 
+    attention = encoded.attention
+    if encoded.counted is not None:
+        attention = torch.where(encoded.counted.to(attention.device), attention, torch.nan)
     if masking is None:
         foreground = torch.ones(encoded.features.shape[:2], dtype=torch.bool)
         kept = encoded.features.flatten(0, 1)
     else:
-        foreground = masking.foreground(encoded.attention)
+        foreground = masking.foreground(attention)
         kept = encoded.features[foreground]
     features = kept.to(getattr(torch, dtype))
     if not bool(torch.isfinite(encoded.attention).all() & torch.isfinite(kept).all()):
@@ -220,9 +261,10 @@ def _to_batch(encoded: Encoded, masking: BackPatchMasking | None, dtype: str) ->
     return _Batch(
         content_hashes=encoded.content_hashes,
         features=features.cpu().numpy(),
-        attention=encoded.attention.cpu().numpy(),
+        attention=attention.cpu().numpy(),
         foreground=foreground.cpu().numpy(),
         seconds=0.0,
+        image_size=encoded.image_size,
     )
 
 

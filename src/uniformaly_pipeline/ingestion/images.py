@@ -1,4 +1,4 @@
-"""Reading images as users have them: any Pillow format, any depth, from any file system."""
+"""Folders of images as users have them, on any file system."""
 
 from __future__ import annotations
 
@@ -8,28 +8,33 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
+from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError, first_line
+from uniformaly_pipeline.common.machine import no_permission
+from uniformaly_pipeline.common.remote_file import (
+    answer_of,
+    foreign_errors,
+    is_kept_back,
+    read_content,
 )
-"""What Pillow raises for a file that is no image, is cut short or is unreasonably large."""
-
-LABELS_BELOW = 128
-"""A mask whose brightest value is below this holds labels rather than grey levels."""
+from uniformaly_pipeline.common.secrets import without_secrets
+from uniformaly_pipeline.ingestion.decoding import (
+    MAX_PIXELS,
+    UnreadableImageError,
+    read_image,
+)
+from uniformaly_pipeline.ingestion.levels import Levels, file_hash
+from uniformaly_pipeline.ingestion.masks import read_mask, unite_masks
 
 TAGS = {"etag", "contentmd5", "md5", "md5hash", "crc", "crc32c", "digest", "sha", "sha1", "sha256"}
 VERSIONS = {"generation", "versionid", "blobid"}
@@ -38,8 +43,8 @@ MARKS = TAGS | VERSIONS | TIMES | {"updated", "created", "datetime"}
 """What file systems call a file's time or tag, in small letters without hyphens and the like."""
 
 _SECRET = re.compile("secret|token|pass|key|cred|auth|sas|user", re.IGNORECASE)
-_USER = re.compile(r"(?<!github)://[^/?#]*@")
-"""The user and password of a URL; ``github://owner:repository@`` has none."""
+
+_SINCE = f" since its data set was read: {RUN_AGAIN}"
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,17 @@ class ImageFolder:
     Attributes:
         root: A local path or a URL such as ``s3://bucket/folder``.
         storage_options: What the file system must know, such as credentials, as JSON.
+        max_pixels: Most pixels that an image may have.
+        only: The one file that counts, where a single image stands for a folder.
     """
 
     root: str
     storage_options: str = field(default="{}", repr=False)
+    max_pixels: int = MAX_PIXELS
+    only: str | None = None
 
     def _locate(self, path: str = "") -> tuple[Any, str]:
-        fs, root = _file_system(self.root, self.storage_options)
+        fs, root = _file_system(self.root, self.storage_options, os.getpid())
         return fs, posixpath.join(root, path) if path else root
 
     @property
@@ -64,10 +73,11 @@ class ImageFolder:
         fs, root = self._locate()
         if isinstance(fs, LocalFileSystem):
             return Path(root).resolve().as_posix()
-        url, _, query = _USER.sub("://", self.root.rstrip("/")).partition("?")
+        url, _, query = self.root.rstrip("/").partition("?")
         options = _without_secrets(json.loads(self.storage_options))
         told = json.dumps([query, options], sort_keys=True) if query or options else ""
         # A query may hold a signature: its hash tells folders apart as well.
+        url = without_secrets(url)
         return f"{url}?{hashlib.sha256(told.encode()).hexdigest()[:12]}" if told else url
 
     def fingerprint(self, path: str) -> str:
@@ -80,7 +90,9 @@ class ImageFolder:
             status = Path(full_path).stat()
             # The third number cannot be set: it tells a new file with the time of the old one.
             return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
-        info = fs.info(full_path)
+        info = _info(fs, full_path)
+        if info is None:
+            raise FileNotFoundError(full_path)
         marks = {
             name: str(value)
             for key, value in info.items()
@@ -106,9 +118,40 @@ class ImageFolder:
         self.relist()
 
     def exists(self, path: str = "") -> bool:
-        """Whether the folder, or ``path`` in it, is there."""
+        """Whether the folder, or ``path`` in it, is there.
+
+        Raises:
+            InputError: Permissions do not let us know.
+        """
         fs, full_path = self._locate(path)
-        return bool(fs.exists(full_path))
+        if not isinstance(fs, LocalFileSystem):
+            with answering(full_path):
+                return bool(fs.exists(full_path)) or _info(fs, full_path) is not None
+        try:
+            Path(full_path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise _unreadable(full_path, error) from error
+        return True
+
+    def is_file(self, path: str) -> bool:
+        """Whether ``path`` in the folder is a file.
+
+        Raises:
+            InputError: The file system elsewhere does not let us know.
+        """
+        fs, full_path = self._locate(path)
+        with answering(full_path):
+            return bool(fs.isfile(full_path))
+
+    def same(self, path: str, other: str) -> bool:
+        """Whether two paths in the folder are of one file, however they are written."""
+        fs, full_path = self._locate(path)
+        _, full_other = self._locate(other)
+        if not isinstance(fs, LocalFileSystem):
+            return posixpath.normpath(full_path) == posixpath.normpath(full_other)
+        return Path(full_path).resolve() == Path(full_other).resolve()
 
     def folders(self, path: str = "") -> list[str]:
         """Names of the folders right below ``path``, sorted; hidden ones are left out."""
@@ -119,43 +162,43 @@ class ImageFolder:
         return [posixpath.join(path, name) for name in self._names(path, "file")]
 
     def files_below(self, path: str = "") -> list[str]:
-        """Relative paths of all files below ``path``, however deep, sorted; no hidden ones."""
+        """Relative paths of all files below ``path``, however deep, sorted; no hidden ones.
+
+        Raises:
+            InputError: A folder cannot be read, or a name has characters that no table can hold.
+        """
+        if self.only is not None:
+            return [self.only]
         fs, full_path = self._locate(path)
-        if not fs.isdir(full_path):
-            return []
+        if isinstance(fs, LocalFileSystem):
+            return sorted(posixpath.join(path, name) for name in _walk(Path(full_path)))
+        with answering(full_path):
+            listed = fs.find(full_path) if _is_remote_folder(fs, full_path) else []
         # fsspec strips the protocol and makes local paths absolute: compare with its own root.
         base = fs._strip_protocol(self._locate()[1]).rstrip("/")
-        found = (file.replace("\\", "/")[len(base) :].lstrip("/") for file in fs.find(full_path))
+        found = (file.replace("\\", "/")[len(base) :].lstrip("/") for file in listed)
         return sorted(
             file for file in found if not any(is_clutter(part) for part in file.split("/"))
         )
 
     def _names(self, path: str, kind: str) -> list[str]:
         fs, full_path = self._locate(path)
-        if not fs.isdir(full_path):
-            return []
         if isinstance(fs, LocalFileSystem):
             # Thousands of files a folder: fsspec would look at each of them.
-            with os.scandir(full_path) as listed:
-                found = [e.name for e in listed if e.is_dir() == (kind == "directory")]
-            return sorted(name for name in found if not is_clutter(name))
-        entries = fs.ls(full_path, detail=True)
+            entries = _local_entries(full_path)
+            return sorted(e.name for e in entries if _is_folder(e) == (kind == "directory"))
+        with answering(full_path):
+            listed = fs.ls(full_path, detail=True) if _is_remote_folder(fs, full_path) else []
         names = (
             posixpath.basename(entry["name"].replace("\\", "/").rstrip("/"))
-            for entry in entries
+            for entry in listed
             if entry["type"] == kind
         )
         return sorted(name for name in names if not is_clutter(name))
 
     def sample(self, count: int) -> list[str]:
         """Paths of up to ``count`` images, spread evenly over all that lie below the root."""
-        suffixes = tuple(Image.registered_extensions())
-        fs, root = self._locate()
-        paths = sorted(
-            path[len(root) :].lstrip("/")
-            for path in fs.find(root)
-            if path.lower().endswith(suffixes)
-        )
+        paths = [path for path in self.files_below() if is_image_name(path)]
         step = max(1, len(paths) // count)
         return paths[::step][:count]
 
@@ -163,24 +206,116 @@ class ImageFolder:
     def open(self, path: str) -> Iterator[BinaryIO]:
         """Open one file for reading bytes."""
         fs, full_path = self._locate(path)
+        if not isinstance(fs, LocalFileSystem):
+            yield BytesIO(read_content(fs, full_path))
+            return
         with fs.open(full_path, "rb") as file:
             yield file
 
-    def read_image(self, path: str) -> Image.Image:
-        """Read one image as 8-bit RGB, see :func:`read_image`."""
-        with self.open(path) as file:
-            return read_image(file)
+    def read_bytes(self, path: str) -> bytes:
+        """The bytes of a file that was there when the data set was read.
 
-    def read_mask(self, path: str) -> Image.Image:
-        """Read one ground-truth mask as 8-bit grey, see :func:`read_mask`."""
-        with self.open(path) as file:
-            return read_mask(file)
+        Raises:
+            InputError: It is gone, or its server does not give it.
+        """
+        try:
+            with self.open(path) as file:
+                return file.read()
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is gone{_SINCE}") from error
+        except OSError as error:
+            if error.errno is not None:  # the machine's
+                raise
+            raise InputError(f"{path} cannot be read ({first_line(error)}): run again") from error
+
+    def read_image(
+        self, path: str, levels: Levels | None = None, content_hash: str | None = None
+    ) -> Image.Image:
+        """Read one image as 8-bit RGB, see :func:`.decoding.read_image`.
+
+        Args:
+            path: The image below the root.
+            levels: Black and white of a deep image.
+            content_hash: What the manifest says of its content.
+
+        Raises:
+            InputError: It cannot be read, or is gone or has changed since the manifest; the line
+                names it.
+        """
+        content = self.read_bytes(path)
+        if content_hash and hashlib.sha256(content).hexdigest() != file_hash(content_hash):
+            raise InputError(f"{path} has changed{_SINCE}")
+        try:
+            return read_image(BytesIO(content), levels, self.max_pixels)
+        except UnreadableImageError as error:
+            raise InputError(f"{path} cannot be read as an image ({error})") from error
+
+    def mask_files(self, path: str) -> list[str]:
+        """The files of one ground-truth mask: ``path`` itself, or all in it if it is a folder."""
+        return [path] if is_image_name(path) else list(filter(is_image_name, self.files(path)))
+
+    def read_mask(self, path: str, mask_hash: str | None = None) -> Image.Image:
+        """Read one ground-truth mask as 8-bit grey, see :func:`.masks.read_mask`.
+
+        Args:
+            path: The mask below the root.
+            mask_hash: What the manifest says of its content.
+
+        Raises:
+            InputError: It cannot be read, or has changed since the manifest; the line names it.
+        """
+        contents = [self.read_bytes(name) for name in self.mask_files(path)]
+        if mask_hash not in (None, hash_mask(contents)):
+            raise InputError(f"{path} has changed{_SINCE}")
+        try:
+            return unite_masks([read_mask(BytesIO(part), self.max_pixels) for part in contents])
+        except UnreadableImageError as error:
+            raise InputError(f"{path} cannot be read as a mask ({error})") from error
+
+
+def hash_mask(contents: Sequence[bytes]) -> str:
+    """SHA-256 of a mask's files, one after the other."""
+    return hashlib.sha256(b"".join(contents)).hexdigest()
+
+
+def single_image(folder: ImageFolder) -> ImageFolder:
+    """A folder that stands for one image where its root is a file; otherwise the same."""
+    fs, path = folder._locate()
+    with answering(folder.root):
+        # Over HTTP, what answers is a file; a folder's page lists something.
+        if not fs.isfile(path) or (not is_image_name(path) and fs.isdir(path)):
+            return folder
+    above, _, name = folder.root.rstrip("/").rpartition("/")
+    if "://" not in folder.root:
+        above, name = str(Path(folder.root).parent), Path(folder.root).name
+    return replace(folder, root=above, only=name)
+
+
+def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[str]:
+    """Relative paths of the files below a local folder; linked folders are followed, loops not."""
+    here = folder.resolve()
+    if here in above:
+        return
+    for entry in _local_entries(str(folder)):
+        if not _is_folder(entry):
+            yield entry.name
+            continue
+        for path in _walk(folder / entry.name, above | {here}):
+            yield f"{entry.name}/{path}"
 
 
 @functools.lru_cache(maxsize=64)
-def _file_system(url: str, storage_options: str) -> tuple[Any, str]:
-    """fsspec takes longer to find the file system of a path than to open a local file."""
-    fs, root = url_to_fs(url, **json.loads(storage_options))
+def _file_system(url: str, storage_options: str, process: int) -> tuple[Any, str]:  # noqa: ARG001
+    """fsspec takes longer to find the file system of a path than to open a local file.
+
+    What one process keeps is of no use to those that it forks: connections are not.
+    """
+    if "://" not in url:
+        # fsspec takes "::" in a path for a chain of file systems.
+        local = LocalFileSystem(**json.loads(storage_options))
+        return local, local._strip_protocol(url)
+    with answering(url):
+        fs, root = url_to_fs(url, **json.loads(storage_options))
     return fs, root
 
 
@@ -192,74 +327,138 @@ def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
             continue
         inner = _without_secrets(value) if isinstance(value, Mapping) else value
         if inner not in ({}, None):
-            kept[key] = _USER.sub("://", inner) if isinstance(inner, str) else inner
+            kept[key] = without_secrets(inner) if isinstance(inner, str) else inner
     return kept
+
+
+CLUTTER = frozenset({
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found", "system volume information",
+    "$recycle.bin", "recycler", "recycled", "@eadir", "#recycle", "#snapshot", "@recycle",
+    "network trash folder", "temporary items", "icon\r",
+})  # fmt: skip
+"""Files and folders that systems make by themselves, in small letters."""
+
+FOREIGN_PICTURES = frozenset({
+    ".heic", ".heif", ".hif", ".jxl", ".jxr", ".svg", ".psb", ".exr", ".hdr", ".pam", ".dng",
+    ".raw", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".orf", ".rw2", ".raf", ".pef",
+    ".srw", ".x3f", ".3fr", ".iiq", ".dcm", ".czi", ".lsm", ".nd2",
+})  # fmt: skip
+"""Ends of the names of pictures that are not read, such as those of phones and raw ones."""
+
+UNREAD_FORMATS = {"MPEG", "HDF5", "GRIB", "BUFR"}
+"""Formats that Pillow knows by name only."""
+
+_UNTOLD = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""Characters of names that no table or line of text can hold."""
+
+
+def _local_entries(folder: str) -> list[os.DirEntry[str]]:
+    """What lies in a local folder but clutter; nothing where it is no folder.
+
+    Raises:
+        InputError: It cannot be read, or a name has characters that no table can hold.
+    """
+    try:
+        with os.scandir(folder) as listed:
+            entries = [entry for entry in listed if not is_clutter(entry.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    for entry in entries:
+        if not entry.name.isprintable() and _UNTOLD.search(entry.name):
+            raise InputError(
+                f"{folder} holds {entry.name!a}, a name that is not UTF-8 or has control "
+                "characters: rename it"
+            )
+        if may_be_image(entry.name) and _is_device(entry):
+            raise InputError(f"{entry.path} is a pipe, a socket or a device: remove it")
+    return entries
+
+
+@contextmanager
+def answering(url: str) -> Iterator[None]:
+    """Errors of a file system elsewhere as one line; nothing but calls of fsspec belongs inside."""
+    try:
+        with foreign_errors():
+            yield
+    except OSError as error:
+        raise InputError(
+            f"{url} cannot be read ({answer_of(error)}): check the address and the network"
+        ) from error
+
+
+def _info(fs: Any, path: str) -> Mapping[str, Any] | None:
+    """What a file system elsewhere says of a file or folder; ``None`` where there is none.
+
+    Raises:
+        InputError: It cannot be asked, or does not tell.
+    """
+    with answering(path):
+        try:
+            info: Mapping[str, Any] = fs.info(path)
+        except FileNotFoundError as error:
+            if is_kept_back(error) and error.__cause__:
+                raise error.__cause__ from None
+            return None
+    return info
+
+
+def _is_remote_folder(fs: Any, path: str) -> bool:
+    """Whether there is a folder elsewhere; one that a server keeps to itself is not absent."""
+    if fs.isdir(path):
+        return True
+    _info(fs, path)
+    return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # a link to where we may not look
+        raise _unreadable(entry.path, error) from error
+
+
+def _is_device(entry: os.DirEntry[str]) -> bool:
+    """Whether it is neither a file nor a folder, so that one might wait for its content forever."""
+    try:
+        if entry.is_file() or entry.is_dir():
+            return False
+        return not entry.is_symlink() or Path(entry.path).exists()
+    except OSError as error:  # a link to where we may not look
+        raise _unreadable(entry.path, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> InputError:
+    return InputError(f"{path}{no_permission(error)}")
 
 
 def is_clutter(name: str) -> bool:
     """Whether a file or folder is left behind by an operating system rather than by the user."""
-    return name.startswith((".", "__MACOSX")) or name in {"Thumbs.db", "desktop.ini"}
+    return name.startswith((".", "__MACOSX", "~$")) or name.lower() in CLUTTER
 
 
-def read_image(file: BinaryIO) -> Image.Image:
-    """Decode an image and turn it into upright 8-bit RGB.
-
-    EXIF rotation is applied; 16-bit grey is scaled from its full range; palette, grey and CMYK
-    images are converted; transparent pixels are shown on white, as a viewer does.
-
-    Args:
-        file: The encoded image, in any format Pillow reads.
-
-    Returns:
-        A PIL image of mode ``RGB``.
-
-    Raises:
-        OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError: The file is not an
-            image, is cut short or has too many pixels (see :data:`UNREADABLE`).
-    """
-    image = Image.open(file)
-    image.load()
-    return to_rgb(ImageOps.exif_transpose(image))
+@functools.cache
+def image_suffixes() -> frozenset[str]:
+    """Ends of the names of image files that Pillow reads, in small letters, with the dot."""
+    known = Image.registered_extensions()
+    return frozenset(
+        suffix
+        for suffix, name in known.items()
+        if name in Image.OPEN and name not in UNREAD_FORMATS
+    )
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any PIL image to mode ``RGB``, see :func:`read_image`."""
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, "white")
-        opaque.alpha_composite(image.convert("RGBA"))
-        return opaque.convert("RGB")
-    return image.convert("RGB")
+def may_be_image(path: str) -> bool:
+    """Whether a file is an image by its name, or has no suffix that says what it is."""
+    return is_image_name(path) or not posixpath.splitext(path)[1]
 
 
-def _to_8_bit(pixels: np.ndarray) -> np.ndarray:
-    """Scale 16- and 32-bit pixels [H, W] to uint8; Pillow's own conversion clips them."""
-    if np.issubdtype(pixels.dtype, np.floating):
-        # Float images come either as 0..1 or as 0..255.
-        scale = 255.0 if np.nanmax(pixels, initial=0.0) <= 1.0 else 1.0
-    else:
-        scale = 1.0 / 257.0
-    return np.clip(np.rint(np.nan_to_num(pixels) * scale), 0, 255).astype(np.uint8)
+def is_image_name(path: str) -> bool:
+    """Whether a file is an image by its name."""
+    return posixpath.splitext(path)[1].lower() in image_suffixes()
 
 
-def read_mask(file: BinaryIO) -> Image.Image:
-    """Decode a ground-truth mask as 8-bit grey, 0 normal and 255 anomalous.
-
-    Where the brightest value is below 128 the values are labels (0 and 1, class numbers, palette
-    colours): everything but 0 is anomalous.
-
-    Raises:
-        OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError: As
-            :func:`read_image`.
-    """
-    mask: Image.Image = Image.open(file)
-    mask.load()
-    deep = np.asarray(mask) if mask.mode.startswith(("1", "I", "F")) else None
-    if deep is not None and deep.max(initial=0) < LABELS_BELOW:
-        return Image.fromarray((deep > 0).astype(np.uint8) * 255)
-    grey = mask if mask.mode == "L" else to_rgb(mask).convert("L")
-    pixels = np.asarray(grey)
-    if pixels.max(initial=0) < LABELS_BELOW:
-        return Image.fromarray((pixels > 0).astype(np.uint8) * 255)
-    return grey
+def is_foreign_picture(path: str) -> bool:
+    """Whether a file is a picture by its name, of a format that is not read."""
+    return posixpath.splitext(path)[1].lower() in FOREIGN_PICTURES - image_suffixes()

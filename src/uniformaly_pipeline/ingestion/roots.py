@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.ingestion.download.archives import archive_stem, is_archive, unpack
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
-from uniformaly_pipeline.ingestion.layouts.folder import require_root
+from uniformaly_pipeline.ingestion.layouts.train_test import require_root
 
 _PARTS = {"one_class_train", "one_class_test"}
 """What archives are called that hold a part of a data set each."""
@@ -74,7 +75,7 @@ def find_archives(layout: str, root: ImageFolder) -> list[Path]:
     if len(archives) > 1 and {archive_stem(archive) for archive in archives} != _PARTS:
         names = ", ".join(file.name for file in archives)
         raise InputError(
-            f"{path} holds several archives ({names}): set datasets.<name>.root to one of them"
+            f"datasets: the root {path} holds several archives ({names}): set root to one of them"
         )
     return archives
 
@@ -88,7 +89,7 @@ def _unpacked_root(archives: list[Path], root: ImageFolder) -> ImageFolder:
         return root
     # Parts of a data set lie side by side.
     folder = _target(archives[0]) if len(archives) == 1 else archives[0].parent
-    return ImageFolder(str(folder))
+    return replace(root, root=str(folder))
 
 
 def _lift(target: Path) -> None:
@@ -121,8 +122,10 @@ def locate(layout: str, root: ImageFolder) -> ImageFolder:
     for candidate in candidates:
         if LAYOUTS[layout].classes(candidate):
             return candidate
+    explain = getattr(LAYOUTS[layout], "explain", lambda _: "")(root)
     raise InputError(
         f"{root.root} holds no category: expected folders like {LAYOUTS[layout].EXPECTED}"
+        + (f"; {explain}" if explain else "")
     )
 
 
@@ -179,10 +182,27 @@ def choose_classes(available: list[str], wanted: str | list[str]) -> list[str]:
     if wanted == "all":
         return available
     if isinstance(wanted, str):
-        wanted = [wanted] if wanted in available else wanted.split("+")
+        wanted = [wanted] if same_name(wanted, available) else wanted.split("+")
+    if not wanted:
+        raise InputError("categories: the list is empty: name some, or set all")
+    chosen = set()
     for name in wanted:
-        if name not in available:
-            raise InputError(
-                f"categories: the data set has no category '{name}'{did_you_mean(name, available)}"
-            )
-    return [name for name in available if name in wanted]
+        found = same_name(name, available)
+        if found is None:
+            hint = did_you_mean(name, available)
+            if name.isdigit():
+                hint += "; YAML reads 01 as 1: put such names into quotes"
+            raise InputError(f"categories: the data set has no category '{name}'{hint}")
+        chosen.add(found)
+    return [name for name in available if name in chosen]
+
+
+def same_name(name: str, available: Collection[str]) -> str | None:
+    """The one of some names that is this one, however its accents are encoded.
+
+    A keyboard writes an accented letter as one character (NFC); some disks keep two (NFD).
+    """
+    if name in available:
+        return name
+    whole = unicodedata.normalize("NFC", name)
+    return next((each for each in available if unicodedata.normalize("NFC", each) == whole), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
+from uniformaly_pipeline.ingestion.roots import same_name
 
 
 def multiclass_splits(
@@ -33,14 +34,17 @@ def multiclass_splits(
         half = (len(classes) + 1) // 2
         by_half = {"first_half": classes[:half], "second_half": classes[half:]}
         splits = {"all_categories": classes} if has_defects else by_half
+    found: dict[str, list[str]] = {split: [] for split in splits}
     for split, names in splits.items():
         for name in names:
-            if name not in classes:
+            own = same_name(name, classes)
+            if own is None:
                 hint = did_you_mean(name, classes)
                 raise InputError(f"{key}.{split}: the run has no class '{name}'{hint}")
+            found[split].append(own)
         if not has_defects and not 0 < len(names) < len(classes):
             raise InputError(
                 f"{key}.{split}: {len(names)} of {len(classes)} classes are normal; both "
                 "normal and anomalous classes are needed"
             )
-    return {split: list(names) for split, names in splits.items()}
+    return found

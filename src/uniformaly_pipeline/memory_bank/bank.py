@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.features.store import FeatureStore, StoreHeader
+from uniformaly_pipeline.features.store import PatchSource, StoreHeader
+from uniformaly_pipeline.ingestion.levels import Levels
+from uniformaly_pipeline.ingestion.regions import Region
 from uniformaly_pipeline.memory_bank import coreset
 
 IMAGES_AT_ONCE = 16
@@ -49,7 +52,7 @@ class Candidates:
         ends: int64 [blocks + 1], where each block of images ends among the N.
     """
 
-    store: FeatureStore
+    store: PatchSource
     content_hashes: Sequence[str]
     masking: BackPatchMasking
     points: np.ndarray
@@ -84,7 +87,7 @@ class Candidates:
 
 
 def collect_candidates(
-    store: FeatureStore,
+    store: PatchSource,
     content_hashes: Sequence[str],
     masking: BackPatchMasking,
     projection_dim: int = coreset.PROJECTION_DIM,
@@ -106,12 +109,13 @@ def collect_candidates(
     projection = None
     if store.dim > projection_dim:
         projection = coreset.random_projection(store.dim, projection_dim, seed).T
+    grid = store.grid_of(content_hashes)
     points, image, patch = [], [], []
     blocks = range(0, len(content_hashes), IMAGES_AT_ONCE)
     for first in track(
         blocks, len(content_hashes), "Reading normal patches", "images", IMAGES_AT_ONCE
     ):
-        block = store.load(content_hashes[first : first + IMAGES_AT_ONCE], masking)
+        block = store.load(content_hashes[first : first + IMAGES_AT_ONCE], masking, grid)
         points.append(block.features if projection is None else block.features @ projection)
         image.append(block.image.astype(np.int32) + first)
         patch.append(block.patch.astype(np.int32))
@@ -121,15 +125,27 @@ def collect_candidates(
         store,
         content_hashes,
         masking,
-        np.concatenate(points),
-        np.concatenate(image),
-        np.concatenate(patch),
-        np.cumsum([0, *map(len, points)]),
+        ends=np.cumsum([0, *map(len, points)]),
+        points=_joined(points),
+        image=_joined(image),
+        patch=_joined(patch),
     )
 
 
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """Parts one after the other; the list is emptied on the way, so that no part is held twice."""
+    total = sum(map(len, parts))
+    joined = np.empty((total, *parts[0].shape[1:]), parts[0].dtype)
+    end = total
+    while parts:
+        last = parts.pop()
+        joined[end - len(last) : end] = last
+        end -= len(last)
+    return joined
+
+
 def build_memory_bank(
-    store: FeatureStore,
+    store: PatchSource,
     content_hashes: Sequence[str],
     masking: BackPatchMasking,
     *,
@@ -139,6 +155,8 @@ def build_memory_bank(
     coreset_parts: int = 1,
     seed: int = 0,
     device: str = "cpu",
+    levels: Mapping[str, Levels] | None = None,
+    regions: Mapping[str, Region] | None = None,
 ) -> ArrayBundle:
     """Collect the patches that count of normal images and keep a coreset of them.
 
@@ -154,6 +172,8 @@ def build_memory_bank(
             :func:`.coreset.two_round_coreset`.
         seed: Seed of projection and starts.
         device: Torch device, or ``auto``.
+        levels: Black and white of deep images by class, recorded for images to come.
+        regions: What counts of the images by class, recorded likewise.
 
     Returns:
         Array ``memory_bank`` [K, D] in the store's type; ``image`` and
@@ -188,7 +208,7 @@ def build_memory_bank(
             "memory_bank": bank.astype(store.header.dtype),
             "image": candidates.image[kept],
             "patch": candidates.patch[kept],
-            "content_hashes": _as_bytes(content_hashes),
+            "content_hashes": hashes_as_bytes(content_hashes),
         },
         {
             "num_images": len(content_hashes),
@@ -203,6 +223,9 @@ def build_memory_bank(
             ),
             "seed": seed,
             "bpm": asdict(masking),
+            "grid": list(store.grid_of(content_hashes)),
+            "levels": {name: asdict(of_class) for name, of_class in (levels or {}).items()},
+            "regions": {name: region.text for name, region in (regions or {}).items()},
             "features": json.loads(store.header.to_json()),
         },
     )
@@ -213,6 +236,29 @@ def bank_images(bank: ArrayBundle) -> list[str]:
     return [row.tobytes().rstrip(b"\0").decode() for row in bank.arrays["content_hashes"]]
 
 
+def bank_digest(bank: ArrayBundle) -> str:
+    """What tells the vectors of a memory bank, and their order, from all others."""
+    vectors = np.ascontiguousarray(bank.arrays["memory_bank"])
+    return hashlib.sha256(
+        f"{vectors.shape}{vectors.dtype}".encode() + vectors.tobytes()
+    ).hexdigest()
+
+
+def bank_levels(bank: ArrayBundle, name: str) -> Levels:
+    """Black and white of a class's deep images, as the memory bank's own were read.
+
+    Of a bank that holds no class of the name, or is of an older version, they are the default.
+    """
+    ends = bank.metadata.get("levels", {}).get(name)
+    return Levels(tuple(ends["integer"]), tuple(ends["floating"])) if ends else Levels()
+
+
+def bank_region(bank: ArrayBundle, name: str) -> Region | None:
+    """The region of interest of a class, as it was of the memory bank's own images."""
+    text = bank.metadata.get("regions", {}).get(name)
+    return Region.from_text(text) if text else None
+
+
 def check_same_preprocessing(bank: ArrayBundle, preprocessing: Preprocessing) -> None:
     """Refuse a memory bank of images that were prepared in another way.
 
@@ -220,7 +266,7 @@ def check_same_preprocessing(bank: ArrayBundle, preprocessing: Preprocessing) ->
         InputError: They were.
     """
     if dict(bank.metadata["features"]["preprocessing"]) != json.loads(
-        json.dumps(asdict(preprocessing))
+        json.dumps(preprocessing.to_dict())
     ):
         raise InputError(unlike(["preprocessing"]))
 
@@ -229,7 +275,7 @@ def check_same_features(bank: ArrayBundle, header: StoreHeader) -> None:
     """Refuse to compare features that were made in different ways.
 
     Args:
-        bank: The memory bank; its metadata tell how its features were made.
+        bank: The memory bank, or patch scores; its metadata tell how its features were made.
         header: How the new features are made.
 
     Raises:
@@ -241,15 +287,28 @@ def check_same_features(bank: ArrayBundle, header: StoreHeader) -> None:
         raise InputError(unlike(named))
 
 
+def check_same_normal_images(bank: ArrayBundle, content_hashes: Sequence[str]) -> None:
+    """Refuse a memory bank of other images than a category's normal ones.
+
+    Raises:
+        InputError: It is of others; an earlier run made it before images were changed.
+    """
+    if sorted(bank_images(bank)) != sorted(content_hashes):
+        raise InputError(
+            "the memory bank that an earlier run made is of other normal images than those listed "
+            f"now: {RUN_AGAIN}"
+        )
+
+
 def unlike(differences: Sequence[str]) -> str:
     """The line that refuses a bank which was made in another way."""
     return (
-        f"the memory bank was made with another {' and '.join(differences)} than this run's: use "
-        "the settings that made it, or make it anew"
+        f"the memory bank was made with other {' and '.join(differences)} than this run's: use "
+        f"the settings that made it, or {RUN_AGAIN}"
     )
 
 
-def _as_bytes(content_hashes: Sequence[str]) -> np.ndarray:
+def hashes_as_bytes(content_hashes: Sequence[str]) -> np.ndarray:
     """Texts as an array that safetensors can hold, uint8 [images, longest text]."""
     return np.array(content_hashes, dtype="S").view(np.uint8).reshape(len(content_hashes), -1)
 

@@ -56,17 +56,25 @@ class ExactSearch:
         vectors = torch.from_numpy(np.ascontiguousarray(bank, dtype=np.float32))
         self._axes = _principal_axes(vectors)
         self._order = _leaf_order(vectors @ self._axes.float())
-        self._bank = vectors[self._order]
-        half_norms = torch.cat([_half_norms(rows) for rows in self._bank.split(VECTORS)])
-        self._longest = float(half_norms.max())
+        self._place = torch.empty_like(self._order)
+        self._place[self._order] = torch.arange(len(vectors))
         # Leaves are whole: what fills up the last one is infinitely far.
         missing = -len(vectors) % LEAF
-        self._bank = F.pad(self._bank, (0, 0, 0, missing))
+        self._bank = torch.zeros(len(vectors) + missing, vectors.shape[1])
+        own = self._bank[: len(vectors)]
+        torch.index_select(vectors, 0, self._order, out=own)
+        half_norms = torch.cat([_half_norms(rows) for rows in own.split(VECTORS)])
+        self._longest = float(half_norms.max())
         self._half_norms = F.pad(half_norms, (0, missing), value=float("inf"))
         low = torch.cat([self._project(rows) for rows in self._bank.split(VECTORS)])
         # With its half square as one more coordinate a product with (-query, 1) is a distance.
         low_norms = torch.where(self._half_norms.isinf(), self._half_norms, _half_norms(low))
         self._low = torch.cat([low, low_norms[:, None]], dim=1)
+
+    def vectors(self, indices: np.ndarray) -> np.ndarray:
+        """Vectors of the bank, float32 [n, D]."""
+        rows: np.ndarray = self._bank[self._place[indices]].numpy()
+        return rows
 
     def query(self, queries: np.ndarray, num_neighbors: int = 1) -> np.ndarray:
         """Find the nearest vectors of the bank.

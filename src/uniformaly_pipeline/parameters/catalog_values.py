@@ -12,26 +12,36 @@ from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.parameters.schema import Parameters
 
 
-def catalog_value(run: CurrentRun, key: str) -> str | None:
+def catalog_value(run: CurrentRun, key: str) -> str | int | None:
     """What ``${run:key}`` stands for in the catalog."""
     parameters = run.parameters
     dataset = parameters.chosen_dataset
     # Each is worked out only when it is asked for: some list the data set's folders.
-    values: dict[str, Callable[[], str | None]] = {
+    values: dict[str, Callable[[], str | int | None]] = {
         "data_set": lambda: run.data_set,
+        "data_set_entry": lambda: f"datasets.{parameters.dataset}",
+        "manifest_place": lambda: run.manifest_place,
         "backbone": lambda: run.backbone,
         "key": run.key,
-        "bank_key": lambda: run.names("predict")["run_key"],
+        "judged_by": lambda: "/".join(run.names("predict").values()),
+        "judged_data_set": lambda: run.names("predict")["dataset"],
+        "detector": lambda: run.address(run.detector_of("predict") or ""),
+        "exported": lambda: run.address(run.detector_of("export") or ""),
+        "exported_by": lambda: "/".join(run.names("export").values()),
+        "export_category": lambda: run.export_category,
+        "export_format": lambda: parameters.export.format,
+        "export_images": lambda: run.address(run.absolute(parameters.export.images or "")),
         "new_images": lambda: run.new_images,
         "predict_category": lambda: run.predict_category,
-        "root": lambda: run.root,
+        "root": lambda: run.address(run.root),
         "layout": lambda: dataset.layout,
+        "max_pixels": lambda: dataset.images.max_pixels,
         "credentials": lambda: dataset.credentials,
         "features_key": lambda: _features_key(parameters),
         "all_features_key": lambda: _all_features_key(parameters),
         "layered_features_key": lambda: _layered_features_key(parameters),
         "tree": lambda: run.absolute(dataset.tree or ""),
-        "predict_images": lambda: run.absolute(parameters.predict.images or ""),
+        "predict_images": lambda: run.address(run.absolute(parameters.predict.images or "")),
     }
     return values[key]()
 
@@ -59,7 +69,11 @@ def _store_name(parameters: Parameters, kept: str) -> str:
     """What is stored, and a hash of all else that features depend on."""
     settings = {
         "backbone": parameters.chosen_backbone.model_dump(),
-        "preprocessing": parameters.chosen_dataset.preprocessing.model_dump(),
+        "preprocessing": {
+            key: value
+            for key, value in parameters.chosen_dataset.preprocessing.model_dump().items()
+            if key != "tiles" or value is not None
+        },
         "device": parameters.encoder.device,
         "precision": parameters.encoder.precision,
         "seed": parameters.seed if parameters.chosen_backbone.checkpoint == UNTRAINED else None,

@@ -8,28 +8,36 @@ hold several sessions, and each builds its own.
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.secrets import hide_secrets, without_secrets
+from uniformaly_pipeline.detector.finished_run import BANKS, find_runs
 from uniformaly_pipeline.ingestion.download.archives import is_archive
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.roots import choose_classes, list_classes
 from uniformaly_pipeline.parameters.naming import (
+    DEFAULT_KEY,
     OWN_LAYOUTS,
     backbone_name,
     category_key,
     data_set_name,
+    detector_names,
+    manifest_key,
     new_images_name,
     run_key,
     shipped_parameters,
-    without_secrets,
 )
 from uniformaly_pipeline.parameters.schema import Parameters, parse_parameters
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,11 +45,12 @@ class CurrentRun:
     """What a run is about.
 
     Attributes:
-        parameters: The checked parameters.
+        parameters: The checked parameters; URLs are without users, passwords and keys.
         project_path: The project's folder; relative paths start there.
         runtime_params: What ``--params`` set.
         env: The configuration environment, ``--env``.
         storage_options: What the file system of the data set's root must know, such as keys.
+        addresses: URLs with the secrets that they need, by what the parameters call them.
     """
 
     parameters: Parameters
@@ -49,6 +58,7 @@ class CurrentRun:
     runtime_params: Mapping[str, Any] = field(default_factory=dict)
     env: str | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    addresses: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def root(self) -> str:
@@ -58,6 +68,10 @@ class CurrentRun:
     def absolute(self, path: str) -> str:
         """A path of the parameters, relative to the project, or a URL."""
         return path if "://" in path else str(self.project_path / Path(path).expanduser())
+
+    def address(self, location: str) -> str:
+        """Where to open a path or URL: with the user and password that it was given with."""
+        return self.addresses.get(location, location)
 
     @property
     def data_set(self) -> str:
@@ -76,10 +90,19 @@ class CurrentRun:
     def names(self, task: str = "") -> dict[str, str]:
         """D, B and R of a task's results, by the names of their tags in MLflow.
 
-        ``predict`` goes by the bank that it judges by.
+        ``predict`` goes by the bank that it judges by, ``export`` by the one that it exports.
         """
+        if (detector := self.detector_of(task)) is not None:
+            names = detector_names(detector)
+            return {key: names[key] for key in ("dataset", "backbone", "run_key")}
         made_by = self.parameters.predict.task if task == "predict" else task
         return {"dataset": self.data_set, "backbone": self.backbone, "run_key": self.key(made_by)}
+
+    @property
+    def manifest_place(self) -> str:
+        """Where what is said of the data set's images lies: D, and below it the choice of them."""
+        key = manifest_key(self.parameters, shipped_parameters())
+        return self.data_set if key == DEFAULT_KEY else f"{self.data_set}/{key}"
 
     @property
     def new_images(self) -> str:
@@ -87,9 +110,22 @@ class CurrentRun:
         images = self.absolute(self.parameters.predict.images or "")
         return new_images_name(self.parameters, shipped_parameters(), images)
 
+    def detector_of(self, task: str) -> str | None:
+        """The detector that ``predict`` judges by, or that ``export`` exports.
+
+        Returns:
+            Absolute or a URL; ``None`` for other tasks, and where a memory bank judges.
+        """
+        parameters = self.parameters
+        by_task = {"predict": parameters.predict.detector, "export": parameters.export.detector}
+        detector = by_task.get(task)
+        return None if detector is None else self.absolute(detector)
+
     @property
     def predict_category(self) -> str:
         """The category of ``predict`` in paths: the one asked for, or the first there is."""
+        if (detector := self.detector_of("predict")) is not None:
+            return category_key(detector_names(detector)["category"])
         name = self.parameters.predict.category
         if name is None:
             try:
@@ -97,6 +133,11 @@ class CurrentRun:
             except InputError:
                 name = "category"
         return category_key(name)
+
+    @property
+    def export_category(self) -> str:
+        """The category of ``export`` in paths."""
+        return category_key(detector_names(self.detector_of("export") or "detector")["category"])
 
     @property
     def root_record(self) -> dict[str, str]:
@@ -123,7 +164,7 @@ class CurrentRun:
             InputError: The root is missing or empty.
         """
         options = json.dumps(dict(self.storage_options), sort_keys=True)
-        folder = ImageFolder(self.root, options)
+        folder = ImageFolder(self.address(self.root), options)
         folder.relist()
         return list_classes(self.parameters.chosen_dataset.layout, folder)
 
@@ -153,7 +194,9 @@ def publish(
             credentials are not there.
     """
     global _current  # noqa: PLW0603 - Kedro calls register_pipelines() without arguments
-    parameters = parse_parameters(raw)
+    shown, addresses = hide_secrets(raw)
+    given, _ = hide_secrets(runtime_params or {})
+    parameters = parse_parameters(shown)
     name = parameters.chosen_dataset.credentials
     options = {} if name is None else (credentials or {}).get(name)
     if options is None:
@@ -161,8 +204,72 @@ def publish(
             f"datasets.{parameters.dataset}.credentials: there is no '{name}' in "
             "conf/local/credentials.yml"
         )
-    _current = CurrentRun(parameters, project_path, dict(runtime_params or {}), env, options)
+    run = CurrentRun(parameters, project_path, given, env, options, addresses)
+    _current = _exporting_a_finished_run(_judging_by_a_finished_run(run))
     return _current
+
+
+def _judging_by_a_finished_run(run: CurrentRun) -> CurrentRun:
+    """``predict`` by the only finished run that has the category, where no settings were given.
+
+    Raises:
+        InputError: Several runs have it; the line names them.
+    """
+    wanted = run.parameters.predict
+    if wanted.images is None or wanted.category is None or wanted.detector is not None:
+        return run
+    place = _only_place(run, "predict", wanted.task, wanted.category)
+    if place is None:
+        return run
+    logger.info("predict: the only finished run that has '%s' judges: %s", wanted.category, place)
+    chosen = wanted.model_copy(update={"detector": place})
+    return replace(run, parameters=run.parameters.model_copy(update={"predict": chosen}))
+
+
+def _exporting_a_finished_run(run: CurrentRun) -> CurrentRun:
+    """``export`` of the category of this run's settings, or of the only finished run that has it.
+
+    Raises:
+        InputError: Several runs have it; the line names them.
+    """
+    wanted = run.parameters.export
+    if wanted.category is None or wanted.detector is not None:
+        return run
+    place = _only_place(run, "export", wanted.task, wanted.category)
+    if place is None:
+        own = "/".join([wanted.task, *run.names(wanted.task).values()])
+        place = _place_of(run, own, wanted.category)
+    chosen = wanted.model_copy(update={"detector": place})
+    return replace(run, parameters=run.parameters.model_copy(update={"export": chosen}))
+
+
+def _only_place(run: CurrentRun, section: str, task: str, name: str) -> str | None:
+    """The folder of a category of the only finished run that has it.
+
+    Returns:
+        ``None`` where settings were given, whose own bank is meant, where there is one of the
+        configuration's settings, and where there is none at all.
+
+    Raises:
+        InputError: Several runs have it; the line names them.
+    """
+    if set(run.runtime_params) - {section}:
+        return None
+    runs = find_runs(str(run.project_path / "data"), category_key(name), task)
+    if "/".join([task, *run.names(task).values()]) in runs or not runs:
+        return None
+    places = [_place_of(run, found, name) for found in runs]
+    if len(places) > 1:
+        choices = ", ".join(os.path.relpath(place) for place in places)
+        raise InputError(
+            f"{section}.category: {len(places)} finished runs have '{name}'; give "
+            f"{section}.detector, one of {choices}"
+        )
+    return places[0]
+
+
+def _place_of(run: CurrentRun, finished: str, category: str) -> str:
+    return f"{run.project_path / 'data'}/{BANKS}/{finished}/{category_key(category)}"
 
 
 def current_run() -> CurrentRun | None:

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from uniformaly_pipeline.common.secrets import without_secrets
+from uniformaly_pipeline.detector.finished_run import split_place
 from uniformaly_pipeline.features.backbone import UNTRAINED
 from uniformaly_pipeline.parameters.dotted import flatten
 from uniformaly_pipeline.parameters.schema import (
@@ -43,7 +45,7 @@ TASK_SECTIONS = {
 }
 """Sections of parameters that change the results of these tasks only."""
 
-PREDICT_SETTINGS = ("task", "false_alarm_rate")
+PREDICT_SETTINGS = ("task", "false_alarm_rate", "threshold")
 """What changes decisions on the same new images by the same bank's settings."""
 
 _MAX_VALUE = 24
@@ -89,6 +91,20 @@ def run_key(parameters: Parameters, shipped: Parameters, task: str = "") -> str:
     return _key_of(_settings(parameters, task), _settings(reference, task))
 
 
+def manifest_key(parameters: Parameters, shipped: Parameters) -> str:
+    """In what the choice of images differs from what ships: of all that a manifest depends on."""
+    reference = _reference(parameters, shipped)
+    ours, theirs = (
+        {
+            key: value
+            for key, value in _settings(of, "").items()
+            if key in {"categories", "layout", "levels", "roi"} or key.startswith("split.")
+        }
+        for of in (parameters, reference)
+    )
+    return _key_of(ours, theirs)
+
+
 def new_images_name(parameters: Parameters, shipped: Parameters, location: str) -> str:
     """What ``predict`` calls a folder of new images, and in what its own settings differ.
 
@@ -108,6 +124,27 @@ def new_images_name(parameters: Parameters, shipped: Parameters, location: str) 
     )
     key = _key_of(ours, theirs)
     return place if key == DEFAULT_KEY else f"{place}_{key}"
+
+
+def detector_names(location: str) -> dict[str, str]:
+    """D, B and R of what a detector judges, and its category.
+
+    Args:
+        location: Its file, or a finished run's category, see :func:`.finished_run.split_place`.
+
+    Returns:
+        ``dataset``, ``backbone``, ``run_key`` and ``category``: those of the run; for a file
+        ``detectors``, its name, and a hash of where it lies.
+    """
+    place = split_place(location)
+    if place is not None:
+        _, data_set, backbone, key = place[1].split("/")
+        return {
+            "dataset": data_set, "backbone": backbone, "run_key": key, "category": place[2],
+        }  # fmt: skip
+    name = safe_name(Path(_last_name(location)).stem) or "detector"
+    digest = _hash(without_secrets(location).rstrip("/"))[:6]
+    return {"dataset": "detectors", "backbone": name, "run_key": digest, "category": name}
 
 
 @cache
@@ -133,12 +170,7 @@ def safe_name(text: str) -> str:
 
 def category_key(name: str) -> str:
     """Namespace of a category: its name with what Kedro and file systems mind replaced."""
-    return re.sub(r"[^\w-]+", "_", name)
-
-
-def without_secrets(location: str) -> str:
-    """A path, or a URL without ``user:password@``."""
-    return re.sub(r"(?<=://)[^/?#]*@", "", location)
+    return re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", name))
 
 
 def _last_name(location: str) -> str:
@@ -166,14 +198,17 @@ def _checkpoint_file(backbone: BackboneParameters) -> str:
 def _reference(parameters: Parameters, shipped: Parameters) -> Parameters:
     """What ships, for the run's data set and backbone.
 
-    The user's own are compared with the examples that ship, others that do not ship with the
-    schema's defaults. What a name says is no difference: the model of a backbone called by it.
+    A data set is compared with the one of its layout that ships, whatever its key: two keys may
+    share a name. What a name says is no difference: the model of a backbone called by it.
     """
     data_set, backbone = parameters.chosen_dataset, parameters.chosen_backbone
-    example = OWN_LAYOUTS.get(data_set.layout, parameters.dataset)
-    entry = shipped.datasets.get(example) or DatasetParameters(
-        layout=data_set.layout, root=data_set.root
+    entry = next(
+        (entry for entry in shipped.datasets.values() if entry.layout == data_set.layout),
+        DatasetParameters(layout=data_set.layout, root=data_set.root),
     )
+    own = shipped.datasets.get(parameters.dataset)
+    if own is not None and data_set.layout not in OWN_LAYOUTS:
+        entry = entry.model_copy(update={"layout": own.layout})
     other = shipped.backbones.get(parameters.backbone, shipped.backbones[OWN_BACKBONE])
     is_called_by_model = _is_own_backbone(parameters) and not _checkpoint_file(backbone)
     if is_called_by_model and backbone_name(parameters) == backbone.model:
@@ -206,6 +241,8 @@ def _settings(parameters: Parameters, task: str) -> dict[str, Any]:
         "layout": data_set.layout,
         "preprocessing": data_set.preprocessing.model_dump(),
         "split": data_set.split.model_dump(),
+        "levels": data_set.images.levels,
+        "roi": data_set.roi,
         "model": backbone.model,
         "checkpoint": _checkpoint_file(backbone) or backbone.checkpoint,
         "model_kwargs": backbone.model_kwargs,
@@ -221,7 +258,7 @@ def _categories(categories: str | list[str]) -> str | list[str]:
     if categories == "all":
         return categories
     names = categories.split("+") if isinstance(categories, str) else categories
-    return sorted(set(names))
+    return sorted({unicodedata.normalize("NFC", name) for name in names})
 
 
 def _key_of(settings: Mapping[str, Any], shipped: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -12,18 +12,28 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
+    StrictStr,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
+from uniformaly_pipeline.detector.exported import Format
 from uniformaly_pipeline.evaluation.clustering import FeatureChoice
 from uniformaly_pipeline.features.masking import Keep, MaskingMode
 from uniformaly_pipeline.features.preprocessing import height_width
+from uniformaly_pipeline.ingestion.decoding import MAX_PIXELS
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 
 PositiveInt = Annotated[int, Field(ge=1)]
+OWN_IMAGES = ("folder", "classes")
+"""Layouts of the user's own images."""
+
+WHOLE = {"resize": 224, "crop": None}
+"""Preprocessing by which all of an image is seen."""
+
 Ratio = Annotated[float, Field(gt=0, le=1)]
 Pixels = PositiveInt | tuple[PositiveInt, PositiveInt]
 
@@ -52,10 +62,31 @@ def _off_is_a_word(mode: Any) -> Any:
     return "off" if mode is False else mode
 
 
+def _name(value: Any) -> Any:
+    """A name that YAML took for a number, where nobody can doubt what stood there."""
+    if isinstance(value, (bool, float)):
+        raise ValueError(
+            f"{value!r} is what YAML makes of names such as off, yes and 1e5: put the name into "
+            "quotes"
+        )
+    return str(value) if isinstance(value, int) else value
+
+
+def _names(value: Any) -> Any:
+    """One name, or a list of them."""
+    if value is None:
+        raise ValueError("null is no name: put it into quotes where it is one")
+    if isinstance(value, list):
+        return [_name(item) for item in value]
+    return [_name(value)] if isinstance(value, int) else _name(value)
+
+
 Item = TypeVar("Item")
 Distinct = Annotated[list[Item], BeforeValidator(_split_at_plus), AfterValidator(_without_repeats)]
 """A list without repeats; the command line writes it as ``a+b+c``."""
 
+Name = Annotated[str, BeforeValidator(_name)]
+NameOrNone = Annotated[str | None, BeforeValidator(_name)]
 Masking = Annotated[MaskingMode, BeforeValidator(_off_is_a_word)]
 Threshold = Annotated[float, Field(ge=0, lt=1)]
 KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
@@ -74,17 +105,45 @@ def _exceeds(inner: Pixels | None, outer: Pixels | None) -> bool:
     return any(a > b for a, b in zip(height_width(inner), height_width(outer), strict=True))
 
 
+class TilesParameters(_Section):
+    """``datasets.<name>.preprocessing.tiles``, see :class:`.tiles.Tiles`."""
+
+    size: PositiveInt
+    """Side of a tile in pixels of the image; an image that fits into one is not cut."""
+    overlap: Annotated[int, Field(ge=0)] = 0
+    """Pixels that neighbouring tiles share at least."""
+
+    @model_validator(mode="after")
+    def _leaves_a_step(self) -> TilesParameters:
+        if self.overlap >= self.size:
+            raise ValueError(f"overlap {self.overlap} is not below size {self.size}")
+        return self
+
+
 class PreprocessingParameters(_Section):
     """``datasets.<name>.preprocessing``, see :class:`.preprocessing.Preprocessing`."""
 
     resize: Pixels | None = 256
-    """Shorter side in pixels, or [height, width]; null keeps the size."""
+    """Shorter side in pixels, the longer one where neither crop nor pad is given and the whole
+    image is seen; or [height, width]; null keeps the size."""
     crop: Pixels | None = 224
-    """Centre crop in pixels, or [height, width]; null does not crop."""
+    """Centre crop in pixels, or [height, width]; null does not crop: images that are not square are
+    padded, and the padding never counts."""
     pad: Pixels | None = None
     """Black padding up to this size in pixels, or [height, width]; null does not pad."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     """Filter that resizes images; masks are always resized bilinearly."""
+    tiles: TilesParameters | None = None
+    """`{size: 512, overlap: 64}` cuts images that do not fit into so many pixels into overlapping
+    tiles, each resized to `resize` and encoded as an image is; null cuts none. Without crop and
+    pad."""
+
+    @model_validator(mode="after")
+    def _cuts_whole_images(self) -> PreprocessingParameters:
+        whole = isinstance(self.resize, int) and self.crop is None and self.pad is None
+        if self.tiles is not None and not whole:
+            raise ValueError("tiles need a resize of one number, and neither crop nor pad")
+        return self
 
     @model_validator(mode="after")
     def _fixes_a_size(self) -> PreprocessingParameters:
@@ -99,6 +158,24 @@ class PreprocessingParameters(_Section):
         if _exceeds(inner, self.pad):
             raise ValueError(f"pad {self.pad} is smaller than {name} {inner}")
         return self
+
+
+class ImagesParameters(_Section):
+    """``datasets.<name>.images``: how files are read."""
+
+    levels: Literal["auto"] | tuple[float, float] = "auto"
+    """Values that are black and white in images deeper than 8 bits, [low, high]; auto: decided once
+    for each category from its normal images."""
+    max_pixels: PositiveInt = MAX_PIXELS
+    """Most pixels of an image; larger files are refused, for they may be made to fill the
+    memory."""
+
+    @field_validator("levels")
+    @classmethod
+    def _rises(cls, levels: Any) -> Any:
+        if levels != "auto" and not levels[0] < levels[1]:
+            raise ValueError(f"black {levels[0]:g} must be below white {levels[1]:g}")
+        return levels
 
 
 class SplitParameters(_Section):
@@ -122,34 +199,38 @@ class DatasetParameters(_Section):
     data set's."""
     root: str = Field(min_length=1)
     """Path or URL of the data set, or of its published archive."""
-    name: Annotated[str, Field(pattern=r"\w")] | None = None
+    name: Annotated[Annotated[str, Field(pattern=r"\w")] | None, BeforeValidator(_name)] = None
     """What paths, titles and MLflow call it; null: for your own images (layouts `folder` and
     `classes`) the root folder's own name, otherwise its key."""
-    credentials: str | None = None
+    credentials: NameOrNone = None
     """A key of `conf/local/credentials.yml`, for a URL."""
     split: SplitParameters = SplitParameters()
     """How images are split where the data set has no split of its own."""
+    images: ImagesParameters = ImagesParameters()
+    """How image files are read."""
+    roi: str | None = None
+    """Path below the root of a picture of the region of interest, of the images' size: what is 0 in
+    it does not count. It is of the categories that have no `roi.png` of their own."""
     tree: str | None = None
     """`ingestion` copies the split to this new folder, by split and class."""
     preprocessing: PreprocessingParameters = PreprocessingParameters()
-    """From image to the encoder's input."""
+    """From image to the encoder's input; of the user's own images (layouts `folder` and `classes`)
+    what is not given is `resize: 224, crop: null`: all of every image is seen."""
     coreset_ratio: Ratio = 0.1
     """Share of the patches in a memory bank, where `memory_bank.coreset_ratio` is null."""
     multiclass_coreset_ratio: Ratio | None = None
     """The same for `multiclass`; null: `coreset_ratio`."""
-    splits: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
+    splits: dict[Name, Annotated[list[Name], Field(min_length=1)]] | None = None
     """`multiclass`: the normal classes of each memory bank, by the name of the split."""
 
-    @field_validator("splits", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _names_are_text(cls, splits: Any) -> Any:
-        # YAML reads a class such as 1 as a number.
-        if not isinstance(splits, Mapping):
-            return splits
-        return {
-            str(split): [str(name) for name in names] if isinstance(names, list) else names
-            for split, names in splits.items()
-        }
+    def _own_images_are_seen_whole(cls, raw: Any) -> Any:
+        """What is not said of the preprocessing of the user's own images is no paper's crop."""
+        if not isinstance(raw, Mapping) or raw.get("layout") not in OWN_IMAGES:
+            return raw
+        given = raw.get("preprocessing", {})
+        return {**raw, "preprocessing": {**WHOLE, **given}} if isinstance(given, Mapping) else raw
 
     @model_validator(mode="after")
     def _known_layout(self) -> DatasetParameters:
@@ -176,7 +257,7 @@ class BackboneParameters(_Section):
     ones."""
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
     """Checksum of the checkpoint, 64 hexadecimal digits; null: not checked."""
-    model_kwargs: dict[str, Any] = {}
+    model_kwargs: dict[StrictStr, JsonValue] = {}
     """Arguments of `timm.create_model`."""
     layers: Layers
     """Blocks whose outputs are averaged into patch features, counted from 0."""
@@ -198,6 +279,9 @@ class EncoderParameters(_Section):
     """Decoding processes, 0 decodes in the main one; changes speed only."""
     compile: bool = False
     """Whether torch.compile translates the model first: pays from some thousand images on."""
+    engine: Literal["auto", "torch", "openvino", "onnx"] = "auto"
+    """What computes on a CPU, to 1e-4 the same; `auto`: torch, or OpenVINO where it is installed
+    and pays for its translation."""
 
 
 class FeaturesParameters(_Section):
@@ -306,28 +390,63 @@ class PredictParameters(_Section):
     """``predict``: new images, the memory bank to use and how often to raise a false alarm."""
 
     images: str | None = None
-    """Folder or URL of new images."""
+    """Folder or URL of new images, or a single one."""
     task: Literal["defect", "semantic", "multiclass"] = "defect"
     """The pipeline that made the memory bank."""
-    category: str | None = None
+    category: NameOrNone = None
     """The memory bank's category; null where there is only one."""
-    false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of normal images that may be flagged."""
+    detector: str | None = None
+    """A detector's file, a folder that was exported, whose encoder judges, or a finished run's
+    category (its folder below `06_models`): to judge by in place of this run's data set and
+    settings."""
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of normal images that may be flagged; null: the detector's own threshold, or 0.1."""
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Score above which an image is flagged, in place of a rate."""
+
+
+class ExportParameters(_Section):
+    """``export``: a finished run's category, or a detector, written for use elsewhere."""
+
+    category: NameOrNone = None
+    """The category of a finished run."""
+    task: Literal["defect", "semantic", "multiclass"] = "defect"
+    """The pipeline that made its memory bank."""
+    detector: str | None = None
+    """A detector's file, or a finished run's category (its folder below `06_models`), in place of
+    `category`."""
+    format: Format = "safetensors"
+    """`onnx` and `openvino` need no torch where they are used; `safetensors` has the encoder's
+    weights in the detector's file."""
+    images: str | None = None
+    """Folder or URL of images that both encoders must judge alike; null: the detector's pictures
+    of normal images."""
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of normal images that may be flagged; null: the detector's own threshold, or 0.1."""
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Score above which an image is flagged, in place of a rate."""
+
+
+class MlflowParameters(_Section):
+    """``mlflow``: what a run leaves in MLflow beside its metrics; `mlflow.yml` says where."""
+
+    log_detector: bool = False
+    """Whether each category's detector is logged and registered as a model, as `export` does."""
 
 
 class Parameters(_Section):
     """All parameters of a run."""
 
-    dataset: str
+    dataset: Name
     """A key of `datasets`."""
-    backbone: str
+    backbone: Name
     """A key of `backbones`."""
     seed: int = Field(ge=0)
     """Fixes the coreset's projection and starts, draws, and random weights."""
-    categories: str | list[str] = "all"
+    categories: Annotated[str | list[str], BeforeValidator(_names)] = "all"
     """`all`, one name, names joined by `+`, or a list in a file."""
-    datasets: dict[str, DatasetParameters]
-    backbones: dict[str, BackboneParameters]
+    datasets: dict[Name, DatasetParameters]
+    backbones: dict[Name, BackboneParameters]
     ingestion: IngestionParameters = IngestionParameters()
     encoder: EncoderParameters
     features: FeaturesParameters
@@ -339,17 +458,9 @@ class Parameters(_Section):
     lowshot: LowshotParameters
     ablation: AblationParameters
     predict: PredictParameters
+    export: ExportParameters = ExportParameters()
+    mlflow: MlflowParameters = MlflowParameters()
     reporting: ReportingParameters
-
-    @model_validator(mode="before")
-    @classmethod
-    def _names_are_text(cls, raw: Any) -> Any:
-        # YAML reads a category such as 1 as a number.
-        if isinstance(raw, Mapping) and isinstance(raw.get("categories"), (int, list)):
-            names = raw["categories"]
-            listed = names if isinstance(names, list) else [names]
-            return {**raw, "categories": [str(name) for name in listed]}
-        return raw
 
     @model_validator(mode="after")
     def _known_names(self) -> Parameters:
@@ -411,11 +522,30 @@ def parse_parameters(raw: Mapping[str, Any]) -> Parameters:
         InputError: Unknown keys (with the closest match), wrong types or impossible values; one
             line that names each key.
     """
+    if odd := next(_untold(raw), None):
+        raise InputError(f"parameters: {odd} holds characters that no name or path can have")
     try:
         return Parameters.model_validate(dict(raw))
     except ValidationError as error:
         faults = dict.fromkeys(_describe(fault) for fault in error.errors())
         raise InputError(f"parameters: {'; '.join(faults)}") from error
+
+
+def _untold(value: Any, key: str = "") -> Iterator[str]:
+    """Keys whose text no file system or table can hold: with NUL, or not UTF-8."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            inside = f"{key}.{name}" if key else str(name)
+            yield from (inside.encode("ascii", "backslashreplace").decode() for _ in _untold(name))
+            yield from _untold(inner, inside)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _untold(inner, key)
+    else:
+        is_untold = isinstance(value, str) and re.search("[\x00\ud800-\udfff]", value)
+        # YAML's !!binary passes for text.
+        if is_untold or (isinstance(value, bytes) and b"\0" in value):
+            yield key or "a key"
 
 
 def _describe(fault: Any) -> str:

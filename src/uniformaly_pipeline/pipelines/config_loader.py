@@ -6,20 +6,43 @@ graph would lack the parameters and the paths that depend on them.
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean
+from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean, first_line
 from uniformaly_pipeline.parameters.catalog_values import catalog_value
 from uniformaly_pipeline.parameters.current_run import CurrentRun, publish
+from uniformaly_pipeline.pipelines.config_faults import file_fault, reference_fault
+from uniformaly_pipeline.pipelines.tasks.chunk_entries import with_chunks
 from uniformaly_pipeline.pipelines.tasks.own_keys import with_own_keys
 from uniformaly_pipeline.pipelines.tasks.plan import run_parameters
+
+UNUSABLE = (
+    yaml.YAMLError,
+    OmegaConfBaseException,
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
+"""What Kedro and OmegaConf raise on files that cannot be read, or hold something else."""
+
+
+SUFFIXES = {".yml", ".yaml", ".json"}
+"""Of files that Kedro reads."""
 
 
 class RunConfigLoader(OmegaConfigLoader):
@@ -37,22 +60,67 @@ class RunConfigLoader(OmegaConfigLoader):
         (:func:`.plan.run_parameters`).
 
         Raises:
-            CommandError: The parameters are not usable, or there is no such environment.
+            CommandError: The parameters are not usable, a file cannot be read, or there is no such
+                environment.
+            MissingConfigException: There are no files of this part, which others may do without.
         """
         if key in {"parameters", "catalog"} and "parameters" not in self:
             self._check_environment()
-            self._run = run = self._published(super().__getitem__("parameters"))
+            self._run = run = self._published(self._read("parameters"))
             self["parameters"] = {**run.parameters.resolved(), "run": run_parameters(run)}
         if key != "catalog" or self._run is None:
-            return super().__getitem__(key)
+            return self._read(key)
         # OmegaConf's resolvers belong to the process, and Kedro leaves those of before.
         OmegaConf.clear_resolver("run")
         self._register_new_resolvers({"run": partial(catalog_value, self._run)})
-        return with_own_keys(super().__getitem__(key), self._run)
+        return with_chunks(with_own_keys(self._read(key), self._run), self._run)
+
+    def _read(self, key: str) -> dict[str, Any]:
+        """A part of the configuration as the files and ``--params`` say it."""
+        given = self.runtime_params
+        # What was given is text: "${x}" in it is a name, no reference to another value.
+        self.runtime_params = _escaped(given)
+        try:
+            return super().__getitem__(key)
+        except MissingConfigException as error:
+            if key != "parameters":
+                raise
+            raise self._refusal(key, None) from error
+        except UNUSABLE as error:
+            raise self._refusal(key, error) from error
+        finally:
+            self.runtime_params = given
+
+    def _refusal(self, key: str, error: Exception | None) -> CommandError:
+        """One line about configuration that cannot be used; it names the file that is at fault."""
+        for path in self._files():
+            fault = file_fault(path)
+            if fault is not None:
+                return CommandError(f"{path} {fault}")
+        patterns = self.config_patterns.get(key, [key])
+        if error is None:
+            return CommandError(
+                f"{self.conf_source} holds no {key}: no file fits {', '.join(patterns)}"
+            )
+        if isinstance(error, OmegaConfBaseException):
+            for path in reversed(list(self._files())):
+                relative = path.relative_to(self.conf_source).as_posix().partition("/")[2]
+                if any(fnmatch(relative, pattern) for pattern in patterns):
+                    fault = reference_fault(path, error, shows_text=key != "credentials")
+                    if fault is not None:
+                        return CommandError(f"{path} {fault}")
+        return CommandError(f"the {key} in {self.conf_source} make no sense: {first_line(error)}")
+
+    def _files(self) -> Iterator[Path]:
+        """All files of the configuration that count in this run."""
+        for env in dict.fromkeys((self.base_env, self.env or self.default_run_env)):
+            folder = Path(self.conf_source, env)
+            if folder.is_dir():
+                yield from sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
 
     def _published(self, raw: dict[str, Any]) -> CurrentRun:
         try:
-            credentials = super().__getitem__("credentials")
+            credentials = self._read("credentials")
         except MissingConfigException:
             credentials = {}
         try:
@@ -62,6 +130,15 @@ class RunConfigLoader(OmegaConfigLoader):
 
     def _check_environment(self) -> None:
         source = Path(self.conf_source)
+        for folder in (source / self.base_env, source / (self.env or self.default_run_env)):
+            # Kedro takes what it cannot list for empty.
+            if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+                raise CommandError(f"{folder} cannot be read: check its permissions")
+        for folder in (source / self.base_env, source / (self.env or self.default_run_env)):
+            # Kedro passes over it, and the settings that it is to hold are not those that count.
+            for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+                if path.suffix in SUFFIXES and path.is_dir():
+                    raise CommandError(f"{path} is a folder where a file is needed: move it away")
         if self.env and source.is_dir() and not (source / self.env).is_dir():
             known = sorted(path.name for path in source.iterdir() if path.is_dir())
             hint = did_you_mean(self.env, known)
@@ -73,3 +150,12 @@ class RunConfigLoader(OmegaConfigLoader):
         if source.name == settings.CONF_SOURCE:
             return source.parent
         return find_kedro_project(Path.cwd()) or Path.cwd()
+
+
+def _escaped(value: Any) -> Any:
+    """Nested values in which OmegaConf sees no interpolation."""
+    if isinstance(value, Mapping):
+        return {key: _escaped(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_escaped(inner) for inner in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value

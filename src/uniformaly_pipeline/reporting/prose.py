@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from collections.abc import Sequence
 
+from uniformaly_pipeline.common.errors import RUN_AGAIN
 from uniformaly_pipeline.features.backbone import PACKAGED, UNTRAINED
+from uniformaly_pipeline.parameters.command_line import as_assignments, quoted
 from uniformaly_pipeline.parameters.current_run import CurrentRun
-from uniformaly_pipeline.parameters.dotted import flatten
-from uniformaly_pipeline.parameters.naming import backbone_name, data_set_name
+from uniformaly_pipeline.parameters.naming import backbone_name, data_set_name, detector_names
 from uniformaly_pipeline.parameters.schema import Parameters
 
 
 def title_of(task: str, parameters: Parameters) -> str:
     """A task of a run in a few words, as a heading."""
+    by_detector = {"predict": parameters.predict.detector, "export": parameters.export.detector}
+    if (detector := by_detector.get(task)) is not None:
+        return f"{task} with the detector {detector_names(detector)['category']}"
     return f"{task} on {data_set_name(parameters)} with {backbone_name(parameters)}"
 
 
@@ -37,18 +41,32 @@ def notes_on(parameters: Parameters) -> list[str]:
 def command_for(run: CurrentRun, pipeline: str, without: str = "") -> str:
     """The command that runs a pipeline like this run, but for one section of parameters."""
     given = {key: value for key, value in run.runtime_params.items() if key != without}
-    changes = [f"{key}={_as_text(value)}" for key, value in flatten(given)]
-    for key in ("dataset", "backbone"):
+    changes = as_assignments(given)
+    by_itself = run.detector_of(pipeline) is not None
+    for key in () if by_itself else ("dataset", "backbone"):
         if key not in run.runtime_params:
-            changes.append(f"{key}={getattr(run.parameters, key)}")
+            changes.append(f"{key}={quoted(getattr(run.parameters, key))}")
     words = ["kedro", "run", f"--pipelines={pipeline}"]
     words += [f"--env={run.env}"] if run.env else []
     return shlex.join([*words, f"--params={','.join(changes)}"])
 
 
-def _as_text(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, list):
-        return "+".join(map(_as_text, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def with_command(line: str, run: CurrentRun, pipeline_names: Sequence[str]) -> str:
+    """An error line with what only the run knows: the section's key, the command that mends it.
+
+    Args:
+        line: What is wrong.
+        run: The run.
+        pipeline_names: What it was asked to run.
+    """
+    keys = {"datasets": run.parameters.dataset, "backbones": run.parameters.backbone}
+    section, colon, rest = line.partition(": ")
+    if colon and section in keys:
+        line = f"{section}.{keys[section]}: {rest}"
+    if not line.endswith(RUN_AGAIN):
+        return line
+    tasks = [name for name in pipeline_names if name != "__default__"] or ["defect"]
+    if tasks == ["predict"] and run.detector_of("predict") is None:
+        # The new images may be at fault or what judges them.
+        tasks = [run.parameters.predict.task, "predict"]
+    return f"{line}: {command_for(run, ','.join(tasks))}"

@@ -9,10 +9,17 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from uniformaly_pipeline.evaluation.leaderboard import SUMMARY_ROWS, partial_means, passing_none
+from uniformaly_pipeline.detector.exported import describe_card
+from uniformaly_pipeline.evaluation.leaderboard import (
+    SUMMARY_ROWS,
+    hardest_rows,
+    partial_means,
+    passing_none,
+)
 from uniformaly_pipeline.evaluation.metrics import (
     BRIEF_COSTS,
     BRIEF_METRICS,
+    SWEPT_METRICS,
     find_metric,
     metric_label,
 )
@@ -25,6 +32,7 @@ NO_NORMAL_PASSES = "Every normal test image is a false alarm at the threshold of
 ANY_WIDTH = 1000
 """Columns of a terminal that holds every table."""
 MAX_DECISIONS = 20
+MAX_ROWS = 50
 MAX_COUNTS = 60
 DECIMALS = {"count": 0, "rate": 1}
 """Digits after the point by kind of metric, where they are not 4."""
@@ -40,28 +48,36 @@ def print_summary(title: str, leaderboard: pd.DataFrame, hints: Sequence[tuple[s
     """
     console = Console()
     columns = [name for name in leaderboard if name in SHOWN and leaderboard[name].notna().any()]
-    table = _leaderboard(title, leaderboard, columns)
+    shown = hardest_rows(leaderboard, MAX_ROWS)
+    partial = partial_means(leaderboard)
+    table = _leaderboard(title, shown, columns, partial)
     roomy = console.options.update(width=ANY_WIDTH)
     if console.measure(table, options=roomy).maximum > console.width:
         # Otherwise names and numbers may be cut off.
         columns = [name for name in columns if name not in BRIEF_COSTS]
-        table = _leaderboard(title, leaderboard, columns)
-    partial = partial_means(leaderboard)
+        table = _leaderboard(title, shown, columns, partial)
     console.print(table)
+    if len(shown) < len(leaderboard):
+        number = len(shown) - len(SUMMARY_ROWS)
+        of = len(leaderboard) - len(SUMMARY_ROWS)
+        console.print(f"{number} of {of:,} categories, those with the lowest image AUROC")
     if any(name in partial for name in columns):
         console.print("(of n): mean of the n categories that have the metric", highlight=False)
     if passing := passing_none(leaderboard):
-        console.print(f"{NO_NORMAL_PASSES}: {', '.join(passing)}", markup=False, highlight=False)
+        names = ", ".join(passing[:MAX_ROWS])
+        more = f" and {len(passing) - MAX_ROWS} more" if len(passing) > MAX_ROWS else ""
+        console.print(f"{NO_NORMAL_PASSES}: {names}{more}", markup=False, highlight=False)
     _print_hints(console, hints)
 
 
-def _leaderboard(title: str, leaderboard: pd.DataFrame, columns: Sequence[str]) -> Table:
+def _leaderboard(
+    title: str, leaderboard: pd.DataFrame, columns: Sequence[str], partial: Mapping[str, int]
+) -> Table:
     """The rows of a leaderboard, with the number of categories below a mean that is over fewer."""
     table = Table(title=title, title_justify="left")
     table.add_column("category")
     for name in columns:
         table.add_column(metric_label(name), justify="right")
-    partial = partial_means(leaderboard)
     for _, row in leaderboard.iterrows():
         last = row["category"] == leaderboard["category"].iloc[-3:].iloc[0]
         cells = [str(row["category"]), *(metric_cell(name, row[name]) for name in columns)]
@@ -69,6 +85,89 @@ def _leaderboard(title: str, leaderboard: pd.DataFrame, columns: Sequence[str]) 
         if row["category"] == SUMMARY_ROWS[0] and any(name in partial for name in columns):
             over = [f"(of {partial[name]})" if name in partial else "" for name in columns]
             table.add_row("", *over)
+    return table
+
+
+def print_sweep(
+    title: str,
+    sweep_metrics: pd.DataFrame,
+    own: Mapping[str, str],
+    hints: Sequence[tuple[str, str]],
+) -> None:
+    """Print the settings that a task compared, the run's own and the best of each marked.
+
+    Args:
+        title: Heading of the table.
+        sweep_metrics: See :func:`.sweep.summarise_sweep`.
+        own: The run's own value of each parameter, see :func:`.sweep.own_values`.
+        hints: What there is to see, and the path or command that shows it.
+    """
+    console = Console()
+    metrics = [name for name in SWEPT_METRICS if name in sweep_metrics]
+    table = _sweep_table(title, sweep_metrics, own, metrics, spread=True)
+    roomy = console.options.update(width=ANY_WIDTH)
+
+    def fits() -> bool:
+        return console.measure(table, options=roomy).maximum <= console.width
+
+    # Deviations go first, then whole columns, never digits: the first metric stays.
+    spread, dropped = fits(), []
+    if not spread:
+        table = _sweep_table(title, sweep_metrics, own, metrics, spread=False)
+    while len(metrics) > 1 and not fits():
+        dropped.append(metrics.pop())
+        table = _sweep_table(title, sweep_metrics, own, metrics, spread=False)
+    console.print(table)
+    is_own = [own.get(key) == value for key, value in _settings(sweep_metrics)]
+    told = ["* best of its parameter"]
+    told += ["< this run's own setting"] if any(is_own) else []
+    if spread:
+        over = "categories" if any(is_own) else "random draws"
+        told.append(f"± deviation over {over}")
+    console.print(", ".join(told), markup=False, highlight=False)
+    if dropped:
+        left = ", ".join(metric_label(name) for name in dropped)
+        console.print(f"no room for {left}: see the report", markup=False, highlight=False)
+    _print_hints(console, hints)
+
+
+def _settings(sweep_metrics: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(sweep_metrics["parameter"], sweep_metrics["value"].astype(str), strict=True))
+
+
+def _sweep_table(
+    title: str,
+    sweep_metrics: pd.DataFrame,
+    own: Mapping[str, str],
+    metrics: Sequence[str],
+    *,
+    spread: bool,
+) -> Table:
+    """A block of rows for each parameter; every metric's best within it bears a star."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("parameter", no_wrap=True)
+    table.add_column("value", no_wrap=True)
+    for name in metrics:
+        label = metric_label(name).replace(" ", "\n")
+        table.add_column(label, justify="right", no_wrap=True)
+    for key, rows in sweep_metrics.groupby("parameter", sort=False):
+        # A metric that a parameter does not move has no best.
+        best = {name: rows[name].max() for name in metrics if rows[name].nunique() > 1}
+        for number, (_, row) in enumerate(rows.iterrows()):
+            value = str(row["value"])
+            cells = []
+            for name in metrics:
+                mean = metric_cell(name, row[name])
+                std = row.get(f"{name}_std")
+                reach = f" ±{metric_cell(name, std)}" if spread and not pd.isna(std) else ""
+                star = "*" if row[name] == best.get(name) else " "
+                cells.append(f"{mean}{reach}{star}")
+            table.add_row(
+                str(key) if number == 0 else "",
+                f"{value} <" if own.get(str(key)) == value else value,
+                *cells,
+                end_section=number == len(rows) - 1,
+            )
     return table
 
 
@@ -96,12 +195,29 @@ def print_decisions(
     console.print(
         f"{metrics['num_flagged']} of {metrics['num_images']} images flagged"
         + (f" ({more} more than shown)" if more > 0 else "")
-        + f": score above {metrics['threshold']:.4g}, which at most "
-        f"{metrics['false_alarm_rate']:.3g} of normal images exceed "
-        f"(from {metrics['num_calibration']} held-out normal images)",
+        + f": score above {metrics['threshold']:.4g}, "
+        + (
+            "set by hand"
+            if metrics["false_alarm_rate"] is None
+            else f"which at most {metrics['false_alarm_rate']:.3g} of normal images exceed "
+            f"(from {metrics['num_calibration']} held-out normal images)"
+        ),
         highlight=False,
     )
     _print_hints(console, hints)
+
+
+def print_export(title: str, card: Mapping[str, Any], folder: str) -> None:
+    """Print how an exported detector was checked, and where it lies.
+
+    Args:
+        title: Heading.
+        card: See :func:`.export.export_detector`.
+        folder: Its path.
+    """
+    console = Console()
+    console.print(title, *describe_card(card), sep="\n", highlight=False, markup=False)
+    _print_hints(console, [("folder", folder), ("judge", f"uniformaly predict {folder} new/")])
 
 
 def print_findings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -10,9 +11,10 @@ import numpy as np
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.progress import track
-from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.masking import BackPatchMasking, counted
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.scoring.neighbors import NearestNeighbors
+from uniformaly_pipeline.scoring.scores import images_digest
 
 logger = logging.getLogger(__name__)
 
@@ -45,37 +47,50 @@ def score_patches(
         keep_neighbors: Whether to tell which vector each patch was compared with.
 
     Returns:
-        Array ``patch_scores`` float32 [B, grid height, grid width]; metadata ``seconds``, the
+        Array ``patch_scores`` float32 [B, grid height, grid width], NaN where a patch shows nothing
+        that counts, such as padding; metadata ``images``, a digest of which images these are
+        (:func:`.scores.check_same_images`), ``features``, how theirs were made, ``seconds``, the
         time that loading and searching took, and ``search_recall``, the share of the truly
         nearest vectors that an approximate search finds for the first patches, ``None`` for an
         exact one. With ``keep_neighbors`` also ``neighbors`` int64 of
         the same shape, the nearest vector of the memory bank, -1 for background.
     """
     start = time.perf_counter()
-    neighbors = NearestNeighbors(memory_bank.astype(np.float32), search, num_neighbors)
-    grids = [np.zeros((0, *store.grid), np.float32)]
-    nearest = [np.zeros((0, *store.grid), np.int64)]
+    neighbors = NearestNeighbors(memory_bank, search, num_neighbors)
+    grid = store.grid_of(content_hashes)
+    grids = [np.zeros((0, *grid), np.float32)]
+    nearest = [np.zeros((0, *grid), np.int64)]
     recall: float | None = None
     measuring = 0.0
     blocks = range(0, len(content_hashes), IMAGES_AT_ONCE)
     for first in track(blocks, len(content_hashes), "Scoring", "images", IMAGES_AT_ONCE):
-        patches = store.load(content_hashes[first : first + IMAGES_AT_ONCE], masking)
+        patches = store.load(content_hashes[first : first + IMAGES_AT_ONCE], masking, grid)
         distances, indices = neighbors.query(patches.features)
         if first == 0 and not neighbors.is_exact:
             began = time.perf_counter()
             recall = neighbors.recall(patches.features[:RECALL_PATCHES])
             measuring = time.perf_counter() - began
             logger.info("Search %s finds %.4f of the nearest vectors", search, recall)
-        grids.append(patches.scatter(distances).reshape(-1, *store.grid))
+        grids.append(patches.scatter(distances).reshape(-1, *grid))
         found = np.full(grids[-1].shape, -1, np.int64)
-        found.reshape(len(found), -1)[patches.image, patches.patch] = indices[:, 0]
+        # Where tiles overlap the farthest comes last, and is kept.
+        order = np.argsort(distances, kind="stable") if patches.overlap else slice(None)
+        places = (patches.image[order], patches.patch[order])
+        found.reshape(len(found), -1)[places] = indices[order, 0]
         nearest.append(found)
     scores = weigh_scores(store, content_hashes, np.concatenate(grids), masking)
+    scores = np.where(counted(store.attention(content_hashes, grid)), scores, np.float32(np.nan))
     arrays = {"patch_scores": scores}
     if keep_neighbors:
         arrays["neighbors"] = np.concatenate(nearest)
     seconds = time.perf_counter() - start - measuring
-    return ArrayBundle(arrays, {"seconds": seconds, "search_recall": recall})
+    metadata = {
+        "images": images_digest(content_hashes),
+        "features": json.loads(store.header.to_json()),
+        "seconds": seconds,
+        "search_recall": recall,
+    }
+    return ArrayBundle(arrays, metadata)
 
 
 def weigh_scores(
@@ -102,6 +117,7 @@ def weigh_scores(
         return patch_scores
     import torch
 
-    weights = masking.weights(torch.from_numpy(store.attention(content_hashes)))
+    grid = (patch_scores.shape[1], patch_scores.shape[2])
+    weights = masking.weights(torch.from_numpy(store.attention(content_hashes, grid)))
     weighed: np.ndarray = patch_scores * weights.numpy().reshape(patch_scores.shape)
     return weighed

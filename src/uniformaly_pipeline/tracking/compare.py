@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import pandas as pd
@@ -16,212 +15,92 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean
+from uniformaly_pipeline.common.errors import CommandError, InputError
+from uniformaly_pipeline.common.tables import to_csv
 from uniformaly_pipeline.evaluation.metrics import (
     BRIEF_COSTS,
     BRIEF_METRICS,
     METRIC_ORDER,
     metric_label,
 )
+from uniformaly_pipeline.evaluation.significance import AurocDifference
 from uniformaly_pipeline.reporting.terminal import metric_cell
-from uniformaly_pipeline.tracking.runs import CATEGORY_TAG, SETTING_TAG
+from uniformaly_pipeline.tracking.pairs import PairComparison, compare_pair
+from uniformaly_pipeline.tracking.run_table import (
+    EXPERIMENT,
+    SETTINGS,
+    differing_columns,
+    metric_columns,
+    runs_table,
+)
+from uniformaly_pipeline.tracking.seeds import INTERVAL, group_seeds
 
-DEFAULT_URI = "sqlite:///mlflow.db"
-"""Where a run tracks to unless ``MLFLOW_TRACKING_URI`` says otherwise, as in ``mlflow.yml``."""
+__all__ = ["group_seeds", "main", "print_runs", "runs_table"]
 
-EXPERIMENT = "uniformaly_pipeline"
+Format = Literal["table", "csv", "markdown", "latex"]
+FORMATS: tuple[Format, ...] = ("table", "csv", "markdown", "latex")
 
-SETTINGS = {
-    "task": None,
-    "dataset": "dataset",
-    "backbone": "backbone",
-    "bpm": "bpm.mode",
-    "top_k_ratio": "scoring.top_k_ratio",
-    "coreset_ratio": "memory_bank.coreset_ratio",
-    "seed": "seed",
-    "run_key": None,
-    "git_commit": None,
-    "data_hash": None,
-}
-"""Tags that tell runs apart, and the parameter that stands in where an older run lacks one."""
+ANY_WIDTH = 10_000
+"""Columns of a page that holds every table."""
 
-TASK_SECTIONS = {"clustering", "lowshot", "ablation", "predict"}
-"""Sections of parameters that only the task of that name uses."""
+DROPPED_FIRST = ("data_hash", "git_commit", "run_key", "top_k_ratio", "coreset_ratio", "started")
+"""Where the terminal is narrow, columns go in this order, then costs, then the last metrics."""
 
-WORDS = ("task", "dataset", "backbone", "bpm", "run_key", "git_commit", "data_hash")
-_WIDE = 200
 _SHORT = 7
 _LONG_HASH = rf"^(\w{{{_SHORT}}})\w*"
 
 
-def runs_table(
-    tracking_uri: str | None = None,
-    *,
-    experiment: str = EXPERIMENT,
-    task: str | None = None,
-    dataset: str | None = None,
-    category: str | None = None,
+def print_runs(
+    table: pd.DataFrame,
     metrics: Sequence[str] = (),
-    last: int | None = None,
-    differing: bool = False,
-) -> pd.DataFrame:
-    """Finished runs with their settings and metrics, newest first.
-
-    Args:
-        tracking_uri: Where the runs are; None for ``MLFLOW_TRACKING_URI``, or else ``mlflow.db``
-            in the working directory.
-        experiment: Name of the MLflow experiment.
-        task: Only runs of this task.
-        dataset: Only runs on this data set.
-        category: Compare the runs of this category instead of the means over categories.
-        metrics: Metrics to show; none stands for all.
-        last: Only this many runs, the newest.
-        differing: Leave out what is the same in all runs. ``metrics`` asked for stay.
-
-    Returns:
-        A row per run, by ``run_id``: ``run`` (its name), ``started``; the tags of
-        :data:`SETTINGS`; further parameters by dotted key, if all runs have them and they differ;
-        metrics, those of :data:`.metrics.BRIEF_METRICS` first.
-
-    Raises:
-        InputError: There is no such database, experiment or metric, or no run fits.
-    """
-    wanted = {"task": task, "dataset": dataset, CATEGORY_TAG: category}
-    found = []
-    for run in _finished(tracking_uri, experiment, of_category=category is not None):
-        if all(value in (None, _setting(run, name)) for name, value in wanted.items()):
-            found.append(run)
-        if len(found) == last:
-            break
-    if not found:
-        raise InputError(f"no finished run of the experiment '{experiment}' fits")
-    parts = [_heads(found), _settings(found), _parameters(found), _metrics(found, metrics)]
-    table = pd.concat(parts, axis=1)
-    if differing:
-        kept = ["run", "started", *metrics]
-        table = table[[name for name in table if name in kept or _differs(table[name])]]
-    return table
-
-
-def _finished(tracking_uri: str | None, experiment: str, of_category: bool) -> Iterator[Any]:
-    """Finished runs of whole tasks, or of categories, newest first, a page at a time."""
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        # The client would make an empty database.
-        raise InputError(f"there are no runs in {uri} yet: first kedro run")
-    from mlflow import MlflowClient
-
-    # mlflow.search_runs takes no address: it would change where the whole process tracks to.
-    client = MlflowClient(uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        names = [known.name for known in client.search_experiments()]
-        raise InputError(f"{uri} has no experiment '{experiment}'{did_you_mean(experiment, names)}")
-    wanted = (
-        "attributes.status = 'FINISHED' AND tags.task IS NOT NULL "
-        f"AND tags.{SETTING_TAG} IS NULL "
-        f"AND tags.{CATEGORY_TAG} {'IS NOT NULL' if of_category else 'IS NULL'}"
-    )
-    token = None
-    while token != "":
-        page = client.search_runs(
-            [found.experiment_id],
-            wanted,
-            order_by=["attributes.start_time DESC"],
-            page_token=token,
-        )
-        yield from page
-        token = page.token or ""
-
-
-def _setting(run: Any, name: str) -> str | None:
-    stand_in = run.data.params.get(SETTINGS.get(name))
-    return run.data.tags.get(name, stand_in)
-
-
-def _heads(runs: Sequence[Any]) -> pd.DataFrame:
-    started = [run.info.start_time for run in runs]
-    return pd.DataFrame(
-        {
-            "run": [run.info.run_name for run in runs],
-            "started": pd.to_datetime(started, unit="ms").floor("s"),
-        },
-        index=_ids(runs),
-    )
-
-
-def _settings(runs: Sequence[Any]) -> pd.DataFrame:
-    columns = {name: [_setting(run, name) for run in runs] for name in SETTINGS}
-    table = pd.DataFrame(columns, index=_ids(runs))
-    return table.apply(lambda column: column if column.name in WORDS else _as_numbers(column))
-
-
-def _parameters(runs: Sequence[Any]) -> pd.DataFrame:
-    """Parameters that all runs have and that differ; those of :data:`SETTINGS` have columns."""
-    shared = set.intersection(*(set(run.data.params) for run in runs)) - set(SETTINGS.values())
-    tasks = {_setting(run, "task") for run in runs}
-    # What only other tasks use says nothing; kedro-mlflow logs a second copy of all parameters
-    # where a node takes the lot.
-    idle = {"parameters"} | (TASK_SECTIONS - tasks if len(tasks) == 1 else TASK_SECTIONS)
-    keys = sorted(key for key in shared if key.partition(".")[0] not in idle)
-    columns = {key: [run.data.params[key] for run in runs] for key in keys}
-    table = pd.DataFrame(columns, index=_ids(runs))
-    return table[[name for name in table if _differs(table[name])]].apply(_as_numbers)
-
-
-def _metrics(runs: Sequence[Any], wanted: Sequence[str]) -> pd.DataFrame:
-    known = {name for run in runs for name in run.data.metrics}
-    for name in wanted:
-        if name not in known:
-            raise InputError(f"no run has a metric '{name}'{did_you_mean(name, sorted(known))}")
-    names = wanted or sorted(known, key=_place)
-    columns = {name: [run.data.metrics.get(name) for run in runs] for name in names}
-    return pd.DataFrame(columns, index=_ids(runs), dtype=float)
-
-
-def _ids(runs: Sequence[Any]) -> pd.Index:
-    return pd.Index([run.info.run_id for run in runs], name="run_id")
-
-
-def _place(metric: str) -> tuple[bool, int, str]:
-    """Headlines first, deviations last."""
-    order = (*BRIEF_METRICS, *BRIEF_COSTS)
-    place = order.index(metric) if metric in order else len(order)
-    return metric.endswith("_std"), place, metric
-
-
-def _as_numbers(column: pd.Series) -> pd.Series:
-    """Text as numbers, where all of it is."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    return numbers if numbers.notna().sum() == column.notna().sum() else column
-
-
-def _differs(column: pd.Series) -> bool:
-    return column.nunique(dropna=False) > 1
-
-
-def print_runs(table: pd.DataFrame, metrics: Sequence[str] = ()) -> None:
+    style: Format = "table",
+    console: Console | None = None,
+) -> None:
     """Print runs side by side to standard output, and in a line what they have in common.
 
+    Where a terminal is too narrow whole columns are left out and named; numbers are never cut.
+
     Args:
-        table: See :func:`runs_table`.
+        table: See :func:`.run_table.runs_table` and :func:`.seeds.group_seeds`.
         metrics: Metrics to show; none stands for the headline metrics and the cost.
+        style: ``table`` for a terminal, ``markdown`` or ``latex`` for a paper; ``csv`` has every
+            column and no rounding.
+        console: Where to print tables and Markdown, None for standard output.
     """
-    same = [name for name in SETTINGS if name in table and table[name].nunique() == 1]
-    same = [name for name in same if not _differs(table[name])] if len(table) > 1 else []
-    console = Console()
-    if not console.is_terminal:
-        # A pipe or file has no width of its own: cut no column.
-        console = Console(width=_WIDE)
+    if style == "csv":
+        click.echo(to_csv(table.reset_index()), nl=False)
+        return
     shown = _shown(table, metrics)
-    console.print(_as_rich(shown.drop(columns=same)))
-    if same:
-        line = ", ".join(f"{_label(name)} {_cell(name, shown[name].iloc[0])}" for name in same)
-        console.print(f"all: {line}", highlight=False)
+    same = _shared(table, shown)
+    cells = _as_text(shown.drop(columns=same))
+    if style == "latex":
+        latex = cells.rename(columns=_label)
+        click.echo(latex.to_latex(index=False, escape=True), nl=False)
+        return
+    console = console or Console()
+    if style == "markdown" or not console.is_terminal:
+        # A pipe or file has no width of its own: cut no column.
+        console = Console(width=ANY_WIDTH, file=console.file)
+    kept, dropped = _fitting(cells, console, style)
+    console.print(_as_rich(cells[kept], style))
+    for line in (
+        f"all: {', '.join(f'{_label(n)} {_as_text(shown)[n].iloc[0]}' for n in same)}" * bool(same),
+        f"no room for: {', '.join(map(_label, dropped))} (--format csv has all)" * bool(dropped),
+    ):
+        if line:
+            console.print(line, highlight=False, markup=False, soft_wrap=style == "markdown")
+
+
+def _shared(table: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
+    """Settings that all rows have in common: said once, below."""
+    if len(table) < 2:
+        return []
+    differing = set(differing_columns(table))
+    return [name for name in SETTINGS if name in shown and name not in differing]
 
 
 def _shown(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """The columns that fit a terminal: a run's name repeats its settings."""
+    """The columns worth a terminal's room: a run's name repeats its settings."""
     numbers = metrics or [
         name
         for name in (*BRIEF_METRICS, *BRIEF_COSTS)
@@ -229,27 +108,67 @@ def _shown(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     ]
     # Parameters are dotted, but for those with a tag.
     settings = [name for name in table if name in SETTINGS or "." in name]
-    shown = table[[*settings, *numbers]].copy()
+    sure = [f"{name}{INTERVAL}" for name in numbers if name not in BRIEF_COSTS]
+    intervals = [name for name in sure if name in table]
+    counts = ["runs"] if "runs" in table and table["runs"].gt(1).any() else []
+    shown = table[[*settings, *counts, *numbers, *intervals]].copy()
     shown.insert(0, "started", table["started"].dt.strftime("%m-%d %H:%M"))
+    shown.insert(0, "row", range(1, len(shown) + 1))
     for name in ("git_commit", "data_hash"):
         if name in shown:
             shown[name] = shown[name].str.replace(_LONG_HASH, r"\1", regex=True)
     return shown
 
 
-def _as_rich(table: pd.DataFrame) -> Table:
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in table:
-        is_number = pd.api.types.is_numeric_dtype(table[name])
+def _as_text(shown: pd.DataFrame) -> pd.DataFrame:
+    """Every cell as it is printed; a metric with its interval."""
+    columns = {}
+    for name in shown:
+        if str(name).endswith(INTERVAL):
+            continue
+        reaches = shown.get(f"{name}{INTERVAL}", pd.Series(float("nan"), index=shown.index))
+        columns[name] = [
+            _cell(name, value) + ("" if pd.isna(reach) else f" ±{_cell(name, reach)}")
+            for value, reach in zip(shown[name], reaches, strict=True)
+        ]
+    return pd.DataFrame(columns, index=shown.index)
+
+
+def _fitting(cells: pd.DataFrame, console: Console, style: Format) -> tuple[list[str], list[str]]:
+    """The columns that fit the console, and those that do not."""
+    numbers = metric_columns(cells)
+    costs = [name for name in numbers if name in BRIEF_COSTS]
+    others = [name for name in numbers if name not in BRIEF_COSTS]
+    # The first metric and what tells rows apart stay.
+    order = [*DROPPED_FIRST, *reversed(costs), *reversed(others[1:])]
+    order = [name for name in order if name in cells]
+    kept, dropped = list(cells), []
+    roomy = console.options.update(width=ANY_WIDTH)
+    while order:
+        needed = console.measure(_as_rich(cells[kept], style), options=roomy).maximum
+        if needed <= console.width:
+            break
+        dropped.append(order.pop(0))
+        kept.remove(dropped[-1])
+    return kept, dropped
+
+
+def _as_rich(cells: pd.DataFrame, style: Format = "table") -> Table:
+    if style == "markdown":
+        drawn = Table(box=box.MARKDOWN)
+    else:
+        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    words = {"started", *SETTINGS} - {"seed", "top_k_ratio", "coreset_ratio"}
+    for name in cells:
+        label = _label(name)
         drawn.add_column(
-            _label(name).replace(" ", "\n"),
-            justify="right" if is_number else "left",
+            label if style == "markdown" else label.replace(" ", "\n"),
+            justify="left" if name in words else "right",
             overflow="fold",
-            # Words give way where the terminal is narrow.
-            no_wrap=is_number or name == "started",
+            no_wrap=name == "started" or name not in words,
         )
-    for row in table.itertuples(index=False, name=None):
-        drawn.add_row(*[_cell(name, value) for name, value in zip(table, row, strict=True)])
+    for row in cells.itertuples(index=False, name=None):
+        drawn.add_row(*row)
     return drawn
 
 
@@ -269,6 +188,33 @@ def _cell(name: str, value: Any) -> str:
     return metric_cell(name, value)
 
 
+def verdict(rows: tuple[int, int], found: PairComparison) -> str:
+    """Whether one of two runs is better, in sentences."""
+    first, second = rows
+    both = found.delong, found.bootstrap
+    agreed = {test.is_significant for test in both}
+    if agreed == {True}:
+        better, worse = rows if found.delong.difference > 0 else (second, first)
+        answer = f"Row {better} is better than row {worse}"
+    elif agreed == {False}:
+        answer = f"Rows {first} and {second} differ by no more than chance"
+    else:
+        answer = f"Whether rows {first} and {second} differ by more than chance is undecided"
+    several = found.num_categories > 1
+    over = f" of {found.num_categories} categories, mean over them" if several else ""
+    return (
+        f"{answer}: image AUROC {found.delong.first:.4f} and {found.delong.second:.4f} on the "
+        f"same {found.num_images} images{over}.\n"
+        f"Difference {found.delong.difference:+.4f}; 95% intervals: {_interval(found.delong)} "
+        f"(DeLong), {_interval(found.bootstrap)} (paired bootstrap)."
+    )
+
+
+def _interval(test: AurocDifference) -> str:
+    p_value = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
+    return f"{test.low:+.4f} to {test.high:+.4f}, {p_value}"
+
+
 @click.command()
 @click.option("--tracking-uri", help="Where the runs are: a path to mlflow.db or a server.")
 @click.option("--experiment", default=EXPERIMENT, show_default=True, help="MLflow's experiment.")
@@ -277,7 +223,17 @@ def _cell(name: str, value: Any) -> str:
 @click.option("--category", help="Compare this category instead of the means over categories.")
 @click.option("--metric", "metrics", multiple=True, help="A metric to show; may be repeated.")
 @click.option("--last", type=click.IntRange(min=1), help="Only this many runs, the newest.")
+@click.option("--where", multiple=True, help="Only runs with this setting: bpm=off. Repeatable.")
+@click.option("--sort", help="A column to sort by; metrics from the highest.")
 @click.option("--differing", is_flag=True, help="Only columns that differ between the runs.")
+@click.option("--each-seed", is_flag=True, help="A row for each run, also of the same settings.")
+@click.option(
+    "--pair",
+    nargs=2,
+    type=click.IntRange(min=1),
+    help="Two rows: is their difference more than chance? Two rows alone are always compared.",
+)
+@click.option("--format", "style", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--csv", "csv_file", type=click.Path(dir_okay=False), help="Write all columns here.")
 def main(
     tracking_uri: str | None,
@@ -287,10 +243,18 @@ def main(
     category: str | None,
     metrics: tuple[str, ...],
     last: int | None,
+    where: tuple[str, ...],
+    sort: str | None,
     differing: bool,
+    each_seed: bool,
+    pair: tuple[int, int] | None,
+    style: Format,
     csv_file: str | None,
 ) -> None:
-    """Compare finished runs: settings and metrics, newest first."""
+    """Compare finished runs: settings and metrics, newest first.
+
+    Runs that differ in nothing but the seed are one row: their mean, and its 95% interval.
+    """
     if tracking_uri is not None and "://" not in tracking_uri:
         tracking_uri = f"sqlite:///{tracking_uri}"
     try:
@@ -301,16 +265,52 @@ def main(
             dataset=dataset,
             category=category,
             metrics=metrics,
+            where=dict(_key_and_value(setting) for setting in where),
+            sort=sort,
             last=last,
-            differing=differing,
         )
+        table = table if each_seed else group_seeds(table)
+        if differing:
+            kept = {"run", "runs", "started", *metrics, *differing_columns(table)}
+            table = table[[name for name in table if name in kept]]
+        if csv_file is not None:
+            Path(csv_file).write_text(to_csv(table.reset_index()), encoding="utf-8")
+            click.echo(f"{len(table)} rows written to {csv_file}")
+            return
+        found = _compare_rows(tracking_uri, table, pair)
     except InputError as error:
         raise CommandError(str(error)) from error
-    if csv_file is not None:
-        table.to_csv(csv_file)
-        click.echo(f"{len(table)} runs written to {csv_file}")
-        return
-    print_runs(table, metrics)
+    print_runs(table, metrics, style)
+    if found is not None and style == "table":
+        click.echo(verdict(pair or (1, 2), found))
+
+
+def _key_and_value(setting: str) -> tuple[str, str]:
+    key, equals, value = setting.partition("=")
+    if not equals or not key:
+        raise InputError(f"--where takes a setting and its value, such as bpm=off, not '{setting}'")
+    return key.strip(), value.strip()
+
+
+def _compare_rows(
+    tracking_uri: str | None, table: pd.DataFrame, pair: tuple[int, int] | None
+) -> PairComparison | None:
+    """The verdict on two rows, if it is asked for or there are just two that allow one."""
+    if pair is None:
+        single = len(table) == 2 and ("runs" not in table or table["runs"].eq(1).all())
+        if not single:
+            return None
+        try:
+            return compare_pair(tracking_uri, *table.index)
+        except InputError:
+            # Nobody asked: other images, or a task that scores none.
+            return None
+    for row in pair:
+        if row > len(table):
+            raise InputError(f"there is no row {row}: the table has {len(table)}")
+        if "runs" in table and table["runs"].iloc[row - 1] > 1:
+            raise InputError(f"row {row} is of several seeds: --each-seed has a row for each run")
+    return compare_pair(tracking_uri, *(table.index[row - 1] for row in pair))
 
 
 if __name__ == "__main__":

@@ -12,44 +12,25 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
-from uniformaly_pipeline.evaluation.metrics import BRIEF_COSTS, BRIEF_METRICS, SWEPT_METRICS
+from uniformaly_pipeline.common.tables import to_csv
+from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
+from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS
 from uniformaly_pipeline.parameters.dotted import flatten
 from uniformaly_pipeline.reporting.figures.style import figure_png
 from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
+from uniformaly_pipeline.tracking.keys import LONGEST_VALUE, mlflow_key, mlflow_value
+from uniformaly_pipeline.tracking.lifecycle import child_run
 
-PARENT_TAG = "mlflow.parentRunId"
-NAME_TAG = "mlflow.runName"
 NOTE_TAG = "mlflow.note.content"
 CATEGORY_TAG = "category"
 SETTING_TAG = "setting"
-VIEW_TAG = "mlflow.sharedViewState."
-VIEW_COLUMN_PX = 90
 LONGEST_TAG = 5000
-VIEW_COLUMNS = [
-    *(f"tags.`{tag}`" for tag in ("task", "dataset", "backbone", "bpm")),
-    *(f"tags.`{tag}`" for tag in ("top_k_ratio", "coreset_ratio", "seed", "run_key")),
-    *(f"metrics.`{name}`" for name in (*BRIEF_METRICS, *BRIEF_COSTS)),
-    *(f"tags.`{tag}`" for tag in ("data_hash", "git_commit")),
-]
-VIEWS: dict[str, Any] = {
-    "runs": {
-        "name": "Compare runs",
-        "only": f"tags.{CATEGORY_TAG} IS NULL AND tags.{SETTING_TAG} IS NULL",
-        "columns": VIEW_COLUMNS,
-    },
-    "categories": {
-        "name": "Compare categories and settings",
-        "only": "",
-        "columns": [f"tags.`{CATEGORY_TAG}`", f"tags.`{SETTING_TAG}`", *VIEW_COLUMNS],
-    },
-}
-"""Saved views of the experiment, by key: ``.../runs?viewStateShareKey=<key>`` opens one."""
-
 IDENTITY_COLUMNS = ["class", "split", "defect", "label", "content_hash", "mask_pixels"]
 
 
@@ -147,55 +128,76 @@ def data_hash(manifest: pd.DataFrame) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
 
 
-def save_views(run_id: str) -> None:
-    """Put tables with the columns that matter into MLflow's menu "Views", unless they are there.
+def log_data_set(run_id: str, name: str, root: str, manifest: pd.DataFrame) -> None:
+    """Log which images a run is of, as one of MLflow's data sets.
 
     Args:
-        run_id: A run of the experiment.
+        run_id: The run.
+        name: The data set's name.
+        root: Where its images lie, without secrets.
+        manifest: See :func:`.manifest.build_manifest`.
     """
     from mlflow import MlflowClient
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    client = MlflowClient()
-    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
-    for number, (key, view) in enumerate(VIEWS.items()):
-        tag = f"{VIEW_TAG}{key}"
-        if tag not in experiment.tags:
-            # The menu lists the newest first.
-            time = len(VIEWS) - number
-            about = {"name": view["name"], "createdAt": time, "updatedAt": time}
-            content = {**about, "state": json.dumps(_view_state(view["only"], view["columns"]))}
-            client.set_experiment_tag(experiment.experiment_id, tag, json.dumps(content))
-
-
-def _view_state(only: str, columns: list[str]) -> dict[str, Any]:
-    """What MLflow's page of runs shows: filter, order and columns."""
-    return {
-        "searchFilter": only,
-        "orderByKey": "attributes.start_time",
-        "orderByAsc": False,
-        "selectedColumns": ["attributes.`Created`", *columns],
-        "columnOrder": columns,
-        "columnWidths": dict.fromkeys(columns, VIEW_COLUMN_PX),
+    counts = {
+        "classes": manifest["class"].nunique(),
+        "train images": int((manifest["split"] == "train").sum()),
+        "test images": int((manifest["split"] == "test").sum()),
+        "anomalous test images": int((manifest["label"][manifest["split"] == "test"] != 0).sum()),
     }
+    kind = root.partition("://")[0] if "://" in root else "local"
+    data_set = Dataset(
+        name=name,
+        digest=data_hash(manifest),
+        source_type=kind,
+        source=json.dumps({"uri": root}),
+        profile=json.dumps(counts),
+    )
+    tags = [InputTag("mlflow.data.context", "images")]
+    MlflowClient().log_inputs(run_id, [DatasetInput(data_set, tags)])
 
 
-def log_parameters(run_id: str, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-    """Log every resolved parameter by its dotted key, and tags to find the run by."""
+def log_parameters(
+    run_id: str,
+    parameters: Mapping[str, Any],
+    tags: Mapping[str, str],
+    metrics: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Log every resolved parameter by its dotted key, tags to find the run by, and metrics.
+
+    All go in one request: each waits for the database to write. Where MLflow takes a key or value
+    only in another form (:mod:`.keys`) or in part, the run has ``parameters.json`` with what they
+    are.
+    """
     from mlflow import MlflowClient
     from mlflow.entities import Param
 
-    MlflowClient().log_batch(
-        run_id, params=[Param(key, str(value)) for key, value in flatten(parameters)]
+    client, flat = MlflowClient(), dict(flatten(parameters))
+    taken = {mlflow_key(key): mlflow_value(value) for key, value in flat.items()}
+    client.log_batch(
+        run_id,
+        metrics=_metrics(metrics),
+        params=[Param(key, value) for key, value in taken.items()],
+        tags=_tags(tags),
     )
-    log_tags(run_id, tags)
+    is_cut = any(len(value) > LONGEST_VALUE for value in taken.values())
+    if is_cut or taken != {key: str(value) for key, value in flat.items()}:
+        client.log_dict(run_id, flat, "parameters.json")
 
 
 def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags of a run."""
     from mlflow import MlflowClient
+
+    MlflowClient().log_batch(run_id, tags=_tags(tags))
+
+
+def _tags(tags: Mapping[str, str]) -> list[Any]:
     from mlflow.entities import RunTag
 
-    MlflowClient().log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    taken = {mlflow_key(key): mlflow_value(value) for key, value in tags.items()}
+    return [RunTag(key, value) for key, value in taken.items()]
 
 
 def log_task(
@@ -220,7 +222,7 @@ def log_task(
     client = MlflowClient()
     _log_metrics(client, run_id, means)
     client.log_dict(run_id, dict(metrics), "metrics.json")
-    client.log_text(run_id, leaderboard.to_csv(index=False), "leaderboard.csv")
+    client.log_text(run_id, to_csv(leaderboard), "leaderboard.csv")
     client.log_text(run_id, report, "report.html")
     files = ((f"{name}.png", content) for name, content in figures.items())
     _log_files(client, run_id, files)
@@ -250,25 +252,21 @@ def log_settings(
         tags: The run's tags; a child's say its own value.
     """
     from mlflow import MlflowClient
-    from mlflow.entities import RunStatus
 
     client = MlflowClient()
-    client.log_text(run_id, sweep_metrics.to_csv(index=False), "sweep_metrics.csv")
+    client.log_text(run_id, to_csv(sweep_metrics), "sweep_metrics.csv")
     _log_files(client, run_id, _curves(sweep_metrics))
-    parent = client.get_run(run_id)
     for row in sweep_metrics.to_dict("records"):
         key, value = row["parameter"], row["value"]
         own_tags = {**tags, SETTING_TAG: key, **_own_tag(key, value)}
-        name = {PARENT_TAG: run_id, NAME_TAG: f"{key} = {value}"}
-        child_id = client.create_run(parent.info.experiment_id, tags=name).info.run_id
-        log_parameters(child_id, {**dict(flatten(parameters)), key: value}, own_tags)
         metrics = {
             name: value
             for name, value in row.items()
             if name not in {"parameter", "value"} and not pd.isna(value)
         }
-        _log_metrics(client, child_id, metrics)
-        client.set_terminated(child_id, RunStatus.to_string(RunStatus.FINISHED))
+        with child_run(run_id, f"{key} = {value}") as child_id:
+            own = {**dict(flatten(parameters)), key: value}
+            log_parameters(child_id, own, own_tags, metrics)
 
 
 def _curves(sweep_metrics: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
@@ -288,13 +286,27 @@ def _own_tag(key: str, value: str) -> dict[str, str]:
     return {names[key]: value} if key in names else {}
 
 
+def log_categories(run_id: str, metrics: Mapping[str, Any]) -> None:
+    """Log the metrics of many categories as one table of a run, in place of a child for each.
+
+    Args:
+        run_id: The run.
+        metrics: The task's metrics.
+    """
+    from mlflow import MlflowClient
+
+    table = leaderboard_table({"categories": metrics["categories"]})
+    shown = table.iloc[: len(metrics["categories"])]
+    MlflowClient().log_table(run_id, shown, "categories.json")
+
+
 def log_category(
     run_id: str,
     category: str,
     artifacts: CategoryArtifacts,
     parameters: Mapping[str, Any],
     tags: Mapping[str, str],
-) -> None:
+) -> str:
     """Log a category as a child of a run: metrics, scores, heat maps and curves.
 
     Args:
@@ -303,29 +315,29 @@ def log_category(
         artifacts: What to log.
         parameters: The run's resolved parameters; children carry them too, for comparison.
         tags: The run's tags; children carry them too.
+
+    Returns:
+        The child's id.
     """
     from mlflow import MlflowClient
-    from mlflow.entities import RunStatus
 
     client = MlflowClient()
-    parent = client.get_run(run_id)
-    child = client.create_run(
-        parent.info.experiment_id, tags={PARENT_TAG: run_id, NAME_TAG: category}
-    )
-    child_id = child.info.run_id
-    log_parameters(child_id, parameters, {**tags, CATEGORY_TAG: category})
-    _log_metrics(client, child_id, artifacts.metrics)
-    _log_files(client, child_id, _files(artifacts))
-    for name, plot in artifacts.plots.items():
-        client.log_figure(child_id, plot, f"{name}.html")
-    client.set_terminated(child_id, RunStatus.to_string(RunStatus.FINISHED))
+    with child_run(run_id, category) as child_id:
+        log_parameters(child_id, parameters, {**tags, CATEGORY_TAG: category}, artifacts.metrics)
+        _log_files(client, child_id, _files(artifacts))
+    return child_id
 
 
 def _log_metrics(client: Any, run_id: str, metrics: Mapping[str, Any]) -> None:
+    client.log_batch(run_id, metrics=_metrics(metrics))
+
+
+def _metrics(metrics: Mapping[str, Any]) -> list[Any]:
+    """What is defined of some metrics."""
     from mlflow.entities import Metric
 
     known = {key: value for key, value in metrics.items() if value is not None}
-    client.log_batch(run_id, metrics=[Metric(key, value, 0, 0) for key, value in known.items()])
+    return [Metric(key, value, 0, 0) for key, value in known.items()]
 
 
 def _log_files(client: Any, run_id: str, files: Iterator[tuple[str, bytes]]) -> None:
@@ -338,9 +350,12 @@ def _log_files(client: Any, run_id: str, files: Iterator[tuple[str, bytes]]) -> 
 
 
 def _files(artifacts: CategoryArtifacts) -> Iterator[tuple[str, bytes]]:
-    yield "image_scores.csv", artifacts.image_scores.to_csv(index=False).encode()
+    yield "image_scores.csv", to_csv(artifacts.image_scores).encode()
     for name, content in artifacts.figures.items():
         yield f"{name}.png", content
+    for name, plot in artifacts.plots.items():
+        # As MLflow itself writes a plotly figure.
+        yield f"{name}.html", plot.to_html(include_plotlyjs="cdn").encode()
     for number, image in enumerate(artifacts.gallery):
         # Numbers keep the order, worst mistakes first.
         yield f"heat_maps/{number:03d}_{image.defect}.jpg", image.views["heat_map"]

@@ -22,7 +22,13 @@ import pytest
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.ingestion.download import archives
-from uniformaly_pipeline.ingestion.download.archives import archive_stem, is_archive, unpack
+from uniformaly_pipeline.ingestion.download.archives import (
+    archive_fault,
+    archive_stem,
+    is_archive,
+    unpack,
+)
+from uniformaly_pipeline.ingestion.download.sources import PUBLICATIONS
 
 FILES = {
     "bottle/train/good/000.png": b"first" * 1000,
@@ -483,3 +489,21 @@ def test_a_python_without_safe_unpacking_is_refused(
 def test_long_names_are_shortened_in_messages(box: Path) -> None:
     message = refusal(tar_file(box / "data.tar", [entry("../" + "x" * 5000, b"")]))
     assert len(message) < 600
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".zip"])
+def test_an_archive_has_no_fault_whatever_it_is_called(box: Path, suffix: str) -> None:
+    assert archive_fault(good_archive(box, suffix).rename(box / "data.part")) is None
+
+
+def test_an_archive_without_a_checksum_is_looked_at() -> None:
+    (source,) = PUBLICATIONS["mtd"].sources
+    assert source.sha256 is None
+    assert source.find_fault is archive_fault
+
+
+def test_a_page_in_place_of_an_archive_is_told(box: Path) -> None:
+    (box / "data.zip").write_bytes(b"<html>log in</html>")
+    assert archive_fault(box / "data.zip") == "it is a web page"
+    (box / "data.zip").write_bytes(b"PK and no more")
+    assert archive_fault(box / "data.zip") == "it is no tar or zip archive"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -65,6 +66,10 @@ class Site:
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 @pytest.fixture
@@ -487,3 +492,52 @@ def test_a_disk_that_is_too_small_is_noticed_before(
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: type("Usage", (), {"free": usage[2]}))
     refusal(site.source(), tmp_path, pauses, "does not fit")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- passwords ------------------------------------------------------------------------------------
+
+
+def test_a_password_goes_to_its_server_and_nowhere_else(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = site.url.replace("://", "://me:hu%40sh@")
+    site.break_after = [CUT]
+    kept: list[str] = []
+    with caplog.at_level("INFO"):
+        path = fetch(
+            site.source(url=secret),
+            tmp_path,
+            pause=lambda _: kept.append((tmp_path / "data.bin.part.json").read_text()),
+        )
+    assert path.read_bytes() == DATA
+    assert {headers["Authorization"] for headers in site.requests} == {basic("me", "hu@sh")}
+    assert "hu%40sh" not in caplog.text + kept[0]
+    site.answers = [403]
+    with pytest.raises(InputError) as error:
+        fetch(site.source(url=secret), tmp_path / "other")
+    assert str(error.value).startswith(f"{site.url} cannot be downloaded")
+
+
+def test_a_password_is_not_sent_on_to_where_a_server_redirects(site: Site, tmp_path: Path) -> None:
+    site.answers, site.location = [302], site.url
+    fetch(site.source(url=site.url.replace("://", "://me:hush@")), tmp_path)
+    assert ["Authorization" in headers for headers in site.requests] == [True, False]
+
+
+# --- without a checksum ---------------------------------------------------------------------------
+
+
+def test_what_is_not_as_it_should_be_is_removed_and_named(site: Site, tmp_path: Path) -> None:
+    source = site.source(sha256=None, find_fault=lambda path: "it is odd")
+    refusal(source, tmp_path, [], f"{site.url} is not the file expected (it is odd)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_file_of_an_earlier_run_is_replaced(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(b"<html>")
+
+    def find_fault(path: Path) -> str | None:
+        return None if path.read_bytes() == DATA else "it is a web page"
+
+    fetch(site.source(sha256=None, find_fault=find_fault), tmp_path)
+    assert (tmp_path / "data.bin").read_bytes() == DATA

@@ -11,6 +11,7 @@ Normal images are noise around the colour of their class; a defect is a dark spo
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 import zlib
@@ -203,6 +204,134 @@ def make_cifar(root: Path, name: str, per_batch: int = 1) -> Path:
     return folder
 
 
+def make_visa(
+    root: Path,
+    objects: Sequence[str] = ("candle", "pcb1"),
+    *,
+    train: int = 3,
+    good: int = 2,
+    defective: int = 2,
+    size: Size = SIZE,
+) -> Path:
+    """VisA as published; its masks hold the numbers of the kinds of anomaly."""
+    folder = root / "VisA_20220922"
+    lines = ["object,split,label,image,mask"]
+    for name in objects:
+        annotations = ["image,label,mask"]
+        for i in range(train + good):
+            image = f"{name}/Data/Images/Normal/{i:04d}.JPG"
+            _draw(folder / image, name, size)
+            lines.append(f"{name},{'train' if i < train else 'test'},normal,{image},")
+            annotations.append(f"{image},normal,")
+        for i in range(defective):
+            image = f"{name}/Data/Images/Anomaly/{i:03d}.JPG"
+            mask = f"{name}/Data/Masks/Anomaly/{i:03d}.png"
+            _draw(folder / image, name, size, spot=True)
+            _mask(folder / mask, size, value=1 + i)
+            lines.append(f"{name},test,anomaly,{image},{mask}")
+            annotations.append(f'{image},"{"scratch,bent" if i else "bent"}",{mask}')
+        (folder / name / "image_anno.csv").write_text("\n".join(annotations) + "\n")
+    (folder / "split_csv").mkdir()
+    (folder / "split_csv/1cls.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def make_visa_prepared(root: Path) -> Path:
+    """VisA as the publishers' script rearranges it."""
+    folder = root / "1cls"
+    for place, count in {"train/good": 3, "test/good": 2, "test/bad": 2}.items():
+        for i in range(count):
+            _draw(folder / f"candle/{place}/{i:04d}.JPG", "candle", SIZE, spot="bad" in place)
+            if "bad" in place:
+                _mask(folder / f"candle/ground_truth/bad/{i:04d}.png", SIZE)
+    return folder
+
+
+def make_mvtec_ad2(root: Path, categories: Sequence[str] = ("can", "vial")) -> Path:
+    """MVTec AD 2 with validation and private test images."""
+    folder = root / "mvtec_ad_2"
+    counts = {
+        "train/good": 3, "validation/good": 1, "test_public/good": 2, "test_public/bad": 2,
+        "test_private": 1, "test_private_mixed": 1,
+    }  # fmt: skip
+    for category in categories:
+        for place, count in counts.items():
+            for i in range(count):
+                stem = f"{i:03d}_regular"
+                _draw(
+                    folder / category / place / f"{stem}.png", category, SIZE, spot="bad" in place
+                )
+                if "bad" in place:
+                    truth = folder / category / "test_public/ground_truth/bad"
+                    _mask(truth / f"{stem}_mask.png", SIZE)
+    return folder
+
+
+def make_mvtec_loco(root: Path, categories: Sequence[str] = ("pushpins", "screw_bag")) -> Path:
+    """MVTec LOCO AD; the second anomalous image of each kind has two masks."""
+    folder = root / "mvtec_loco_anomaly_detection"
+    counts = {
+        "train/good": 3, "validation/good": 1, "test/good": 2, "test/logical_anomalies": 2,
+        "test/structural_anomalies": 2,
+    }  # fmt: skip
+    for category in categories:
+        for place, count in counts.items():
+            spot = "anomalies" in place
+            for i in range(count):
+                _draw(folder / category / place / f"{i:03d}.png", category, SIZE, spot=spot)
+                for part in range(i + 1 if spot else 0):
+                    kind = place.removeprefix("test/")
+                    truth = folder / category / "ground_truth" / kind / f"{i:03d}"
+                    _mask(truth / f"{part:03d}.png", SIZE, value=255 - part, shift=8 * part)
+        (folder / category / "defects_config.json").write_text("[]\n")
+    return folder
+
+
+def make_real_iad(root: Path, names: Sequence[str] = ("audiojack", "zipper")) -> Path:
+    """Real-IAD in its smallest and its largest size, with splits."""
+    folder = root / "real_iad"
+    for name in names:
+        listed: dict[str, list[dict[str, str | None]]] = {"train": [], "test": []}
+        for number, kind in enumerate(("OK", "OK", "OK", "OK", "HS", "QS"), start=1):
+            where = "OK" if kind == "OK" else f"NG/{kind}"
+            image = f"{where}/S{number:04d}/{name}_{number:04d}_{kind}_C1.jpg"
+            mask = image.replace(".jpg", ".png") if kind != "OK" else None
+            for size in ("256", "1024"):
+                place = folder / f"realiad_{size}" / name
+                _draw(place / image, name, SIZE, spot=kind != "OK")
+                if mask:
+                    _mask(place / mask, SIZE)
+            entry = {"category": name, "anomaly_class": kind, "image_path": image}
+            listed["train" if number <= 2 else "test"].append({**entry, "mask_path": mask})
+        splits = folder / f"realiad_jsons/realiad_jsons/{name}.json"
+        splits.parent.mkdir(parents=True, exist_ok=True)
+        meta = {"normal_class": "OK", "prefix": f"{name}/"}
+        splits.write_text(json.dumps({"meta": meta, **listed}))
+    return folder
+
+
+def make_mpdd(root: Path) -> Path:
+    """MPDD, two of its categories."""
+    folder = root / "MPDD"
+    for name, kind in {"connector": "parts_mismatch", "tubes": "anomalous"}.items():
+        for place, count in {"train/good": 3, "test/good": 2, f"test/{kind}": 2}.items():
+            for i in range(count):
+                _draw(folder / name / place / f"{i:03d}.png", name, SIZE, spot=kind in place)
+                if kind in place:
+                    _mask(folder / name / f"ground_truth/{kind}/{i:03d}_mask.png", SIZE)
+    return folder
+
+
+def make_kolektor_sdd2(root: Path) -> Path:
+    """KolektorSDD2; every third image is defective, also of those to learn from."""
+    folder = root / "KolektorSDD2"
+    for part, first in {"train": 10000, "test": 20000}.items():
+        for number in range(first, first + 6):
+            _draw(folder / part / f"{number}.png", "surface", SIZE, spot=number % 3 == 0)
+            _mask(folder / part / f"{number}_GT.png", SIZE, spot=number % 3 == 0)
+    return folder
+
+
 def pack(folder: Path, archive: Path, top: str | None = None) -> Path:
     """Pack a data set; the suffix of ``archive`` tells how: .tar, .tar.xz, .tar.gz or .zip.
 
@@ -247,10 +376,12 @@ def _draw(file: Path, name: str, size: Size, mode: str = "RGB", spot: bool = Fal
     Image.fromarray(pixels).convert(mode).save(file)
 
 
-def _mask(file: Path, size: Size, spot: bool = True) -> None:
+def _mask(file: Path, size: Size, spot: bool = True, value: int = 255, shift: int = 0) -> None:
+    """Draw a mask; ``shift`` moves what it marks to the right."""
     pixels = np.zeros(size[::-1], np.uint8)
     if spot:
-        pixels[_spot(size)] = 255
+        rows, columns = _spot(size)
+        pixels[rows, columns.start + shift : columns.stop + shift] = value
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(file)
 

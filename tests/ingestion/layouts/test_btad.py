@@ -10,7 +10,7 @@ from miniatures import levels, make_btad, pack, rows
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.ingestion.layouts.btad import PUBLISHED, classes, read
+from uniformaly_pipeline.ingestion.layouts.btad import BTAD
 from uniformaly_pipeline.ingestion.layouts.interface import Counts, Split
 from uniformaly_pipeline.ingestion.roots import find_classes, locate
 
@@ -22,7 +22,7 @@ from uniformaly_pipeline.ingestion.roots import find_classes, locate
 def test_every_row(product: str, suffix: str, mask_suffix: str, tmp_path: Path) -> None:
     root = ImageFolder(str(make_btad(tmp_path, train=2, good=1)))
     masks = [f"{product}/ground_truth/ko/000{i}.{mask_suffix}" for i in range(2)]
-    assert rows(read(root, [product], Split())) == [
+    assert rows(BTAD.read(root, [product], Split())) == [
         (f"{product}/train/ok/0000.{suffix}", "train", 0, product, "good", None),
         (f"{product}/train/ok/0001.{suffix}", "train", 0, product, "good", None),
         (f"{product}/test/ok/0000.{suffix}", "test", 0, product, "good", None),
@@ -43,15 +43,15 @@ def test_found_where_the_archive_was_unpacked(tmp_path: Path) -> None:
     shutil.unpack_archive(archive, tmp_path / "unpacked")
     found = locate("btad", ImageFolder(str(tmp_path / "unpacked")))
     assert found.root == str(tmp_path / "unpacked/BTech_Dataset_transformed")
-    assert len(read(found, classes(found), Split())) == 3 * 7
+    assert len(BTAD.read(found, BTAD.classes(found), Split())) == 3 * 7
 
 
 def test_only_the_three_products_count(tmp_path: Path) -> None:
     folder = make_btad(tmp_path, products=("01", "02"))
     shutil.copytree(folder / "01", folder / "04")
     (folder / "03/papers").mkdir(parents=True)
-    assert classes(ImageFolder(str(folder))) == ["01", "02"]
-    assert classes(ImageFolder(str(tmp_path / "nowhere"))) == []
+    assert BTAD.classes(ImageFolder(str(folder))) == ["01", "02"]
+    assert BTAD.classes(ImageFolder(str(tmp_path / "nowhere"))) == []
 
 
 def test_all_problems_are_named(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_all_problems_are_named(tmp_path: Path) -> None:
     shutil.rmtree(folder / "02/test/ok")
     shutil.rmtree(folder / "03/train")
     with pytest.raises(InputError) as error:
-        read(ImageFolder(str(folder)), ["01", "02", "03"], Split())
+        BTAD.read(ImageFolder(str(folder)), ["01", "02", "03"], Split())
     message = str(error.value)
     assert message.startswith(f"{folder}: 3 problems: ")
     assert "01/test/ko/0001.bmp has no mask in 01/ground_truth/ko: unpack" in message
@@ -71,11 +71,11 @@ def test_all_problems_are_named(tmp_path: Path) -> None:
 
 def test_a_mask_that_a_normal_image_shares_its_name_with_is_not_its_own(tmp_path: Path) -> None:
     root = ImageFolder(str(make_btad(tmp_path)))
-    normal = [record for record in read(root, ["01"], Split()) if not record.label]
+    normal = [record for record in BTAD.read(root, ["01"], Split()) if not record.label]
     assert [record.mask for record in normal] == [None] * 5
 
 
 def test_published_counts() -> None:
-    assert [counts.train for counts in PUBLISHED.values()] == [400, 399, 1000]
-    assert [counts.good + counts.anomalous for counts in PUBLISHED.values()] == [70, 230, 441]
-    assert PUBLISHED["03"] == Counts(1000, 400, 41)
+    assert [counts.train for counts in BTAD.PUBLISHED.values()] == [400, 399, 1000]
+    assert [counts.good + counts.anomalous for counts in BTAD.PUBLISHED.values()] == [70, 230, 441]
+    assert BTAD.PUBLISHED["03"] == Counts(1000, 400, 41)

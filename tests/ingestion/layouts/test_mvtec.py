@@ -11,7 +11,7 @@ from miniatures import MVTEC_DEFECTS, levels, make_mvtec, pack, rows
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts.interface import Split
-from uniformaly_pipeline.ingestion.layouts.mvtec import PUBLISHED, classes, read
+from uniformaly_pipeline.ingestion.layouts.mvtec import MVTEC
 from uniformaly_pipeline.ingestion.roots import find_classes, locate
 
 
@@ -26,8 +26,8 @@ def test_every_row(tmp_path: Path) -> None:
         carpet.append(
             (f"carpet/test/{kind}/000.png", "test", int(mask is not None), "carpet", kind, mask)
         )
-    assert rows(read(root, ["carpet"], Split())) == carpet
-    both = read(root, ["carpet", "toothbrush"], Split(seed=1))
+    assert rows(MVTEC.read(root, ["carpet"], Split())) == carpet
+    both = MVTEC.read(root, ["carpet", "toothbrush"], Split(seed=1))
     assert rows(both)[: len(carpet)] == carpet
     assert len(both) == len(carpet) + 4
 
@@ -42,7 +42,7 @@ def test_found_one_level_up_and_down(tmp_path: Path) -> None:
 def test_found_where_the_archive_was_unpacked(tmp_path: Path) -> None:
     archive = pack(make_mvtec(tmp_path / "made"), tmp_path / "mvtec_anomaly_detection.tar.xz")
     shutil.unpack_archive(archive, tmp_path / "unpacked")
-    assert classes(ImageFolder(str(tmp_path / "unpacked"))) == ["bottle", "carpet"]
+    assert MVTEC.classes(ImageFolder(str(tmp_path / "unpacked"))) == ["bottle", "carpet"]
 
 
 def test_only_the_published_categories_count(tmp_path: Path) -> None:
@@ -51,12 +51,12 @@ def test_only_the_published_categories_count(tmp_path: Path) -> None:
     (folder / "tile/pictures").mkdir(parents=True)
     (folder / "wood").mkdir()
     root = ImageFolder(str(folder))
-    assert classes(root) == ["bottle", "carpet", "wood"]
-    assert classes(ImageFolder(str(folder / "bottle"))) == []
-    assert classes(ImageFolder(str(tmp_path))) == []
-    assert classes(ImageFolder(str(tmp_path / "nowhere"))) == []
+    assert MVTEC.classes(root) == ["bottle", "carpet", "wood"]
+    assert MVTEC.classes(ImageFolder(str(folder / "bottle"))) == []
+    assert MVTEC.classes(ImageFolder(str(tmp_path))) == []
+    assert MVTEC.classes(ImageFolder(str(tmp_path / "nowhere"))) == []
     with pytest.raises(InputError, match="category 'wood' is empty"):
-        read(root, ["wood"], Split())
+        MVTEC.read(root, ["wood"], Split())
 
 
 def test_every_defective_image_needs_its_mask(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_every_defective_image_needs_its_mask(tmp_path: Path) -> None:
     (folder / "bottle/ground_truth/contamination/001_mask.png").unlink()
     shutil.rmtree(folder / "carpet/ground_truth")
     with pytest.raises(InputError) as error:
-        read(ImageFolder(str(folder)), ["bottle", "carpet"], Split())
+        MVTEC.read(ImageFolder(str(folder)), ["bottle", "carpet"], Split())
     message = str(error.value)
     assert message.startswith(f"{folder}: 11 problems: bottle/test/contamination/001.png has no ")
     assert "carpet/test/cut/000.png has no mask in carpet/ground_truth/cut: unpack" in message
@@ -76,13 +76,13 @@ def test_missing_folders_are_named(tmp_path: Path) -> None:
     shutil.rmtree(folder / "bottle/train/good")
     shutil.rmtree(folder / "carpet/test")
     with pytest.raises(InputError) as error:
-        read(ImageFolder(str(folder)), ["bottle", "carpet"], Split())
+        MVTEC.read(ImageFolder(str(folder)), ["bottle", "carpet"], Split())
     assert "category 'bottle' has no images in bottle/train/good" in str(error.value)
     assert "category 'carpet' has no images in carpet/test/" in str(error.value)
 
 
 def test_published_counts_add_up() -> None:
-    assert sorted(PUBLISHED) == list(PUBLISHED) == sorted(MVTEC_DEFECTS)
-    assert sum(counts.train for counts in PUBLISHED.values()) == 3629
-    assert sum(counts.good for counts in PUBLISHED.values()) == 467
-    assert sum(counts.good + counts.anomalous for counts in PUBLISHED.values()) == 1725
+    assert sorted(MVTEC.PUBLISHED) == list(MVTEC.PUBLISHED) == sorted(MVTEC_DEFECTS)
+    assert sum(counts.train for counts in MVTEC.PUBLISHED.values()) == 3629
+    assert sum(counts.good for counts in MVTEC.PUBLISHED.values()) == 467
+    assert sum(counts.good + counts.anomalous for counts in MVTEC.PUBLISHED.values()) == 1725

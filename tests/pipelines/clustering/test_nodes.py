@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import pytest
 from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.evaluation.clustering import FeatureChoice
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.pipelines.clustering import nodes
+from uniformaly_pipeline.scoring.scores import images_digest
 
 TESTED = [f"test {i}" for i in range(9)]
 DEFECTS = ["good", "good", "dent", "good", "hole", "dent", "hole", "dent", "hole"]
@@ -67,12 +70,16 @@ def features(fake_encoder: Any, tmp_path: Path) -> FeatureStore:
 
 
 @pytest.fixture
-def patch_scores() -> ArrayBundle:
+def patch_scores(features: FeatureStore) -> ArrayBundle:
     grids = np.zeros((9, NUM_PATCHES), np.float32)
     for image, grid in enumerate(grids):
         highest, second = places_of(image)
         grid[highest], grid[second] = 5.0, 3.0
-    return ArrayBundle({"patch_scores": grids.reshape(9, 4, 5)})
+    metadata = {
+        "images": images_digest(f"#{name}" for name in TESTED),
+        "features": json.loads(features.header.to_json()),
+    }
+    return ArrayBundle({"patch_scores": grids.reshape(9, 4, 5)}, metadata)
 
 
 @pytest.fixture
@@ -117,6 +124,17 @@ def test_test_images_are_grouped_by_the_patches_chosen(
     assert list(table["image"]) == [f"{name}.png" for name in TESTED]
     assert list(table["defect"]) == DEFECTS
     assert list(table["cluster"]) == expected
+
+
+def test_patch_scores_of_other_images_or_features_are_refused(
+    images: pd.DataFrame, features: FeatureStore, patch_scores: ArrayBundle
+) -> None:
+    changed = images.replace({"content_hash": {f"#{TESTED[3]}": "#new"}})
+    with pytest.raises(InputError, match="of other images than those listed now"):
+        nodes.compare_features(changed, features, patch_scores, [0.1])
+    patch_scores.metadata["features"]["weights_sha256"] = "1" * 64  # type: ignore[index]
+    with pytest.raises(InputError, match="was made with other weights than this run's"):
+        nodes.compare_features(images, features, patch_scores, [0.1])
 
 
 def test_the_embedding_is_of_the_features_that_are_grouped(
@@ -234,6 +252,7 @@ CLUSTERS = pd.DataFrame(
         "y": [9.0, 7.0, 5.0, 3.0],
     }
 )
+IMAGES = CLUSTERS.assign(content_hash="#")
 
 
 def heights_of(sheet: Image.Image, colour: tuple[int, int, int]) -> np.ndarray:
@@ -243,16 +262,16 @@ def heights_of(sheet: Image.Image, colour: tuple[int, int, int]) -> np.ndarray:
 
 
 def test_a_sheet_shows_the_images_of_each_cluster(raw_images: ImageFolder) -> None:
-    _, sheet = nodes.draw_clusters(raw_images, CLUSTERS, AS_IT_IS, 8, CATEGORY)
+    _, sheet = nodes.draw_clusters(raw_images, IMAGES, CLUSTERS, AS_IT_IS, 8, CATEGORY)
     first, *second = (heights_of(sheet, COLOURS[number]) for number in (1, 3, 0, 2))
     assert first.size
     assert all(rows.size and rows.min() > first.max() for rows in second)
 
 
 def test_images_are_shown_as_the_encoder_sees_them(raw_images: ImageFolder) -> None:
-    _, whole = nodes.draw_clusters(raw_images, CLUSTERS, AS_IT_IS, 8, CATEGORY)
+    _, whole = nodes.draw_clusters(raw_images, IMAGES, CLUSTERS, AS_IT_IS, 8, CATEGORY)
     cropped = AS_IT_IS | {"crop": [24, 24]}
-    _, sheet = nodes.draw_clusters(raw_images, CLUSTERS, cropped, 8, CATEGORY)
+    _, sheet = nodes.draw_clusters(raw_images, IMAGES, CLUSTERS, cropped, 8, CATEGORY)
     assert heights_of(whole, RIM).size
     assert not heights_of(sheet, RIM).size
     assert all(heights_of(sheet, colour).size for colour in COLOURS)
@@ -262,14 +281,14 @@ def test_images_are_shown_as_the_encoder_sees_them(raw_images: ImageFolder) -> N
 def test_of_a_cluster_no_more_images_are_shown_than_asked_for(
     limit: int, shown: int, raw_images: ImageFolder
 ) -> None:
-    _, sheet = nodes.draw_clusters(raw_images, CLUSTERS, AS_IT_IS, limit, CATEGORY)
+    _, sheet = nodes.draw_clusters(raw_images, IMAGES, CLUSTERS, AS_IT_IS, limit, CATEGORY)
     assert sum(heights_of(sheet, colour).size > 0 for colour in COLOURS) == shown
 
 
 def test_the_map_shows_kinds_left_and_clusters_right_at_the_places_given(
     raw_images: ImageFolder,
 ) -> None:
-    figure, _ = nodes.draw_clusters(raw_images, CLUSTERS, AS_IT_IS, 8, CATEGORY)
+    figure, _ = nodes.draw_clusters(raw_images, IMAGES, CLUSTERS, AS_IT_IS, 8, CATEGORY)
     assert figure.get_suptitle() == "hex nut"
     drawn = [
         {group.get_label(): np.asarray(group.get_offsets()).tolist() for group in axes.collections}

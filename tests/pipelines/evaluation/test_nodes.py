@@ -12,15 +12,17 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.memory_bank.bank import bank_digest
 from uniformaly_pipeline.parameters.schema import Parameters
 from uniformaly_pipeline.pipelines.evaluation.nodes import (
     collect_metrics,
     evaluate_category,
     rank_categories,
 )
-from uniformaly_pipeline.scoring.scores import anomaly_map
+from uniformaly_pipeline.scoring.scores import anomaly_map, images_digest
 
 SIZE = 40
 """Side of the images in pixels."""
@@ -39,6 +41,8 @@ IMAGES = pd.DataFrame(
         "image": ["t1", "t2", "t3", "a", "b", "c", "d"],
         "content_hash": ["#t1", "#t2", "#t3", "#a", "#b", "#c", "#d"],
         "split": ["train"] * 3 + ["test"] * 4,
+        "mask": [None] * 4 + ["b.png", None, "d.png"],
+        "mask_hash": None,
     }
 )
 SCORES = pd.DataFrame(
@@ -48,6 +52,7 @@ SCORES = pd.DataFrame(
         "score": [1.0, 5.0, 3.0, 2.0],
         "defect": ["good", "dent", "good", "dent"],
         "mask": [None, "b.png", None, "d.png"],
+        "content_hash": ["#a", "#b", "#c", "#d"],
     }
 )
 BANK = ArrayBundle(
@@ -67,6 +72,16 @@ class Timed(FeatureStore):
         return sum(self.seconds[key] for key in content_hashes)
 
 
+@pytest.fixture(autouse=True)
+def grey_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Greys of the masks count as they are, in place of those that resizing makes of edges."""
+
+    def read(folder: ImageFolder, path: str, _: str | None = None) -> Image.Image:
+        return Image.open(f"{folder.root}/{path}")
+
+    monkeypatch.setattr(ImageFolder, "read_mask", read)
+
+
 @pytest.fixture
 def raw_images(tmp_path: Path) -> ImageFolder:
     """The masks of the defective images: grey at the border, white inside."""
@@ -80,7 +95,8 @@ def raw_images(tmp_path: Path) -> ImageFolder:
 
 def bundle(recall: float | None = None, patch_scores: np.ndarray = PATCH_SCORES) -> ArrayBundle:
     arrays = {"neighbors": np.zeros((4, 4, 4), np.int64), "patch_scores": patch_scores}
-    return ArrayBundle(arrays, {"seconds": 2.0, "search_recall": recall})
+    made_of = {"images": images_digest(SCORES["content_hash"]), "bank": bank_digest(BANK)}
+    return ArrayBundle(arrays, {**made_of, "seconds": 2.0, "search_recall": recall})
 
 
 def evaluate(raw_images: ImageFolder, **changes: Any) -> dict[str, Any]:
@@ -176,13 +192,21 @@ def test_resizing_and_padding_reach_the_masks(
     assert usual["image_auroc"] == other["image_auroc"]
 
 
-@pytest.mark.parametrize("masks", [[None] * 4, [None, "b.png", None, None]])
-def test_without_a_mask_of_every_defect_there_are_no_pixel_metrics(
-    masks: list[str | None], raw_images: ImageFolder
-) -> None:
-    metrics = evaluate(raw_images, image_scores=SCORES.assign(mask=masks))
+def test_without_masks_there_are_no_pixel_metrics(raw_images: ImageFolder) -> None:
+    metrics = evaluate(raw_images, image_scores=SCORES.assign(mask=None))
     assert metrics["pixel_auroc"] is metrics["pixel_ap"] is metrics["aupro"] is None
     assert metrics["image_auroc"] == pytest.approx(3 / 4)
+
+
+def test_pixel_metrics_are_of_the_images_whose_anomalous_pixels_are_known(
+    raw_images: ImageFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An anomalous image without a mask is left out, not taken for a normal one, and named."""
+    bare = SCORES.assign(mask=[None, "b.png", None, None])
+    metrics = evaluate(raw_images, image_scores=bare)
+    masks, maps = (part[:3] for part in pixels_of(raw_images, 255))
+    assert metrics["pixel_auroc"] == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()))
+    assert f"1 anomalous images have no mask, such as {SCORES['image'][3]}" in caplog.text
 
 
 def test_images_and_vectors_are_counted(raw_images: ImageFolder) -> None:
@@ -286,3 +310,25 @@ def test_other_settings_than_the_papers_stand_alone(shipped: Parameters) -> None
     parameters = parameters_of(shipped, "mvtec", "dino_vitb8")
     parameters["bpm"]["mode"] = "off"
     assert "paper" not in rank_categories(METRICS, TASK, parameters)
+
+
+def test_scores_of_an_earlier_run_on_other_images_are_refused(raw_images: ImageFolder) -> None:
+    """Patch scores, image scores and the list of images must be of the same images."""
+    other = SCORES.assign(content_hash=["#a", "#b", "#c", "#new"])
+    newer = IMAGES.replace({"content_hash": {"#d": "#new"}})
+    for changes in ({"image_scores": other}, {"images": newer}):
+        with pytest.raises(InputError, match="of other images than those listed now"):
+            evaluate(raw_images, **changes)
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [np.ones((6, 8), np.float16), np.zeros((5, 8), np.float16), np.zeros((6, 8), np.float32)],
+)
+def test_scores_of_another_memory_bank_are_refused(
+    raw_images: ImageFolder, vectors: np.ndarray
+) -> None:
+    """Of the same images: an earlier run made the bank anew and not the scores."""
+    bank = ArrayBundle({**BANK.arrays, "memory_bank": vectors}, BANK.metadata)
+    with pytest.raises(InputError, match="are of another memory bank: run the task from the"):
+        evaluate(raw_images, memory_bank=bank)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,18 @@ import pandas as pd
 import pytest
 from miniatures import make_cifar, make_mtd, make_mvtec, make_species60
 from PIL import Image
+from scipy.ndimage import label
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.ingestion import drawings
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.ingestion.manifest import ImageRecord, ManifestPlan
+from uniformaly_pipeline.ingestion.manifest import ImageRecord, ManifestPlan, build_manifest
+from uniformaly_pipeline.ingestion.regions import Region
 from uniformaly_pipeline.pipelines.ingestion import nodes
 from uniformaly_pipeline.pipelines.ingestion.nodes import (
     choose_publication,
     draw_demo_images,
+    draw_masks,
     draw_samples,
     examine_manifest,
     plan_tree,
@@ -30,13 +34,27 @@ from uniformaly_pipeline.pipelines.ingestion.nodes import (
     select_defect_images,
     write_examination,
 )
+from uniformaly_pipeline.reporting.figures.style import GROUND_TRUTH_COLOUR
 
+RECORD = {"root": "tools", "layout": "folder"}
 SPLIT = {"seed": 0, "test_share": 0.2, "cap": None, "min_images": 0}
 
 
 def data_set(layout: str, **split: Any) -> dict[str, Any]:
     """``datasets.<name>``, as far as the nodes read it."""
-    return {"layout": layout, "split": {**SPLIT, **split}}
+    return {
+        "layout": layout,
+        "split": {**SPLIT, **split},
+        "images": {"levels": "auto"},
+        "roi": None,
+    }
+
+
+def plan_of(*arguments: Any) -> ManifestPlan:
+    """The images of a manifest; the record of their root goes with them."""
+    plan, record = read_manifest(*arguments, RECORD)
+    assert record is RECORD
+    return plan
 
 
 def table(*rows: tuple[str, str, str, str]) -> pd.DataFrame:
@@ -47,10 +65,17 @@ def table(*rows: tuple[str, str, str, str]) -> pd.DataFrame:
         label=bad.astype("int8"),
         mask=made["image"].where(bad).map(lambda path: f"mask of {path}", na_action="ignore"),
         content_hash="#" + made["image"],
+        pixel_hash="p" + made["image"],
         mask_pixels=bad.map({True: 7, False: -1}),
+        mask_values=bad.map({True: "0, 255", False: ""}),
+        width=10,
+        height=10,
     )
 
 
+HERE = ImageFolder("nowhere")
+WHOLE = {"resize": 224, "crop": None}
+VIT = {"model": "vit_tiny_patch16_224", "checkpoint": "untrained"}
 MANIFEST = table(
     ("nut/b", "nut", "train", "good"),
     ("nut/a", "nut", "train", "good"),
@@ -95,7 +120,7 @@ def images_of(plan: ManifestPlan, split: str) -> list[str]:
 
 
 def test_every_image_is_read_with_its_class_split_kind_and_mask(tools: ImageFolder) -> None:
-    plan = read_manifest(tools, data_set("folder"), "gear", False)
+    plan = plan_of(tools, data_set("folder"), "gear", False)
     mask = "gear/ground_truth/dent/000_mask.png"
     assert plan.folder == tools
     assert plan.records == [
@@ -103,6 +128,66 @@ def test_every_image_is_read_with_its_class_split_kind_and_mask(tools: ImageFold
         ImageRecord("gear/test/dent/000.png", "gear", "test", "dent", mask),
         ImageRecord("gear/test/good/000.png", "gear", "test"),
     ]
+
+
+def test_a_named_region_of_interest_is_of_the_categories_without_their_own(
+    tools: ImageFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("roi.png", "nut/roi.png"):
+        Image.new("L", (32, 32), 255).save(tmp_path / "tools" / name)
+    settings = {**data_set("folder"), "roi": "roi.png"}
+    plan = plan_of(tools, settings, "gear+nut", False)
+    assert {(record.class_name, record.roi) for record in plan.records} == {
+        ("gear", "roi.png"),
+        ("nut", "nut/roi.png"),
+    }
+    assert "roi.png is left out" not in caplog.text
+    for name in ("camera.png", "nut/camera.png"):
+        Image.new("L", (32, 32), 255).save(tmp_path / "tools" / name)
+        plan_of(tools, {**settings, "roi": f"./{name}"}, "gear+nut", False)
+        assert f"left out: {name}" not in caplog.text, "it is the region, and none too many"
+        (tmp_path / "tools" / name).unlink()
+    plan_of(tools, data_set("folder"), "gear", False)
+    assert "roi.png is left out: a region of interest lies right in its" in caplog.text
+    with pytest.raises(InputError, match=r"roi: .*tools holds no other\.png"):
+        plan_of(tools, {**settings, "roi": "other.png"}, "gear", False)
+
+
+PICTURES = {
+    "an image to learn from": "train/good/0.png",
+    "one to test": "test/dent/0.png",
+    "a mask": "ground_truth/dent/000_mask.png",
+}
+
+
+@pytest.mark.parametrize("spelling", ["nut/{}", "./nut//{}", "bolt/../nut/{}"])
+@pytest.mark.parametrize("place", PICTURES.values(), ids=PICTURES)
+def test_the_picture_of_a_named_region_is_no_image_or_mask_of_the_data_set(
+    tools: ImageFolder, tmp_path: Path, spelling: str, place: str
+) -> None:
+    before = plan_of(tools, data_set("folder"), "all", False).records
+    Image.new("L", (32, 32), 255).save(tmp_path / "tools/nut" / place)
+    roi = spelling.format(place)
+    found = plan_of(tools, {**data_set("folder"), "roi": roi}, "all", False).records
+    expected = [replace(record, roi=roi) for record in before]
+    if "mask" in place:
+        expected = [
+            replace(record, mask=None) if (record.mask or "").startswith("nut") else record
+            for record in expected
+        ]
+    assert found == expected
+
+
+def test_a_folder_is_no_region_of_interest(tools: ImageFolder) -> None:
+    settings = {**data_set("folder"), "roi": "nut/ground_truth/dent"}
+    with pytest.raises(InputError, match="roi: nut/ground_truth/dent is a folder: name the"):
+        plan_of(tools, settings, "all", False)
+
+
+def test_a_category_of_nothing_but_its_region_is_one_line(tools: ImageFolder) -> None:
+    settings = {**data_set("folder"), "roi": "nut/train/good/000.png"}
+    with pytest.raises(InputError, match="category 'nut' has no images to learn from beside its"):
+        plan_of(tools, settings, "all", False)
 
 
 @pytest.mark.parametrize(
@@ -117,12 +202,12 @@ def test_every_image_is_read_with_its_class_split_kind_and_mask(tools: ImageFold
 def test_of_a_data_set_with_defects_only_the_categories_wanted_are_read(
     categories: Any, read: list[str], tools: ImageFolder
 ) -> None:
-    assert classes_of(read_manifest(tools, data_set("folder"), categories, False)) == read
+    assert classes_of(plan_of(tools, data_set("folder"), categories, False)) == read
 
 
 def test_a_category_that_is_not_there_is_refused(tools: ImageFolder) -> None:
     with pytest.raises(InputError, match="no category 'bold'; did you mean 'bolt'"):
-        read_manifest(tools, data_set("folder"), "bold", False)
+        plan_of(tools, data_set("folder"), "bold", False)
 
 
 def test_where_other_classes_are_anomalous_all_are_read_whichever_are_wanted(
@@ -133,30 +218,30 @@ def test_where_other_classes_are_anomalous_all_are_read_whichever_are_wanted(
             path = tmp_path / folder / name
             path.mkdir(parents=True)
             Image.new("RGB", (4, 4)).save(path / "0.png")
-    plan = read_manifest(ImageFolder(str(tmp_path)), data_set("classes"), "bee", False)
+    plan = plan_of(ImageFolder(str(tmp_path)), data_set("classes"), "bee", False)
     assert classes_of(plan) == ["ant", "bee", "fly"]
     with pytest.raises(InputError, match="no category 'wasp'"):
-        read_manifest(ImageFolder(str(tmp_path)), data_set("classes"), "wasp", False)
+        plan_of(ImageFolder(str(tmp_path)), data_set("classes"), "wasp", False)
 
 
 def test_the_layout_says_how_folders_are_read(tools: ImageFolder) -> None:
     with pytest.raises(InputError, match="expected folders like one_class_train"):
-        read_manifest(tools, data_set("classes"), "all", False)
+        plan_of(tools, data_set("classes"), "all", False)
 
 
 def test_only_a_published_data_set_may_have_what_spoils_a_result(
     tools: ImageFolder, tmp_path: Path
 ) -> None:
     published = ImageFolder(str(make_mvtec(tmp_path, ["bottle"])))
-    assert read_manifest(tools, data_set("folder"), "all", False).strict
-    assert not read_manifest(published, data_set("mvtec"), "all", False).strict
+    assert plan_of(tools, data_set("folder"), "all", False).strict
+    assert not plan_of(published, data_set("mvtec"), "all", False).strict
 
 
 def test_a_share_of_the_normal_images_is_held_out_as_the_seed_draws(tmp_path: Path) -> None:
     tiles = ImageFolder(str(make_mtd(tmp_path, free=10, defective=1)))
 
     def normal_test_images(**split: Any) -> list[str]:
-        plan = read_manifest(tiles, data_set("mtd", **split), "all", False)
+        plan = plan_of(tiles, data_set("mtd", **split), "all", False)
         return [path for path in images_of(plan, "test") if path.startswith("MT_Free/")]
 
     assert len(normal_test_images()) == 2
@@ -169,7 +254,7 @@ def test_a_class_is_cut_at_its_cap_and_refused_below_its_least_number(tmp_path: 
     species = ImageFolder(str(make_species60(tmp_path, ["umbra_limi"], images=10)))
 
     def numbers(**split: Any) -> tuple[int, int]:
-        plan = read_manifest(species, data_set("species60", **split), "all", False)
+        plan = plan_of(species, data_set("species60", **split), "all", False)
         return len(images_of(plan, "train")), len(images_of(plan, "test"))
 
     assert numbers() == (8, 2)
@@ -183,8 +268,8 @@ def test_a_class_is_cut_at_its_cap_and_refused_below_its_least_number(tmp_path: 
 
 
 def test_images_are_counted_and_what_is_odd_is_found() -> None:
-    twice = MANIFEST.assign(content_hash=MANIFEST["content_hash"].replace("#nut/b", "#nut/x"))
-    counts, findings = examine_manifest(twice, data_set("folder"))
+    twice = MANIFEST.assign(pixel_hash=MANIFEST["pixel_hash"].replace("pnut/b", "pnut/x"))
+    counts, findings, _ = examine_manifest(HERE, twice, data_set("folder"), WHOLE, VIT)
     assert counts.values.tolist()[:3] == [
         ["bolt", "train", "good", 2, 0],
         ["bolt", "test", "good", 1, 0],
@@ -198,11 +283,11 @@ def test_images_are_counted_and_what_is_odd_is_found() -> None:
 
 def test_the_published_numbers_are_those_of_the_layout() -> None:
     tiles = table(*[(f"{number}", "magnetic_tile", "train", "good") for number in range(760)])
-    counts, findings = examine_manifest(tiles, data_set("mtd"))
+    counts, findings, _ = examine_manifest(HERE, tiles, data_set("mtd"), WHOLE, VIT)
     assert counts[["published", "difference"]].values.tolist() == [[761, -1]]
     found = "magnetic_tile has 760 normal train images where 761 were published"
     assert found in set(findings["finding"])
-    counts, findings = examine_manifest(tiles, data_set("folder"))
+    counts, findings, _ = examine_manifest(HERE, tiles, data_set("folder"), WHOLE, VIT)
     assert "published" not in counts
     assert found not in set(findings["finding"])
 
@@ -221,7 +306,7 @@ def captions_of(
         return Image.new("RGB", (1, 1))
 
     monkeypatch.setattr(nodes, "contact_sheet", sheet)
-    draw_samples(raw_images, manifest)
+    draw_samples(raw_images, manifest, WHOLE, VIT)
     captions, colours, columns = shown
     return captions, colours, columns
 
@@ -264,12 +349,32 @@ def test_samples_of_many_kinds_are_spread_over_all_of_them(
 
 def test_the_samples_are_one_sheet(tools: ImageFolder) -> None:
     manifest = table(("gear/train/good/000.png", "gear", "train", "good"))
-    sheet = np.asarray(draw_samples(tools, manifest))
+    sheet = np.asarray(draw_samples(tools, manifest, WHOLE, VIT))
     picture = np.asarray(tools.read_image("gear/train/good/000.png"))
     # In the middle is the bright square that the picture shows on its dark ground.
     assert sheet[sheet.shape[0] // 2, sheet.shape[1] // 2].min() > 120
     assert picture[20, 24].min() > 120
     assert sheet.shape[2] == 3
+
+
+def test_a_region_of_interest_that_no_patch_counts_in_ends_the_examination(
+    tmp_path: Path,
+) -> None:
+    """Of 16 x 16 patches the region covers a quarter of one; of 8 x 8 patches a whole one."""
+    Image.new("RGB", (224, 224)).save(tmp_path / "a.png")
+    pixels = np.zeros((224, 224), bool)
+    pixels[16:24, 16:24] = True
+    manifest = build_manifest(
+        ImageFolder(str(tmp_path)),
+        [ImageRecord("a.png", "nut", "train")],
+        region=Region.of(pixels, "roi"),
+    )
+    here = ImageFolder(str(tmp_path))
+    with pytest.raises(InputError, match="category 'nut': the region of interest covers half of"):
+        examine_manifest(here, manifest, data_set("folder"), WHOLE, VIT)
+    finer = {**VIT, "model": "vit_small_patch8_224"}
+    _, findings, _ = examine_manifest(here, manifest, data_set("folder"), WHOLE, finer)
+    assert "region of interest" in set(findings["check"])
 
 
 # --- the tree -------------------------------------------------------------------------------------
@@ -297,6 +402,10 @@ FINDINGS = pd.DataFrame(
     }
 )
 NOTHING_FOUND = FINDINGS.iloc[:0]
+MASKS = pd.DataFrame(
+    {"class": ["gnat"], "defect": ["bite"], "values": ["0, 236"], "masks": [3], "marked": [0.25]}
+)
+NO_MASKS = MASKS.iloc[:0]
 PARAMETERS = {
     "dataset": "insects",
     "backbone": "compound_eye",
@@ -315,7 +424,7 @@ def picture(tmp_path: Path) -> bytes:
 
 
 def test_the_page_shows_findings_counts_and_samples(picture: bytes) -> None:
-    page = write_examination(COUNTS, FINDINGS, picture, PARAMETERS)
+    page = write_examination(COUNTS, FINDINGS, NO_MASKS, picture, picture, PARAMETERS)
     assert "2 warnings, 1 errors" in page
     for text in ("gnats leak", "few gnats", "gnats repeat", "4711", "insects: the images"):
         assert text in page
@@ -324,15 +433,43 @@ def test_the_page_shows_findings_counts_and_samples(picture: bytes) -> None:
 
 
 def test_a_page_without_findings_says_so(picture: bytes) -> None:
-    page = write_examination(COUNTS, NOTHING_FOUND, picture, PARAMETERS)
+    page = write_examination(COUNTS, NOTHING_FOUND, NO_MASKS, picture, picture, PARAMETERS)
     assert "Nothing to remark." in page
     table = '<caption class="hidden">Findings</caption>'
     assert table not in page
-    assert table in write_examination(COUNTS, FINDINGS, picture, PARAMETERS)
+    assert table in write_examination(COUNTS, FINDINGS, NO_MASKS, picture, picture, PARAMETERS)
+
+
+def test_a_page_shows_what_masks_hold_where_there_are_any(picture: bytes) -> None:
+    page = write_examination(COUNTS, FINDINGS, MASKS, picture, picture, PARAMETERS)
+    assert "0, 236" in page
+    assert "Masks over their images" in page
+    page = write_examination(COUNTS, FINDINGS, NO_MASKS, picture, picture, PARAMETERS)
+    assert "Masks over their images" not in page
+
+
+def test_masks_are_listed_and_drawn_by_what_they_hold(tmp_path: Path) -> None:
+    for name, value in (("a", 236), ("b", 236), ("c", 1)):
+        pixels = np.zeros((20, 40), np.uint8)
+        Image.fromarray(pixels + 99).save(tmp_path / f"{name}.png")
+        pixels[:5, :10] = value
+        Image.fromarray(pixels).save(tmp_path / f"{name}_mask.png")
+    folder = ImageFolder(str(tmp_path))
+    rows = [ImageRecord(f"{n}.png", "nut", "test", "dent", f"{n}_mask.png") for n in "abc"]
+    manifest = build_manifest(folder, rows)
+    _, _, masks = examine_manifest(folder, manifest, data_set("mvtec"), WHOLE, VIT)
+    assert masks.values.tolist() == [
+        ["nut", "dent", "0, 1", 1, 0.0625],
+        ["nut", "dent", "0, 236", 2, 0.0625],
+    ]
+    sheet = np.asarray(draw_masks(folder, manifest))
+    outlined = (sheet == GROUND_TRUTH_COLOUR).all(axis=2)
+    assert label(outlined)[1] >= 3
+    assert draw_masks(folder, manifest.assign(mask=pd.NA)).size == (1, 1)
 
 
 def test_the_page_says_how_to_make_it_again(picture: bytes) -> None:
-    page = write_examination(COUNTS, FINDINGS, picture, PARAMETERS)
+    page = write_examination(COUNTS, FINDINGS, NO_MASKS, picture, picture, PARAMETERS)
     assert "kedro run --pipelines=ingestion --params=dataset=insects" in page
     for text in ("<dd>insects</dd>", "<dd>compound_eye</dd>", "bpm.threshold", "0.123"):
         assert text in page
@@ -421,6 +558,6 @@ def test_there_is_nothing_to_download_for_ones_own_folder() -> None:
 def test_images_that_are_no_files_are_read_too(tmp_path: Path) -> None:
     folder = ImageFolder(str(make_cifar(tmp_path, "cifar10")))
     opened = nodes.LAYOUTS["cifar10"].open_root(folder)  # type: ignore[attr-defined]
-    plan = read_manifest(opened, data_set("cifar10"), "cat", False)
+    plan = plan_of(opened, data_set("cifar10"), "cat", False)
     assert len(classes_of(plan)) == 10
     assert (len(images_of(plan, "train")), len(images_of(plan, "test"))) == (50, 10)

@@ -13,10 +13,12 @@ from scipy.spatial.distance import cdist
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.features import encoder
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.ingestion.levels import Levels
 from uniformaly_pipeline.memory_bank import coreset
-from uniformaly_pipeline.memory_bank.bank import bank_images
+from uniformaly_pipeline.memory_bank.bank import bank_images, bank_levels
 from uniformaly_pipeline.memory_bank.coreset import random_projection, random_starts
 from uniformaly_pipeline.pipelines.memory_bank.nodes import build_bank
 
@@ -26,6 +28,7 @@ IMAGES = pd.DataFrame(
     {
         "content_hash": [f"#{name}" for name in "xcayb"],
         "split": ["test", "train", "train", "test", "train"],
+        "class": "nut",
     }
 )
 BPM = {"mode": "binary", "kernel_size": 1, "threshold": 0.01}
@@ -170,9 +173,20 @@ def test_the_coreset_is_chosen_on_the_device_asked_for(
         return np.arange(size)
 
     monkeypatch.setattr(coreset, "greedy_coreset", choose)
+    # As on a machine with two GPUs.
+    monkeypatch.setattr(encoder, "choose_device", lambda asked: asked)
     build(store, device=device)
     assert used == [device]
 
 
 def test_an_automatic_device_gives_the_same_bank(store: FeatureStore) -> None:
     assert (vectors(build(store, device="auto")) == vectors(build(store))).all()
+
+
+def test_the_bank_remembers_by_which_levels_its_images_were_read(store: FeatureStore) -> None:
+    """Those of the train images: images to come are read by the same."""
+    deep = IMAGES.assign(depth="float", low=0.0, high=7.0)
+    deep.loc[deep["split"] == "train", ["low", "high"]] = (-1.0, 3.0)
+    made = build(store, deep)
+    assert bank_levels(made, "nut") == Levels(floating=(-1.0, 3.0))
+    assert bank_levels(made, "bolt") == Levels()

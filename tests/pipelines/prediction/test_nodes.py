@@ -22,10 +22,10 @@ from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.memory_bank.bank import build_memory_bank
 from uniformaly_pipeline.pipelines.prediction import nodes
-from uniformaly_pipeline.reporting.figures.pictures import overlay_heat_map
 from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
-from uniformaly_pipeline.scoring.scores import anomaly_map
+from uniformaly_pipeline.scoring.heat_map import overlay_heat_map
+from uniformaly_pipeline.scoring.scores import anomaly_map, images_digest
 
 BPM: dict[str, Any] = {"mode": "binary", "kernel_size": 1, "threshold": 0.05}
 SCORING: dict[str, Any] = {"top_k_ratio": 0.1, "num_neighbors": 1, "search": "Flat"}
@@ -96,6 +96,10 @@ def naive(
     return np.where(kept, scores, 0), np.where(kept, squares.argmin(axis=1), -1)
 
 
+CATEGORY = {"name": "hex nut", "normal": ["hex nut"], "tested": None}
+NO_BANK = ArrayBundle({}, {})
+
+
 # --- list_new_images ----------------------------------------------------------------------------
 
 
@@ -103,7 +107,7 @@ def test_images_at_any_depth_are_listed_with_their_size(tmp_path: Path) -> None:
     for path, size in (("b.png", (8, 6)), ("line 2/deep/a.jpg", (10, 12))):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", size).save(tmp_path / path)
-    table = nodes.list_new_images(ImageFolder(str(tmp_path)))
+    table = nodes.list_new_images(ImageFolder(str(tmp_path)), NO_BANK, CATEGORY)
     assert list(table["image"]) == ["b.png", "line 2/deep/a.jpg"]
     assert list(zip(table["width"], table["height"], strict=True)) == [(8, 6), (10, 12)]
     assert table["content_hash"].nunique() == 2
@@ -112,9 +116,23 @@ def test_images_at_any_depth_are_listed_with_their_size(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_or_empty_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"predict\.images: the folder .* does not exist"):
-        nodes.list_new_images(ImageFolder(str(tmp_path / "none")))
+        nodes.list_new_images(ImageFolder(str(tmp_path / "none")), NO_BANK, CATEGORY)
     with pytest.raises(InputError, match=r"predict\.images: the folder .* holds no images"):
-        nodes.list_new_images(ImageFolder(str(tmp_path)))
+        nodes.list_new_images(ImageFolder(str(tmp_path)), NO_BANK, CATEGORY)
+
+
+def test_new_images_are_read_by_the_banks_levels_and_odd_ones_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An image that is dark by the bank's levels stays dark."""
+    pixels = np.linspace(0, 90, 48, dtype=np.uint16).reshape(6, 8)
+    Image.fromarray(pixels).save(tmp_path / "dark.png")
+    levels = {"hex nut": {"integer": [0, 4095], "floating": [0, 1]}}
+    bank = ArrayBundle({}, {"levels": levels})
+    table = nodes.list_new_images(ImageFolder(str(tmp_path)), bank, CATEGORY)
+    assert table.loc[0, ["low", "high"]].tolist() == [0, 4095]
+    assert table.loc[0, "content_hash"].endswith("@0..4095")
+    assert "dark.png is nearly black" in caplog.text
 
 
 # --- score_new_patches --------------------------------------------------------------------------
@@ -146,9 +164,9 @@ def test_a_bank_of_other_patches_is_refused(
     features: FeatureStore,
     bank: ArrayBundle,
 ) -> None:
-    with pytest.raises(InputError, match=r"another masking \(bpm\)"):
+    with pytest.raises(InputError, match=r"other masking \(bpm\)"):
         nodes.score_new_patches(new_manifest, features, bank, BPM | change, SCORING)
-    with pytest.raises(InputError, match=r"another masking \(bpm\)"):
+    with pytest.raises(InputError, match=r"other masking \(bpm\)"):
         nodes.calibrate(bank_images, features, bank, BPM | change, SCORING)
 
 
@@ -169,7 +187,7 @@ def test_a_bank_of_other_features_is_refused(
     tmp_path: Path,
 ) -> None:
     other = fake_encoder.store(tmp_path / "other", NEW, **header)
-    with pytest.raises(InputError, match=f"made with another {named} than"):
+    with pytest.raises(InputError, match=f"made with other {named} than"):
         nodes.score_new_patches(new_manifest, other, bank, BPM, SCORING)
 
 
@@ -213,6 +231,9 @@ def test_held_out_normal_images_are_scored(
 # --- judge_images -------------------------------------------------------------------------------
 
 
+OF_NEW_IMAGES = {"images": images_digest(f"#{name}" for name in NEW)}
+
+
 @pytest.fixture
 def made() -> dict[str, Any]:
     """Three images with a high patch each; the bank holds a vector of each normal image."""
@@ -231,7 +252,7 @@ def made() -> dict[str, Any]:
         "content_hashes": hashes,
     }
     return {
-        "patch_scores": ArrayBundle({"patch_scores": grids, "neighbors": neighbors}),
+        "patch_scores": ArrayBundle({"patch_scores": grids, "neighbors": neighbors}, OF_NEW_IMAGES),
         "calibration_scores": pd.DataFrame({"image": list("xyz"), "score": [3.0, 5.0, 1.0]}),
         "memory_bank": ArrayBundle(bank),
         "preprocessing": PREPROCESSING,
@@ -281,9 +302,9 @@ def test_the_rate_of_false_alarms_changes_the_threshold(judge: Any) -> None:
 
 def test_places_follow_the_preprocessing(judge: Any) -> None:
     # Padded by 4 pixels on the left and the right, 16 on the top and the bottom: patches are of
-    # 16 x 9.6 pixels.
+    # 16 x 9.6 pixels. The centre of one that shows the padding is moved to the image's edge.
     table = judge(preprocessing=PREPROCESSING | {"pad": [64, 48]})
-    assert list(zip(table["x"], table["y"], strict=True)) == [(39, 40), (10, -8), (20, 8)]
+    assert list(zip(table["x"], table["y"], strict=True)) == [(39, 31), (10, 0), (20, 8)]
     assert list(table["normal_y"]) == [24, 56, 8]
 
 
@@ -331,7 +352,7 @@ def heat_maps(new_images: ImageFolder, new_manifest: pd.DataFrame) -> Any:
         drawn = nodes.draw_heat_maps(
             new_images,
             new_manifest,
-            ArrayBundle({"patch_scores": grids}),
+            ArrayBundle({"patch_scores": grids}, OF_NEW_IMAGES),
             scores_with(threshold),
             PREPROCESSING | preprocessing,
         )
@@ -370,11 +391,11 @@ def test_heat_maps_are_as_large_as_the_encoder_sees_the_image(heat_maps: Any) ->
 def test_heat_maps_are_drawn_only_when_they_are_saved(
     new_images: ImageFolder, new_manifest: pd.DataFrame
 ) -> None:
-    grids = ArrayBundle({"patch_scores": np.zeros((3, 4, 5), np.float32)})
+    grids = ArrayBundle({"patch_scores": np.zeros((3, 4, 5), np.float32)}, OF_NEW_IMAGES)
     gone = ImageFolder(f"{new_images.root}/gone")
     drawn = nodes.draw_heat_maps(gone, new_manifest, grids, scores_with(1.0), PREPROCESSING)
     assert len(drawn) == 3
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match="is gone since"):
         drawn["line/a"]()
 
 
@@ -408,14 +429,19 @@ def flagged(
     )
 
     def run(
-        limit: int = 8, bpm: dict[str, Any] = BPM, threshold: float = 7.0, **preprocessing: Any
+        limit: int = 8,
+        bpm: dict[str, Any] = BPM,
+        threshold: float = 7.0,
+        normal_hash: str = "#n0",
+        **preprocessing: Any,
     ) -> list[GalleryImage]:
         return nodes.draw_flagged(
             new_images,
             raw_images,
             new_manifest,
+            pd.DataFrame({"image": ["train/n0.png"], "content_hash": [normal_hash]}),
             features,
-            ArrayBundle({"patch_scores": grids}),
+            ArrayBundle({"patch_scores": grids}, OF_NEW_IMAGES),
             scores.assign(threshold=threshold),
             PREPROCESSING | preprocessing,
             bpm,
@@ -424,6 +450,23 @@ def flagged(
         )
 
     return run
+
+
+def test_pictures_are_held_to_what_was_scored(
+    flagged: Any, new_manifest: pd.DataFrame, read_with: list[tuple[str, Any]]
+) -> None:
+    flagged()
+    known = dict(zip(new_manifest["image"], new_manifest["content_hash"], strict=True))
+    assert dict(read_with) == {**known, "train/n0.png": "#n0"}
+
+
+def test_a_normal_image_that_has_changed_is_not_shown_for_what_it_was(
+    flagged: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed = flagged(normal_hash="0" * 64)
+    assert all("nearest_normal" in image.views for image in flagged()[:2])
+    assert not any("nearest_normal" in image.views for image in changed)
+    assert "train/n0.png has changed since its data set was read" in caplog.text
 
 
 def test_the_highest_scores_are_drawn_first(flagged: Any) -> None:
@@ -632,3 +675,19 @@ def test_the_plan_of_a_run_is_no_parameter_of_its_report() -> None:
 def test_a_report_without_images_says_so() -> None:
     assert "This run kept no images." in report(gallery=[])
     assert "This run kept no images." not in report()
+
+
+# --- patch scores of an earlier run ---------------------------------------------------------------
+
+
+def test_patch_scores_of_other_new_images_are_refused(
+    judge: Any, new_manifest: pd.DataFrame, new_images: ImageFolder, made: dict[str, Any]
+) -> None:
+    """An image has changed since; by its number alone it would get the old one's score."""
+    changed = new_manifest.replace({"content_hash": {"#a": "#new"}})
+    with pytest.raises(InputError, match="of other images than those listed now"):
+        judge(images=changed)
+    with pytest.raises(InputError, match="of other images than those listed now"):
+        nodes.draw_heat_maps(
+            new_images, changed, made["patch_scores"], scores_with(1.0), PREPROCESSING
+        )

@@ -17,17 +17,19 @@ import torch
 from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
-from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.evaluation.category import image_metrics
+from uniformaly_pipeline.evaluation.leaderboard import hardest, leaderboard_table
+from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.parameters.schema import Parameters
 from uniformaly_pipeline.pipelines.reporting import nodes
-from uniformaly_pipeline.reporting.figures.pictures import overlay_heat_map
 from uniformaly_pipeline.reporting.figures.style import GROUND_TRUTH_COLOUR
 from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
-from uniformaly_pipeline.scoring.scores import anomaly_map
+from uniformaly_pipeline.scoring.heat_map import overlay_heat_map
+from uniformaly_pipeline.scoring.scores import anomaly_map, images_digest
 
 # --- draw_bank ----------------------------------------------------------------------------------
 
@@ -120,6 +122,7 @@ SCORES = pd.DataFrame(
         "score": [9.0, 7.0, 2.0, 1.0],
         "defect": ["good", "dent", "hole", "good"],
         "mask": [None, "a_mask.png", None, None],
+        "content_hash": ["#c", "#a", "#d", "#b"],
     }
 )
 PEAKS = [(1, 1, 9.0), (2, 2, 7.0), (1, 3, 2.0), (0, 0, 1.0)]
@@ -152,6 +155,8 @@ def gallery(fake_encoder: Any, tmp_path: Path) -> Gallery:
         {
             "image": ["b.png", "train.png", "c.png", "d.png", "a.png"],
             "content_hash": ["#b", "#train", "#c", "#d", "#a"],
+            "width": 100,
+            "height": 84,
         }
     )
 
@@ -166,7 +171,10 @@ def gallery(fake_encoder: Any, tmp_path: Path) -> Gallery:
             ImageFolder(str(tmp_path)),
             images,
             store,
-            ArrayBundle({"patch_scores": grids_with_peaks()}),
+            ArrayBundle(
+                {"patch_scores": grids_with_peaks()},
+                {"images": images_digest(SCORES["content_hash"])},
+            ),
             scores,
             {"threshold": threshold, "image_auroc": 0.5},
             PREPROCESSING | preprocessing,
@@ -244,11 +252,45 @@ def test_what_does_not_count_is_dimmed(
         assert ((brightness > 0.75 * max(COLOURS[name])) == kept).all()
 
 
+@pytest.mark.parametrize("bpm", [BPM, BPM | {"mode": "soft", "kernel_size": 3}])
+def test_of_the_first_image_the_way_to_its_masking_is_drawn(
+    bpm: dict[str, Any], gallery: Gallery, fake_encoder: Any
+) -> None:
+    """Bright where the attention is, smoothed as the masking smooths it."""
+    first, *others = gallery(bpm=bpm)
+    attention = fake_encoder.attention(first.image[0])
+    expected = {
+        "attention": attention / attention.max(),
+        "smoothed_attention": smooth_attention(attention[None], bpm["kernel_size"])[0],
+    }
+    for view, values in expected.items():
+        # The middle of each patch of 16 x 16 pixels.
+        middle = pixels(first, view).reshape(4, 16, 5, 16, 3)[:, 7:9, :, 7:9].mean(axis=(1, 3))
+        brightness, order = middle.sum(axis=2).ravel(), np.argsort(values.ravel())
+        assert brightness.argmax() == order[-1]
+        assert brightness[order[-5:]].mean() > brightness[order[:5]].mean() + 100
+    assert not {"attention", "smoothed_attention"} & set().union(*(o.views for o in others))
+    assert "attention" not in gallery(bpm=BPM | {"mode": "off"})[0].views
+
+
 def test_views_are_as_the_encoder_sees_the_image(gallery: Gallery) -> None:
     view = pixels(gallery(crop=[84, 100])[0], "image")
     assert view.shape == (84, 100, 3)
     assert np.abs(view[3, 6] - RIM).max() < 30
     assert pixels(gallery()[0], "image").shape == (64, 80, 3)
+
+
+def test_pictures_are_held_to_what_was_scored(
+    gallery: Gallery, read_with: list[tuple[str, Any]]
+) -> None:
+    gallery()
+    assert dict(read_with) == {f"{name}.png": f"#{name}" for name in "abcd"}
+
+
+def test_maps_of_other_images_are_not_drawn(gallery: Gallery) -> None:
+    """Patch scores that an earlier run made before an image was changed."""
+    with pytest.raises(InputError, match="of other images than those listed now"):
+        gallery(scores=SCORES.replace({"content_hash": {"#a": "#new"}}))
 
 
 def test_a_category_without_test_images_has_an_empty_gallery(
@@ -258,7 +300,9 @@ def test_a_category_without_test_images_has_an_empty_gallery(
         ImageFolder(str(tmp_path)),
         pd.DataFrame({"image": [], "content_hash": []}),
         fake_encoder.store(tmp_path / "store", ["train"]),
-        ArrayBundle({"patch_scores": np.zeros((0, 4, 5), np.float32)}),
+        ArrayBundle(
+            {"patch_scores": np.zeros((0, 4, 5), np.float32)}, {"images": images_digest([])}
+        ),
         SCORES.head(0),
         {"threshold": None},
         PREPROCESSING,
@@ -267,6 +311,37 @@ def test_a_category_without_test_images_has_an_empty_gallery(
         {"name": "hex nut"},
     )
     assert shown == []
+
+
+# --- draw_attention_histogram -------------------------------------------------------------------
+
+
+def test_attention_is_of_the_normal_images(fake_encoder: Any, tmp_path: Path) -> None:
+    """Or of all: a category may be tested with none."""
+    store = fake_encoder.store(tmp_path / "store", [f"{name}.png" for name in "abcd"])
+
+    def table(**labels: int) -> pd.DataFrame:
+        hashes = [f"#{name}.png" for name in labels]
+        return pd.DataFrame({"content_hash": hashes, "label": labels.values()})
+
+    figure = nodes.draw_attention_histogram(
+        store,
+        {"categories": {}},
+        {"mode": "binary", "kernel_size": 3, "threshold": 0.3},
+        TASK,
+        image_scores_hex_nut=table(a=0, b=1),
+        image_scores_bolt=table(c=1, d=1),
+    )
+
+    def share(*names: str) -> float:
+        grids = np.stack([fake_encoder.attention(f"{name}.png") for name in names])
+        return float(np.mean(smooth_attention(grids, 3) > 0.3))
+
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == [
+        f"hex nut: {share('a'):.0%} above the threshold",
+        f"bolt: {share('c', 'd'):.0%} above the threshold",
+    ]
 
 
 # --- draw_plots and collect_plots ---------------------------------------------------------------
@@ -325,6 +400,7 @@ def test_plots_of_all_categories_stand_under_their_names_in_the_tasks_order(
 
 PARAMETERS: dict[str, Any] = {
     "dataset": "nuts_and_bolts",
+    "datasets": {"nuts_and_bolts": {"preprocessing": {"resize": 224, "crop": None}}},
     "backbone": "tiny_vit",
     "seed": 4711,
     "clustering": {"compared_ratios": [0.05]},
@@ -481,13 +557,11 @@ def test_pictures_of_memory_banks_are_numbered_as_given() -> None:
 
 # --- write_report -------------------------------------------------------------------------------
 
+BOLT_SCORES = SCORES.assign(label=[0, 1, 0, 0], score=[4.0, 6.5, 3.0, 2.5])
 NUMBERS: dict[str, Any] = {
     "mean": {"image_auroc": 0.625},
     "std": {"image_auroc": 0.125},
-    "categories": {
-        "hex nut": {"image_auroc": 0.75, "threshold": 5.0},
-        "bolt": {"image_auroc": 0.5, "threshold": 6.5},
-    },
+    "categories": {"hex nut": image_metrics(SCORES), "bolt": image_metrics(BOLT_SCORES)},
 }
 
 
@@ -502,7 +576,7 @@ ARTIFACTS: dict[str, Any] = {
     "image_scores_hex_nut": SCORES,
     "gallery_hex_nut": [shown("hex nut", "nut/2.png"), shown("hex nut", "nut/3.png")],
     "cluster_sheet_hex_nut": b"sheet of nuts",
-    "image_scores_bolt": SCORES.assign(label=[0, 1, 0, 0], score=[4.0, 6.5, 3.0, 2.5]),
+    "image_scores_bolt": BOLT_SCORES,
     "cluster_sheet_bolt": b"sheet of bolts",
     "cluster_figure_hex_nut": b"map of nuts",
 }
@@ -546,7 +620,7 @@ def test_a_report_says_what_was_done() -> None:
     ("name", "change", "text"),
     [
         ("metrics", {"mean": {"image_auroc": 0.987}}, "0.987"),
-        ("leaderboard", leaderboard_table(NUMBERS).replace(0.75, 0.876), "0.876"),
+        ("leaderboard", leaderboard_table(NUMBERS).replace(1.0, 0.876), "0.876"),
         (
             "task",
             {"names": {"dataset": "gears", "backbone": "b", "run_key": "r"}},
@@ -566,7 +640,7 @@ def test_a_report_says_what_was_done() -> None:
         ("task", {"notes": ["Beware."]}, "Beware."),
         ("sections", [{"title": "Mine", "text": "", "tables": [], "figures": {}}], "Mine</h2>"),
         ("gallery_bolt", [shown("bolt", "bolt/4.png")], "bolt/4.png"),
-        ("image_scores_bolt", SCORES.assign(score=8.125), "8.125"),
+        ("image_scores_bolt", BOLT_SCORES.replace(4.0, 4.125), "4.125"),
     ],
 )
 def test_a_report_follows_what_it_is_given(name: str, change: Any, text: str) -> None:
@@ -574,6 +648,15 @@ def test_a_report_follows_what_it_is_given(name: str, change: Any, text: str) ->
     changed = given[name] | change if name in given else change
     assert text not in report()
     assert text in report(**{name: changed})
+
+
+@pytest.mark.parametrize("metric", ["image_auroc", "image_ap", "image_f1_max", "threshold"])
+def test_metrics_of_other_scores_are_not_reported(metric: str) -> None:
+    for wrong in (0.25, None):
+        changed = NUMBERS["categories"]["bolt"] | {metric: wrong}
+        numbers = NUMBERS | {"categories": NUMBERS["categories"] | {"bolt": changed}}
+        with pytest.raises(InputError, match=f"{metric} is .* the metrics say {wrong}: another"):
+            report(metrics=numbers)
 
 
 def test_the_plan_of_a_run_is_no_parameter_of_its_report() -> None:
@@ -646,3 +729,30 @@ def test_sections_come_out_of_their_json() -> None:
     assert picture_of(page, "Memory bank 2") == b"bank B"
     assert "over 7 random draws" in page
     assert 'data-value="0.12345678901234566"' in page
+
+
+def test_of_many_categories_the_hardest_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Shown below" not in report()
+    monkeypatch.setattr(nodes, "MANY_CATEGORIES", 1)
+    monkeypatch.setattr(nodes, "hardest", lambda metrics: hardest(metrics, 1))
+    worst = min(NUMBERS["categories"], key=lambda name: NUMBERS["categories"][name]["image_auroc"])
+    page = report()
+    assert "1 of 2 categories, those with the lowest image AUROC" in page
+    filters = page.partition('name="category"')[2].partition("</select>")[0]
+    assert re.findall(r"<option>([^<]*)</option>", filters) == [worst]
+    # The table has them all.
+    board = page.partition('id="leaderboard"')[2].partition("</table>")[0]
+    assert all(name in board for name in NUMBERS["categories"])
+
+
+def test_plots_of_too_many_categories_are_those_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nodes, "MANY_CATEGORIES", 1)
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(nodes, "all_roc_curves", lambda plots: drawn.append(list(plots)))
+    monkeypatch.setattr(nodes, "all_score_plots", lambda plots: drawn.append(list(plots)))
+    names = [f"{kind}_{key}" for kind in ("roc_plot", "score_plot") for key in TASK["categories"]]
+    nodes.collect_plots(TASK, **dict.fromkeys(names))
+    first = next(iter(TASK["categories"].values()))["name"]
+    assert drawn == [[first], [first]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from scipy.spatial.distance import cdist
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
-from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.pipelines.scoring.nodes import score_test_images, score_test_patches
+from uniformaly_pipeline.scoring.scores import images_digest
 
 IMAGES = pd.DataFrame(
     {
@@ -44,10 +46,16 @@ def score(
     scoring: dict[str, Any] = SCORING,
     bank: np.ndarray = BANK,
     images: pd.DataFrame = IMAGES,
+    normal: Sequence[str] = ("#t2", "#t1"),
     **made_with: Any,
 ) -> ArrayBundle:
     """Other arrays of the memory bank must not matter."""
-    arrays = {"image": np.arange(30), "memory_bank": bank, "patch": np.arange(30)}
+    arrays = {
+        "image": np.arange(30),
+        "memory_bank": bank,
+        "patch": np.arange(30),
+        "content_hashes": np.array(normal, "S").view(np.uint8).reshape(len(normal), -1),
+    }
     made = {**json.loads(store.header.to_json()), **made_with}
     memory_bank = ArrayBundle(arrays, {"features": made})
     return score_test_patches(images, store, memory_bank, bpm, scoring)
@@ -121,13 +129,16 @@ GRIDS = np.array([[[1, 8], [2, 4]], [[3, 3], [0, 7]]], np.float32)
     ("ratio", "scores"), [(0.25, [8.0, 7.0]), (0.5, [6.0, 5.0]), (1.0, [3.75, 3.25])]
 )
 def test_an_image_scores_the_mean_of_its_highest_patches(ratio: float, scores: list[float]) -> None:
-    bundle = ArrayBundle({"neighbors": np.zeros_like(GRIDS), "patch_scores": GRIDS})
+    bundle = ArrayBundle(
+        {"neighbors": np.zeros_like(GRIDS), "patch_scores": GRIDS},
+        {"images": images_digest(["#y", "#x"])},
+    )
     table = score_test_images(IMAGES, bundle, {**SCORING, "top_k_ratio": ratio})
-    assert list(table.columns) == ["image", "label", "score", "defect", "mask"]
+    assert list(table.columns) == ["image", "label", "score", "defect", "mask", "content_hash"]
     assert list(table.index) == [0, 1]
     assert table.drop(columns="mask").values.tolist() == [
-        ["y.png", 1, scores[0], "dent"],
-        ["x.png", 0, scores[1], "good"],
+        ["y.png", 1, scores[0], "dent", "#y"],
+        ["x.png", 0, scores[1], "good", "#x"],
     ]
     assert table["mask"][0] == "y_mask.png"
     assert pd.isna(table["mask"][1])
@@ -135,5 +146,31 @@ def test_an_image_scores_the_mean_of_its_highest_patches(ratio: float, scores: l
 
 def test_a_bank_of_other_weights_is_refused(store: FeatureStore) -> None:
     """For instance of an earlier run, before the checkpoint was replaced."""
-    with pytest.raises(InputError, match="the memory bank was made with another weights"):
+    with pytest.raises(InputError, match="the memory bank was made with other weights"):
         score(store, weights_sha256="1" * 64)
+
+
+# --- results of an earlier run, beside images that have changed since -----------------------------
+
+LINE = f"other (normal )?images than those listed now: {RUN_AGAIN}"
+
+
+@pytest.mark.parametrize("normal", [("#t1",), ("#t1", "#t3"), ("#t1", "#t2", "#t3")])
+def test_a_bank_of_other_images_is_refused(normal: Sequence[str], store: FeatureStore) -> None:
+    with pytest.raises(InputError, match=LINE):
+        score(store, normal=normal)
+
+
+@pytest.mark.parametrize("tested", [["#x", "#y"], ["#y", "#z"], ["#y"], ["#y", "#x", "#x"]])
+def test_patch_scores_of_other_images_are_refused(tested: list[str]) -> None:
+    """Of more, of fewer, of others or in another order: rows would get each other's scores."""
+    bundle = ArrayBundle({"patch_scores": GRIDS}, {"images": images_digest(tested)})
+    with pytest.raises(InputError, match=LINE):
+        score_test_images(IMAGES, bundle, SCORING)
+    with pytest.raises(InputError, match=LINE):
+        score_test_images(IMAGES, ArrayBundle({"patch_scores": GRIDS}), SCORING)
+
+
+def test_patch_scores_say_which_images_they_are_of(store: FeatureStore) -> None:
+    table = score_test_images(IMAGES, score(store), SCORING)
+    assert list(table["content_hash"]) == ["#y", "#x"]

@@ -85,6 +85,16 @@ def changed(**dotted: Any) -> dict[str, Any]:
     return parameters
 
 
+@pytest.fixture(autouse=True)
+def grey_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Greys of the masks count as they are, in place of those that resizing makes of edges."""
+
+    def read(folder: ImageFolder, path: str, _: str | None = None) -> Image.Image:
+        return Image.open(f"{folder.root}/{path}")
+
+    monkeypatch.setattr(ImageFolder, "read_mask", read)
+
+
 @pytest.fixture
 def images() -> pd.DataFrame:
     """Normal and tested images, in turns."""
@@ -93,6 +103,7 @@ def images() -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["name", "split", "label", "defect"])
     table["content_hash"] = "#" + table["name"]
     table["mask"] = [f"{n}.png" if label else None for n, _, label, _ in rows]
+    table["mask_hash"] = None
     order = [6, 0, 7, 8, 1, 2, 9, 10, 3, 11, 4, 12, 5, 13]
     return table.iloc[order]
 
@@ -275,8 +286,12 @@ def test_every_parameter_of_an_ablation_counts(change: dict[str, Any], ablation:
     [
         ({"scoring__search": "Nonsense"}, InputError, "scoring.search"),
         ({"scoring__num_neighbors": 500}, InputError, "scoring.num_neighbors"),
-        ({"encoder__device": "nonsense"}, RuntimeError, "nonsense"),
-        ({"datasets__nuts__preprocessing": {"crop": None}}, InputError, "preprocessing"),
+        ({"encoder__device": "nonsense"}, InputError, "encoder.device: 'nonsense' is no device"),
+        (
+            {"datasets__nuts__preprocessing": {"resize": None, "crop": None}},
+            InputError,
+            "preprocessing",
+        ),
     ],
 )
 @pytest.mark.parametrize("sweep", ["ablation", "shots"])
@@ -382,16 +397,31 @@ def test_the_same_blocks_in_another_order_are_tried_once(
     assert list(ablation(ablation=tried, store=layered)["value"]) == ["2 3", "5"]
 
 
-def test_without_every_mask_there_are_no_pixel_metrics(
+def test_without_masks_there_are_no_pixel_metrics(
     raw_images: ImageFolder, images: pd.DataFrame, features: FeatureStore
 ) -> None:
-    images = images.assign(mask=images["mask"].where(images["name"] != "tested 2", None))
+    images = images.assign(mask=pd.Series(None, index=images.index, dtype="string"))
     for table in (
         nodes.sweep_ablation(raw_images, images, features, PARAMETERS, True),
         nodes.sweep_shots(raw_images, images, features, PARAMETERS),
     ):
         assert table["pixel_auroc"].isna().all()
         assert table["image_auroc"].notna().all()
+
+
+def test_an_anomalous_image_without_a_mask_is_left_out_of_pixel_metrics(
+    raw_images: ImageFolder, images: pd.DataFrame, features: FeatureStore
+) -> None:
+    """As if it were not tested, but for the image metrics."""
+    bare = images.assign(mask=images["mask"].where(images["name"] != "tested 2", None))
+    without = images[images["name"] != "tested 2"]
+    found, expected = (
+        nodes.sweep_ablation(raw_images, table, features, PARAMETERS, False)["pixel_auroc"]
+        for table in (bare, without)
+    )
+    assert found.tolist() == pytest.approx(expected.tolist())
+    every = nodes.sweep_ablation(raw_images, images, features, PARAMETERS, False)["pixel_auroc"]
+    assert every.tolist() != pytest.approx(expected.tolist())
 
 
 # --- sweep_shots --------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ DEFECT_TASKS = ["defect", "clustering", "lowshot", "ablation"]
 CLASS_TASKS = ["semantic", "lowshot", "ablation"]
 """Tasks with a category per normal class where other classes are anomalous."""
 
+OF_DATA_SETS = [task for task in PLANNERS if task != "export"]
+"""Tasks that ask for a data set; a detector needs none."""
+
 MakeRun = Callable[..., CurrentRun]
 
 
@@ -100,13 +103,13 @@ def test_the_categories_are_those_wanted_in_the_data_sets_order(
     assert list(plan_task(task, make_run(categories="nut+bolt")).categories) == ["bolt", "nut"]
 
 
-@pytest.mark.parametrize("task", PLANNERS)
+@pytest.mark.parametrize("task", OF_DATA_SETS)
 def test_a_category_that_is_not_there_is_refused(task: str, make_run: MakeRun) -> None:
     with pytest.raises(InputError, match="no category 'bald'"):
         plan_task(task, make_run(categories="bald"))
 
 
-@pytest.mark.parametrize("task", PLANNERS)
+@pytest.mark.parametrize("task", OF_DATA_SETS)
 def test_a_data_set_that_is_not_there_is_refused(task: str, make_run: MakeRun) -> None:
     run = make_run("folder", (), datasets__folder__root="/nowhere/at/all")
     with pytest.raises(InputError, match="/nowhere/at/all does not exist"):
@@ -140,7 +143,7 @@ def test_a_category_is_shown_by_its_name_and_run_by_its_key(make_run: MakeRun) -
     }
 
 
-@pytest.mark.parametrize("task", PLANNERS)
+@pytest.mark.parametrize("task", OF_DATA_SETS)
 def test_names_that_differ_in_punctuation_only_are_refused(task: str, make_run: MakeRun) -> None:
     run = make_run(classes=("hex nut", "hex.nut"))
     with pytest.raises(InputError, match=r"'hex nut' and 'hex\.nut' differ only in punctuation"):
@@ -315,19 +318,45 @@ def test_the_task_says_which_categories_there_are(make_run: MakeRun) -> None:
         plan_task("predict", run)
 
 
+# --- export ---------------------------------------------------------------------------------------
+
+
+def test_a_detector_is_exported_under_its_own_name(make_run: MakeRun) -> None:
+    """No data set is asked for."""
+    gone = {"datasets__folder__root": "/nowhere/at/all"}
+    run = make_run("folder", (), export__detector="line 2/hex nut.safetensors", **gone)
+    plan = plan_task("export", run)
+    assert list(plan.categories) == ["hex_nut"]
+    assert plan.problem is None
+    place = "/project/data/06_models/defect/demo/quickstart/seed-3/nut"
+    run = make_run("folder", (), export__detector=place, **gone)
+    assert list(plan_task("export", run).categories) == ["nut"]
+    told = run_parameters(run)["export"]
+    assert told["title"] == "export with the detector nut"
+    assert told["names"] == {"dataset": "demo", "backbone": "quickstart", "run_key": "seed-3"}
+    assert "dataset=" not in told["command"]
+
+
+def test_a_detector_to_export_must_be_given(make_run: MakeRun) -> None:
+    plan = plan_task("export", make_run())
+    assert plan.problem is not None
+    assert plan.problem.startswith("export.category: give a category of a finished run")
+
+
 # --- what the nodes are told ----------------------------------------------------------------------
 
 
 def test_the_nodes_are_told_of_every_task(make_run: MakeRun) -> None:
     run = make_run(categories="bolt+nut", seed=3)
     values = run_parameters(run)
-    assert set(values) == {"layer_choices", "names", "classes", *PLANNERS}
+    assert set(values) == {"layer_choices", "names", "root_record", "classes", *PLANNERS}
+    assert values["root_record"] == run.root_record
     assert values["classes"] == ["bolt", "nut"]
     assert values["layer_choices"] is None
     told = values["multiclass"]
     assert set(told) == {
         "task", "title", "command", "notes", "spread",
-        "names", "has_clusters", "categories", "banks",
+        "names", "has_clusters", "categories", "chunks", "banks",
     }  # fmt: skip
     assert told["task"] == "multiclass"
     assert told["title"] == f"multiclass on {run.data_set} with quickstart"
@@ -376,9 +405,54 @@ def test_a_task_that_does_not_fit_has_its_reason_alone(make_run: MakeRun) -> Non
 def test_without_a_data_set_every_task_is_refused(make_run: MakeRun) -> None:
     values = run_parameters(make_run("folder", (), datasets__folder__root="/nowhere/at/all"))
     assert values["classes"] == []
-    assert all("/nowhere/at/all does not exist" in values[task]["refusal"] for task in PLANNERS)
+    assert all("/nowhere/at/all does not exist" in values[task]["refusal"] for task in OF_DATA_SETS)
 
 
 def test_the_ablations_blocks_are_told(make_run: MakeRun) -> None:
     values = run_parameters(make_run(ablation__layers=[[5, 4], [1]]))
     assert values["layer_choices"] == [[2, 3, 4, 5, 6, 7, 8, 9], [4, 5], [1]]
+
+
+# --- chunks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "chunks", "largest"), [(100, 0, 0), (101, 34, 3), (500, 50, 10)]
+)
+def test_many_categories_come_in_chunks(
+    number: int, chunks: int, largest: int, make_run: MakeRun
+) -> None:
+    run = make_run(classes=tuple(f"part{i:03d}" for i in range(number)))
+    plan = plan_task("defect", run)
+    assert len(plan.chunks) == chunks
+    assert max(map(len, plan.chunks.values()), default=0) == largest
+    values = run_parameters(run)["defect"]
+    if not chunks:
+        assert plan.units == list(plan.categories) == list(values["categories"])
+        assert values["chunks"] == {}
+        return
+    assert plan.units == list(plan.chunks) == list(values["chunks"])
+    assert values["categories"] == {}
+    joined = {key: each for chunk in plan.chunks.values() for key, each in chunk.items()}
+    assert list(joined.items()) == list(plan.categories.items())
+    described = [each for chunk in values["chunks"].values() for each in chunk]
+    assert described[0] == {
+        "key": "part000", "name": "part000", "normal": ["part000"], "tested": ["part000"]
+    }  # fmt: skip
+    assert [each["key"] for each in described] == list(plan.categories)
+
+
+def test_a_chunk_is_not_called_like_a_category(make_run: MakeRun) -> None:
+    run = make_run(classes=tuple(f"chunk {i:03d}" for i in range(101)))
+    plan = plan_task("defect", run)
+    assert not set(plan.chunks) & set(plan.categories)
+
+
+def test_the_categories_of_a_chunk_share_a_bank(make_run: MakeRun) -> None:
+    classes = tuple(f"part{i:03d}" for i in range(60))
+    splits = {"A": list(classes), "B": list(classes[:45])}
+    plan = plan_task("multiclass", make_run(classes=classes, datasets__folder__splits=splits))
+    assert len(plan.categories) == 105
+    banks = [{category.bank for category in each.values()} for each in plan.chunks.values()]
+    assert all(len(bank) == 1 for bank in banks)
+    assert {bank for each in banks for bank in each} == {"A_bank", "B_bank"}

@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.gallery_dataset import GalleryDataset
 from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
 from uniformaly_pipeline.reporting.gallery.selection import (
@@ -20,6 +24,7 @@ from uniformaly_pipeline.reporting.gallery.selection import (
     build_gallery,
     error_margin,
     rank_mistakes,
+    show_place,
 )
 from uniformaly_pipeline.reporting.gallery.storage import gallery_exists, load_gallery, save_gallery
 
@@ -182,18 +187,6 @@ def test_an_image_without_a_label_and_with_a_remark_comes_back(tmp_path: Path) -
     assert load_gallery(tmp_path) == images
 
 
-def test_a_gallery_from_before_there_were_remarks_still_loads(tmp_path: Path) -> None:
-    images = build(limit=2)
-    save_gallery(tmp_path, images)
-    path = tmp_path / "index.json"
-    index = json.loads(path.read_text(encoding="utf-8"))
-    for entry in index["images"]:
-        del entry["remark"]
-    path.write_text(json.dumps(index), encoding="utf-8")
-    assert load_gallery(tmp_path) == images
-    assert {image.remark for image in load_gallery(tmp_path)} == {""}
-
-
 def test_an_empty_gallery_is_a_gallery(tmp_path: Path) -> None:
     save_gallery(tmp_path, [])
     assert gallery_exists(tmp_path)
@@ -229,9 +222,50 @@ def test_a_missing_gallery_and_one_of_another_version_are_named(tmp_path: Path) 
     assert not gallery_exists(tmp_path)
     with pytest.raises(FileNotFoundError):
         load_gallery(tmp_path)
-    (tmp_path / "index.json").write_text('{"version": 99, "folder": "x", "images": []}')
-    with pytest.raises(ValueError, match="another version"):
+    (tmp_path / "index.json").write_text('{"version": 1, "folder": "x", "images": []}')
+    with pytest.raises(InputError, match=r"index.json is not what a run wrote: it is set aside"):
         load_gallery(tmp_path)
+    assert not gallery_exists(tmp_path)
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_flipped_bit_anywhere_is_the_same_gallery_or_one_line(
+    data: st.DataObject, tmp_path: Path
+) -> None:
+    """In the index or in a JPEG; saving again mends it."""
+    folder = tmp_path / "gallery"
+    shutil.rmtree(folder, ignore_errors=True)
+    images = build(limit=2)
+    save_gallery(folder, images)
+    file = data.draw(st.sampled_from(sorted(path for path in folder.rglob("*") if path.is_file())))
+    content = bytearray(file.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    cut = data.draw(st.integers(0, len(content)) | st.none())
+    file.write_bytes(content[:cut])
+    try:
+        assert load_gallery(folder) == images
+    except InputError as error:
+        assert str(folder / "index.json") in str(error)
+        assert "\n" not in str(error)
+    save_gallery(folder, images)
+    assert load_gallery(folder) == images
+
+
+def test_what_another_run_is_at_work_on_stays(tmp_path: Path) -> None:
+    """Its folder is there before its index names it; what was left long ago goes."""
+    save_gallery(tmp_path, build())
+    at_work, left = tmp_path / "images-at-work", tmp_path / "images-left"
+    at_work.mkdir()
+    left.mkdir()
+    os.utime(left, (0, 0))
+    save_gallery(tmp_path, build(limit=1))
+    folders = {path.name for path in tmp_path.glob("images-*")}
+    assert at_work.name in folders
+    assert left.name not in folders
+    assert len(folders) == 2
 
 
 def test_preview_starts_each_image_in_its_own_column(tmp_path: Path) -> None:
@@ -250,3 +284,25 @@ def test_preview_starts_each_image_in_its_own_column(tmp_path: Path) -> None:
     middles = sheet[70, tiles // 2 :: tiles][:8]
     dominant = ["white" if c.min() > 200 else "red" if c[0] > 200 else "blue" for c in middles]
     assert dominant == ["red"] * 2 + ["white"] * 2 + ["blue"] * 4
+
+
+def test_only_an_image_of_which_a_part_is_hidden_is_read_once_more() -> None:
+    shown = [
+        GalleryImage(name, "nut", "hole", 1, 2.0, 1, 0.1, {"image": b""}) for name in ("a", "b")
+    ]
+    read: list[str] = []
+
+    def whole(path: str) -> np.ndarray:
+        read.append(path)
+        return np.full((20, 40, 3), 100, np.uint8)
+
+    assert show_place(shown, whole, lambda _: None) == shown
+    assert read == []
+    seen = np.zeros((20, 40), bool)
+    seen[:, 10:30] = True
+    first, second = show_place(shown, whole, lambda _: seen)
+    assert (read, first.seen_share, second) == (["a"], 0.5, shown[1])
+    with Image.open(io.BytesIO(first.views["looked_at"])) as drawn:
+        # What was not looked at is dimmed.
+        assert drawn.getpixel((2, 10)) == pytest.approx((50, 50, 50), abs=6)
+        assert drawn.getpixel((20, 10)) == pytest.approx((100, 100, 100), abs=6)

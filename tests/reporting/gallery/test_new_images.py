@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from uniformaly_pipeline.reporting.figures.style import GROUND_TRUTH_COLOUR
-from uniformaly_pipeline.reporting.gallery.new_images import brightest, draw_prediction, file_names
+from uniformaly_pipeline.reporting.gallery.new_images import brightest, draw_prediction
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 
 PATCH = 16
@@ -97,27 +97,6 @@ def is_framed(view: np.ndarray, colour: tuple[int, int, int]) -> bool:
             (right - columns.max(), columns.max() >= view.shape[1] - near),
         )
     )
-
-
-def test_file_names_keep_folders_and_drop_suffixes() -> None:
-    assert file_names(["a.png", "line 1/b.tar.jpg", "line 2/a.png"]) == [
-        "a",
-        "line_1/b.tar",
-        "line_2/a",
-    ]
-
-
-def test_file_names_keep_letters_of_any_language_and_no_signs() -> None:
-    assert file_names(["größe/ä$(b)*.png"]) == ["größe/ä_b_"]
-
-
-def test_paths_that_differ_in_their_suffix_get_different_names() -> None:
-    names = file_names(["x/a.png", "x/a.jpg", "x/b.png"])
-    assert names == ["x/a", "x/a-2", "x/b"]
-
-
-def test_no_images_have_no_names() -> None:
-    assert file_names([]) == []
 
 
 @pytest.mark.parametrize(("highest", "expected"), [(9.0, 9.0), (4.0, 4.0), (0.5, 4.0)])
@@ -220,8 +199,3 @@ def test_the_background_is_dimmed() -> None:
     height, width = view.shape[:2]
     assert view[height // 2, width // 4].mean() == pytest.approx(120, abs=8)
     assert view[height // 2, 3 * width // 4].mean() == pytest.approx(60, abs=8)
-
-
-@pytest.mark.parametrize("paths", [["a b.png", "a_b.png"], ["x/a.png", "x/a.jpg", "x/a.png.bmp"]])
-def test_names_are_unique_even_where_altered_paths_collide(paths: list[str]) -> None:
-    assert len(set(file_names(paths))) == len(paths)

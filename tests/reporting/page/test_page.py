@@ -18,8 +18,10 @@ from PIL import Image
 
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
 from uniformaly_pipeline.evaluation.metrics import metric_label
+from uniformaly_pipeline.reporting.figures.style import figure_png, new_figure
 from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage, error_margin
+from uniformaly_pipeline.reporting.page.embedding import picture_kind
 from uniformaly_pipeline.reporting.page.page import (
     MAX_BYTES,
     ReportSection,
@@ -647,7 +649,7 @@ def test_no_link_leads_nowhere(html: str) -> None:
 
 def test_views_of_any_number_and_shape_get_one_height() -> None:
     views = {"image": png(20, 10), "heat_map": png(20, 10), "foreground": b"", "close": png(40, 10)}
-    html = render(galleries={"bottle": [image(views=views), image()]})
+    html = render(galleries={"bottle": [image(views=views), image()]}, figures={})
     shown = [(p["width"], p["height"]) for p in Page(html).of("img")][:4]
     assert shown == [("2000", "1000"), ("2000", "1000"), ("1000", "1000"), ("4000", "1000")]
     grid, *_ = [a["class"] for a in Page(html).of("div") if (a.get("class") or "")[:5] == "cards"]
@@ -852,3 +854,19 @@ def test_a_large_sheet_of_photographs_is_embedded_as_jpeg() -> None:
     (picture,) = Page(render(figures={"bottle": {"cluster_sheet": sheet}}, galleries={})).of("img")
     assert (picture["src"] or "").startswith("data:image/jpeg;base64,")
     assert len(picture["src"] or "") < len(sheet) / 2
+
+
+def test_drawings_are_told_from_photographs() -> None:
+    """In the dark the colours of drawings are turned round; those of photographs must not be."""
+    figure, _ = new_figure("a curve")
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png")
+    assert picture_kind(figure_png(figure)) == picture_kind(raw.getvalue()) == "drawing"
+    photograph = io.BytesIO()
+    Image.effect_noise((20, 10), 50).convert("RGB").save(photograph, "PNG")
+    assert picture_kind(photograph.getvalue()) == picture_kind(b"no picture") == "photograph"
+    html = render(
+        figures={"bottle": {"cluster_figure": raw.getvalue(), "cluster_sheet": png(9, 9)}}
+    )
+    kinds = [p["class"] for p in Page(html).of("img") if "class" in p]
+    assert kinds[:2] == ["drawing", "photograph"]

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.reporting.page.page import (
     ReportSection,
     ReportTable,
     ScoreHistogram,
     sections_from_json,
     sections_to_json,
+)
+from uniformaly_pipeline.reporting.page.sections import (
+    ATTENTION_CAPTION,
+    MOST_MASKED,
+    shown_apart,
 )
 from uniformaly_pipeline.reporting.page.tables import table_view
 
@@ -154,3 +163,43 @@ def test_a_histogram_draws_each_group_where_its_scores_are() -> None:
     assert one == histogram([10, 0, 0, 0], [1, 0, 0, 0]).chart
     assert one != histogram([0, 0, 0, 10], [1, 1, 1, 0]).chart
     assert one != histogram([0, 0, 5, 10], [0, 0, 0, 1]).chart
+
+
+def test_views_of_single_images_stand_in_sections_of_their_own() -> None:
+    """Not among the others' views: a filter would find them on one image of each category."""
+
+    def image(name: str, *more: str) -> GalleryImage:
+        shade = {view: 20 * number for number, view in enumerate(("image", "foreground", *more))}
+        views = {
+            view: encode_jpeg(np.full((64, 64, 3), 60 + grey, np.uint8))
+            for view, grey in shade.items()
+        }
+        return GalleryImage(name, "nut", "hole", 1, 2.0, 1, 0.1, views, seen_share=0.5)
+
+    steps = ("attention", "smoothed_attention")
+    given = {
+        f"nut {number}": [image(f"{number}.png", *steps, "looked_at"), image("other.png")]
+        for number in range(MOST_MASKED + 2)
+    }
+    bare, (masking, places) = shown_apart(given)
+    for gallery in bare.values():
+        assert [set(each.views) for each in gallery] == [{"image", "foreground"}] * 2
+    assert list(masking.figures) == [f"nut {n}: {n}.png" for n in range(MOST_MASKED)]
+    with Image.open(BytesIO(masking.figures["nut 0: 0.png"])) as sheet:
+        middles = [sheet.getpixel((8 + 80 + 168 * column, 80))[0] for column in range(4)]
+    # The image, its attention, that smoothed, and what is kept.
+    assert middles == pytest.approx([60, 100, 120, 80], abs=4)
+    assert next(iter(places.figures)) == "nut 0: 50% of 0.png"
+    assert shown_apart({"nut": [image("a.png")]})[1] == []
+
+
+def test_how_the_attention_is_distributed_stands_below_the_steps_of_the_masking() -> None:
+    picture = encode_jpeg(np.zeros((8, 8, 3), np.uint8))
+    views = dict.fromkeys(("image", "attention", "smoothed_attention", "foreground"), picture)
+    drawn = {"nut": [GalleryImage("a.png", "nut", "hole", 1, 2.0, 1, 0.1, views)]}
+    _, (masking,) = shown_apart(drawn, b"histogram")
+    assert list(masking.figures) == ["nut: a.png", ATTENTION_CAPTION]
+    assert masking.figures[ATTENTION_CAPTION] == b"histogram"
+    assert "The bars show" in masking.text
+    _, (masking,) = shown_apart(drawn)
+    assert "The bars show" not in masking.text

@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 from uniformaly_pipeline.common.errors import InputError, first_line
 from uniformaly_pipeline.common.files import CHUNK_BYTES, new_folder
 from uniformaly_pipeline.common.progress import byte_progress, track
+from uniformaly_pipeline.ingestion.download.fetch import is_web_page
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
 """How the names of archives end, in lower case."""
@@ -56,6 +57,16 @@ def is_archive(path: Path) -> bool:
     (True, False)
     """
     return path.name.lower().endswith(SUFFIXES)
+
+
+def archive_fault(path: Path) -> str | None:
+    """What is wrong with a file that should be an archive: one phrase, or None.
+
+    Its bytes are looked at, not its name; a damaged middle is found when it is unpacked.
+    """
+    if zipfile.is_zipfile(path) or tarfile.is_tarfile(path):
+        return None
+    return "it is a web page" if is_web_page(path) else "it is no tar or zip archive"
 
 
 def archive_stem(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import logging
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 from uniformaly_pipeline.common.errors import InputError, first_line
 from uniformaly_pipeline.common.files import CHUNK_BYTES, hash_file, put_in_place
 from uniformaly_pipeline.common.progress import byte_progress
+from uniformaly_pipeline.common.secrets import split_user, without_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +38,24 @@ class Source:
     """A file on a web server.
 
     Attributes:
-        url: Its address, http or https.
+        url: Its address, http or https; a user and password in it are sent to that host only.
         name: What it is called on disk: a plain file name.
         sha256: Its SHA-256 as hexadecimal digits.
         md5: Its MD5 as hexadecimal digits, where the publisher gives no better one.
+        find_fault: Called with a complete file; says in one phrase what is wrong with it, if
+            anything. Without a checksum nothing else tells a login page from the file.
     """
 
     url: str
     name: str
     sha256: str | None = None
     md5: str | None = None
+    find_fault: Callable[[Path], str | None] | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address as people may see it."""
+        return without_secrets(self.url)
 
 
 class _BrokeOffError(Exception):
@@ -97,7 +107,7 @@ def fetch(
 
     The bytes go to ``<name>.part``, which is kept when the download is interrupted, continued by
     the next call, and takes its final name once length and checksum are right. A file that is
-    there but does not have the known checksum is downloaded again.
+    there but is not what it should be is downloaded again.
 
     Args:
         source: What to download.
@@ -127,7 +137,7 @@ def fetch(
             if wrong is None:
                 return target
             logger.warning("%s is replaced: %s", target, wrong)
-        logger.info("Downloading %s to %s", source.url, target)
+        logger.info("Downloading %s to %s", source.shown, target)
         return _Download(source, target, retries, timeout_s, pause).run()
     except OSError as error:
         # Errors of the network have become other ones by now.
@@ -153,7 +163,14 @@ def _wrong(source: Source, path: Path) -> str | None:
                 found = hash_file(file, algorithm, source.name, path.stat().st_size)
             if found != expected.strip().lower():
                 return f"expected {algorithm} {expected}, got {found}"
-    return None
+    return source.find_fault(path) if source.find_fault is not None else None
+
+
+def is_web_page(path: Path) -> bool:
+    """Whether a file is HTML, as servers send in place of what one must log in for."""
+    with path.open("rb") as file:
+        beginning = file.read(2048).lower()
+    return b"<html" in beginning or beginning.lstrip().startswith(b"<!doctype html")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -187,6 +204,7 @@ class _Download:
         self.timeout_s = timeout_s
         self.pause = pause
         self.received_any = False
+        self.url, self.user = split_user(source.url)
         # Sends "Accept-Encoding: identity": the length is that of the file itself.
         self.opener = urllib.request.build_opener(_Redirects)
 
@@ -210,7 +228,7 @@ class _Download:
                 if failures > self.retries:
                     raise self._failed(f"{error}; run again to continue") from error
                 wait_s = min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S)
-                logger.info("%s: %s; trying again in %.0f s", self.source.url, error, wait_s)
+                logger.info("%s: %s; trying again in %.0f s", self.source.shown, error, wait_s)
                 self.pause(wait_s)
         wrong = _wrong(self.source, self.part)
         if wrong is not None:
@@ -244,13 +262,15 @@ class _Download:
             return None
         # Without a validator, only a checksum could tell that two halves do not match.
         checked = origin.validator or self.source.sha256 or self.source.md5
-        return origin if origin.url == self.source.url and checked else None
+        return origin if origin.url == self.source.shown and checked else None
 
     def _attempt(self) -> None:
         """Get as much as one connection gives; returns once the ``.part`` is complete."""
-        request = urllib.request.Request(
-            self.source.url, headers={"User-Agent": "uniformaly-pipeline"}
-        )
+        request = urllib.request.Request(self.url, headers={"User-Agent": "uniformaly-pipeline"})
+        if self.user is not None:
+            credentials = base64.b64encode(":".join(self.user).encode()).decode()
+            # Not sent on to where the server redirects to.
+            request.add_unredirected_header("Authorization", f"Basic {credentials}")
         origin = self._origin()
         have = self._size() if origin is not None else 0
         if origin is not None and have:
@@ -270,7 +290,9 @@ class _Download:
                     raise _StartOverError
             else:
                 have, total = 0, _number(headers.get("Content-Length"))
-            now = _Origin(self.source.url, headers.get("ETag"), headers.get("Last-Modified"), total)
+            now = _Origin(
+                self.source.shown, headers.get("ETag"), headers.get("Last-Modified"), total
+            )
             # Not every server that knows Range knows If-Range.
             if have and origin is not None and origin.differs(now):
                 raise _StartOverError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
+from uniformaly_pipeline.ingestion.download.archives import archive_fault
 from uniformaly_pipeline.ingestion.download.fetch import Source
 from uniformaly_pipeline.ingestion.layouts.cifar import CIFAR10, CIFAR100, HOME, CifarLayout
 
@@ -67,6 +68,7 @@ PUBLICATIONS = {
                 "https://github.com/abin24/Magnetic-tile-defect-datasets./archive/refs/heads/"
                 "master.zip",
                 "magnetic_tile.zip",
+                find_fault=archive_fault,  # GitHub packs it anew: no checksum lasts
             ),
         ),
     ),
@@ -83,6 +85,43 @@ PUBLICATIONS = {
         "https://github.com/hendrycks/ss-ood",
         by_hand="download one_class_train.tar and one_class_test.tar, which the page above links "
         "to on Google Drive",
+    ),
+    "visa": Publication(
+        "CC BY 4.0",
+        "https://github.com/amazon-science/spot-diff",
+        (
+            Source(
+                "https://amazon-visual-anomaly.s3.us-west-2.amazonaws.com/VisA_20220922.tar",
+                "VisA_20220922.tar",
+            ),
+        ),
+    ),
+    "mvtec_ad2": Publication(
+        "CC BY-NC-SA 4.0, no commercial use",
+        "https://www.mvtec.com/company/research/datasets/mvtec-ad-2",
+        by_hand="accept the terms on the page above and download the archive, or those of single "
+        "categories into one folder",
+    ),
+    "mvtec_loco": Publication(
+        "CC BY-NC-SA 4.0, no commercial use",
+        "https://www.mvtec.com/company/research/datasets/mvtec-loco",
+        by_hand="accept the terms on the page above and download the archive",
+    ),
+    "real_iad": Publication(
+        "on request, for research",
+        "https://realiad4ad.github.io/Real-IAD/",
+        by_hand="ask for access on the page above, download the images of one size "
+        "(realiad_1024) and the splits (realiad_jsons) and unpack both into one folder",
+    ),
+    "mpdd": Publication(
+        "none stated; cite Jezek et al., Deep learning-based defect detection of metal parts",
+        "https://github.com/stepanje/MPDD",
+        by_hand="download the archive that the page above links to on OneDrive",
+    ),
+    "kolektor_sdd2": Publication(
+        "CC BY-NC-SA 4.0, no commercial use",
+        "https://www.vicos.si/resources/kolektorsdd2/",
+        by_hand="download KolektorSDD2.zip from the page above",
     ),
     "species60": Publication(
         "of each photographer, on iNaturalist",

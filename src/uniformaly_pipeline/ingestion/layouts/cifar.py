@@ -25,9 +25,10 @@ from PIL import Image
 from uniformaly_pipeline.common.errors import InputError, first_line, list_problems
 from uniformaly_pipeline.common.files import hash_file
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.ingestion.layouts.folder import require_root
 from uniformaly_pipeline.ingestion.layouts.interface import Counts, Split
 from uniformaly_pipeline.ingestion.layouts.restricted_pickle import load_arrays
+from uniformaly_pipeline.ingestion.layouts.train_test import require_root
+from uniformaly_pipeline.ingestion.levels import Levels
 from uniformaly_pipeline.ingestion.manifest import ImageRecord
 
 SPLITS = ("train", "test")
@@ -169,7 +170,12 @@ class PackedImages(ImageFolder):
         encoded.seek(0)
         yield encoded
 
-    def read_image(self, path: str) -> Image.Image:
+    def read_image(
+        self,
+        path: str,
+        levels: Levels | None = None,  # noqa: ARG002 - all its images are of 8 bits
+        content_hash: str | None = None,  # noqa: ARG002 - the archive's own state is checked
+    ) -> Image.Image:
         """Read one image as 8-bit RGB, without encoding it first.
 
         Raises:
@@ -178,7 +184,7 @@ class PackedImages(ImageFolder):
         split, index = self._find(path)
         return Image.fromarray(np.ascontiguousarray(self._split(split).pixels[index]))
 
-    def read_mask(self, path: str) -> NoReturn:
+    def read_mask(self, path: str, mask_hash: str | None = None) -> NoReturn:  # noqa: ARG002
         """Packed data sets have no ground-truth masks.
 
         Raises:

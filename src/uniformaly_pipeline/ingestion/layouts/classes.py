@@ -14,9 +14,10 @@ from collections.abc import Collection, Sequence
 
 from uniformaly_pipeline.common.errors import InputError, list_problems
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.ingestion.layouts.folder import require_root
-from uniformaly_pipeline.ingestion.layouts.interface import Split
+from uniformaly_pipeline.ingestion.layouts.interface import Note, Split, left_out
+from uniformaly_pipeline.ingestion.layouts.train_test import require_root
 from uniformaly_pipeline.ingestion.manifest import ImageRecord
+from uniformaly_pipeline.ingestion.regions import is_plain_image
 
 HAS_DEFECTS = False
 EXPECTED = "one_class_train/<class> and one_class_test/<class>"
@@ -49,6 +50,23 @@ def read(
         part: {name: [f"{folder}/{name}"] for name in classes} for part, folder in FOLDERS.items()
     }
     return _read(root, classes, by_split)
+
+
+def notes(
+    root: ImageFolder,
+    classes: list[str],
+    split: Split,  # noqa: ARG001 - the folders are the split
+) -> list[Note]:
+    """Files that are no images."""
+    return [
+        note
+        for folder in FOLDERS.values()
+        for name in classes
+        for note in left_out(
+            name,
+            (p for p in root.files_below(f"{folder}/{name}") if not is_plain_image(p)),
+        )
+    ]
 
 
 # --- for data sets whose classes are known --------------------------------------------------------
@@ -103,7 +121,8 @@ def _read(
     problems: list[str] = []
     for name in classes:
         for part, folders in by_split.items():
-            paths = [path for folder in folders.get(name, []) for path in root.files_below(folder)]
+            files = [path for folder in folders.get(name, []) for path in root.files_below(folder)]
+            paths = [path for path in files if is_plain_image(path)]
             if not paths:
                 problems.append(f"class '{name}' has no images in {FOLDERS[part]}/{name}")
             records += [ImageRecord(path, name, part) for path in paths]

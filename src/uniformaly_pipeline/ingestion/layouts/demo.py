@@ -10,7 +10,7 @@ from PIL import Image
 
 from uniformaly_pipeline.ingestion import drawings
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.ingestion.layouts.folder import EXPECTED, HAS_DEFECTS, read
+from uniformaly_pipeline.ingestion.layouts.train_test import EXPECTED, HAS_DEFECTS, read
 
 __all__ = ["EXPECTED", "HAS_DEFECTS", "DrawnImages", "classes", "drawn_images", "read"]
 

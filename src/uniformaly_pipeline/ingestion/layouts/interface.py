@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.manifest import ImageRecord
+from uniformaly_pipeline.ingestion.regions import MISPLACED, is_roi_name
+
+LOOSE = "loose pictures"
+"""The check of images that lie right in a category, or in none."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,28 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a layout leaves out, or reads in a way that one should know of.
+
+    Attributes:
+        class_name: The class it is about, empty for all.
+        check: In a word or two, what it is about; ``other files`` are told together.
+        text: What a reader is told; of ``other files``, :data:`LOOSE` pictures and pictures of
+            regions that lie where none is looked for (:data:`.regions.MISPLACED`) the path.
+    """
+
+    class_name: str
+    check: str
+    text: str
+
+
+def left_out(class_name: str, files: Iterable[str]) -> list[Note]:
+    """Notes on files of a class that are no images, or pictures of a region in a wrong place."""
+    checks = ((MISPLACED if is_roi_name(path) else "other files", path) for path in files)
+    return [Note(class_name, check, path) for check, path in checks]
+
+
+@dataclass(frozen=True)
 class Counts:
     """How many images a class has as published.
 
@@ -43,6 +70,8 @@ class Counts:
 
 class Layout(Protocol):
     """What a layout module offers. It may also have ``PUBLISHED: dict[str, Counts]``, by class.
+
+    It may have ``notes(root, classes, split) -> list[Note]``, too: what is left out.
 
     Attributes:
         HAS_DEFECTS: Whether anomalous test images are defective ones of their class. Otherwise

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
@@ -16,9 +15,17 @@ from uniformaly_pipeline.evaluation.sweep import image_features
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.manifest import levels_of
+from uniformaly_pipeline.memory_bank.bank import check_same_features
+from uniformaly_pipeline.pipelines.chunks import per_category
 from uniformaly_pipeline.reporting.figures.clusters import cluster_figure, cluster_sheets, embed_2d
+from uniformaly_pipeline.scoring.scores import check_same_images
+
+Figure = Any
+"""A matplotlib figure: Kedro reads type hints as it starts, and importing it takes a while."""
 
 
+@per_category
 def cluster_images(
     images: pd.DataFrame,
     features: FeatureStore,
@@ -51,6 +58,7 @@ def cluster_images(
     )
 
 
+@per_category
 def compare_features(
     images: pd.DataFrame,
     features: FeatureStore,
@@ -77,6 +85,7 @@ def compare_features(
     return table.astype(dict.fromkeys(SWEPT_METRICS, float))
 
 
+@per_category
 def add_cluster_metrics(
     detection_metrics: dict[str, Any], clusters: pd.DataFrame
 ) -> dict[str, Any]:
@@ -89,8 +98,10 @@ def add_cluster_metrics(
     }
 
 
+@per_category
 def draw_clusters(
     raw_images: ImageFolder,
+    images: pd.DataFrame,
     clusters: pd.DataFrame,
     preprocessing: dict[str, Any],
     gallery_images: int,
@@ -100,6 +111,7 @@ def draw_clusters(
 
     Args:
         raw_images: The data set's root.
+        images: The category's images.
         clusters: As :func:`cluster_images` returns them.
         preprocessing: ``datasets.<name>.preprocessing``: the images as the encoder sees them.
         gallery_images: ``reporting.gallery_images``: most images shown of a cluster.
@@ -108,7 +120,12 @@ def draw_clusters(
     geometry = Preprocessing(**preprocessing)
     truth, found = list(clusters["defect"]), list(clusters["cluster"])
     place = clusters[["x", "y"]].to_numpy(np.float32)
-    pictures = [geometry.fit_image(raw_images.read_image(path)) for path in clusters["image"]]
+    levels = levels_of(images)
+    hash_of = images.set_index("image")["content_hash"].to_dict()
+    pictures = [
+        geometry.fit_image(raw_images.read_image(path, levels.get(path), hash_of[path]))
+        for path in clusters["image"]
+    ]
     sheet = cluster_sheets(pictures, truth, found, limit=gallery_images)
     return cluster_figure(place, truth, found, category["name"]), sheet
 
@@ -120,6 +137,8 @@ def _image_features(
     choice: FeatureChoice,
     top_k_ratio: float,
 ) -> np.ndarray:
+    check_same_images(patch_scores, tested["content_hash"])
+    check_same_features(patch_scores, features.header)
     flat = patch_scores.arrays["patch_scores"].reshape(len(tested), -1)
     return image_features(features, list(tested["content_hash"]), flat, choice, top_k_ratio)
 

@@ -45,6 +45,7 @@ def create_pipeline() -> Pipeline:
                 draw_clusters,
                 inputs=[
                     "raw_images",
+                    "images",
                     "clusters",
                     "params:preprocessing",
                     "params:reporting.gallery_images",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
@@ -11,8 +14,9 @@ from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.evaluation.category import (
     NO_PIXEL_METRICS,
     anomaly_maps,
+    counted_pixels,
     ground_truths,
-    has_masks,
+    has_ground_truth,
     image_metrics,
     pixel_metrics,
     summarise,
@@ -23,8 +27,13 @@ from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.pipelines.by_category import by_category
+from uniformaly_pipeline.pipelines.chunks import per_category
+from uniformaly_pipeline.scoring.scores import check_same_bank, check_same_images
+
+logger = logging.getLogger(__name__)
 
 
+@per_category
 def evaluate_category(
     raw_images: ImageFolder,
     images: pd.DataFrame,
@@ -52,19 +61,49 @@ def evaluate_category(
         covering radius, the numbers of images, and images encoded and scored a second; for an
         approximate search also ``search_recall``, the share of the truly nearest vectors that it
         finds.
+
+    Raises:
+        InputError: An earlier run made some of it before images or masks were changed, and some
+            after.
     """
+    rows = images[images["split"] == "test"]
+    tested = rows["content_hash"]
+    check_same_images(patch_scores, tested)
+    check_same_images(patch_scores, image_scores["content_hash"])
+    check_same_bank(patch_scores, memory_bank)
     metrics = image_metrics(image_scores)
     pixels = NO_PIXEL_METRICS
-    if has_masks(image_scores):
+    known = has_ground_truth(image_scores)
+    if known.any():
+        if not known.all():
+            unknown = image_scores.loc[~known, "image"]
+            logger.warning(
+                "%d anomalous images have no mask, such as %s: pixel metrics are of the others",
+                len(unknown),
+                unknown.iloc[0],
+            )
         geometry = Preprocessing(**preprocessing)
-        masks = ground_truths(
-            raw_images, image_scores["mask"], geometry, evaluation["mask_threshold"]
-        )
-        maps = anomaly_maps(patch_scores.arrays["patch_scores"], geometry)
-        maps = track(maps, len(image_scores), "Comparing anomaly maps with masks", "images")
-        pixels = pixel_metrics(masks, maps, evaluation["aupro_limit"])
+        shown = rows[known]
+        sizes = None
+        if geometry.sees_all:
+            sizes = list(zip(shown["width"], shown["height"], strict=True))
+        grid = features.grid if geometry.tiles is not None else None
+        masks = ground_truths(raw_images, shown, geometry, evaluation["mask_threshold"], sizes)
+        grids = patch_scores.arrays["patch_scores"][known]
+        maps = anomaly_maps(grids, geometry, sizes, grid)
+        counted = counted_pixels(grids, geometry, sizes, grid) if np.isnan(grids).any() else None
+        unseen: list[str] = []
+        masks = _noting_unseen(masks, shown, unseen)
+        maps = track(maps, int(known.sum()), "Comparing anomaly maps with masks", "images")
+        pixels = pixel_metrics(masks, maps, evaluation["aupro_limit"], counted)
+        if unseen:
+            logger.warning(
+                "nothing is left of what the masks of %d images mark, such as %s: it is too small "
+                "(lower evaluation.mask_threshold), or preprocessing crops it",
+                len(unseen),
+                unseen[0],
+            )
     bank = memory_bank.arrays["memory_bank"]
-    tested = images.loc[images["split"] == "test", "content_hash"]
     seconds = features.encode_seconds(list(tested)) + patch_scores.metadata["seconds"]
     recall = patch_scores.metadata["search_recall"]
     return {
@@ -78,6 +117,17 @@ def evaluate_category(
         "images_per_second": len(tested) / seconds,
         **({} if recall is None else {"search_recall": recall}),
     }
+
+
+def _noting_unseen(
+    masks: Iterator[np.ndarray], images: pd.DataFrame, unseen: list[str]
+) -> Iterator[np.ndarray]:
+    """Pass masks on, and add the names of images with no mark left to ``unseen``."""
+    marked = images.get("mask_pixels", pd.Series(0, index=images.index))
+    for image, pixels, mask in zip(images["image"], marked, masks, strict=True):
+        if pixels > 0 and not mask.any():
+            unseen.append(image)
+        yield mask
 
 
 def collect_metrics(task: dict[str, Any], **metrics: dict[str, Any]) -> dict[str, Any]:

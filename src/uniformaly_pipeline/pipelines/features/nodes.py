@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -11,9 +12,8 @@ from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store_update import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from uniformaly_pipeline.ingestion.manifest import levels_of, sizes_of
+from uniformaly_pipeline.ingestion.regions import regions_of
 
 
 def extract_features(
@@ -44,7 +44,7 @@ def extract_features(
             :func:`.extraction.feature_stream`.
 
     Raises:
-        InputError: The backbone cannot be loaded.
+        InputError: The backbone cannot be loaded, or no patch counts of a region of interest.
     """
     # Torch takes seconds to import, which commands such as "kedro registry list" need not wait for.
     from uniformaly_pipeline.features.extraction import feature_stream
@@ -60,6 +60,9 @@ def extract_features(
         layer_choices=layer_choices,
         dtype=features["dtype"],
         seed=seed,
+        levels=levels_of(needed),
+        regions=regions_of(needed),
+        sizes=sizes_of(needed),
         **encoder,
     )
 

@@ -20,14 +20,16 @@ EXTRACTIONS: dict[str, Callable[..., Any]] = {
 """What fills each feature store."""
 
 
-def create_pipeline(store: str = "features", name: str = "extract_patch_features") -> Pipeline:
+def create_pipeline(store: str = "features", name: str | None = None) -> Pipeline:
     """Images to patch features and attention, each image once.
 
     Args:
         store: The feature store to fill: ``features``, ``all_features`` (of background patches
             too) or ``layered_features`` (of several choices of blocks).
-        name: Name of the node.
+        name: Name of the node; by default that of the store, so that tasks which share a store
+            share the node, and others can run beside them.
     """
+    name = name or f"extract_{store.replace('features', 'patch_features')}"
     inputs = [
         "raw_images",
         "manifest",

@@ -8,6 +8,7 @@ from kedro.pipeline import Node, Pipeline
 from uniformaly_pipeline.pipelines.ingestion.nodes import (
     choose_publication,
     draw_demo_images,
+    draw_masks,
     draw_samples,
     examine_manifest,
     plan_tree,
@@ -35,8 +36,9 @@ def create_pipeline(draws_demo: bool = False) -> Pipeline:
                 "params:data_set",
                 "params:categories",
                 "params:ingestion.verify",
+                "params:run.root_record",
             ],
-            outputs="manifest",
+            outputs=["manifest", "data_set_root"],
             name="read_and_check_images",
         )
     ]
@@ -53,25 +55,47 @@ def create_examination() -> Pipeline:
         [
             Node(
                 examine_manifest,
-                inputs=["manifest", "params:data_set"],
-                outputs=["counts", "findings"],
+                inputs=[
+                    "raw_images",
+                    "manifest",
+                    "params:data_set",
+                    "params:preprocessing",
+                    "params:backbone_settings",
+                ],
+                outputs=["counts", "findings", "masks"],
                 name="examine_data_set",
             ),
             Node(
                 draw_samples,
-                inputs=["raw_images", "manifest"],
+                inputs=[
+                    "raw_images",
+                    "manifest",
+                    "params:preprocessing",
+                    "params:backbone_settings",
+                ],
                 outputs="samples",
                 name="draw_sample_images",
             ),
             Node(
+                draw_masks,
+                inputs=["raw_images", "manifest"],
+                outputs="mask_samples",
+                name="draw_masks",
+            ),
+            Node(
                 write_examination,
-                inputs=["counts", "findings", "samples", "parameters"],
+                inputs=["counts", "findings", "masks", "samples", "mask_samples", "parameters"],
                 outputs="report",
                 name="write_data_set_report",
             ),
         ],
         inputs={"raw_images", "manifest"},
-        parameters={"params:data_set", "parameters"},
+        parameters={
+            "params:data_set",
+            "params:preprocessing",
+            "params:backbone_settings",
+            "parameters",
+        },
         namespace="ingestion",
         tags=STAGE,
     )

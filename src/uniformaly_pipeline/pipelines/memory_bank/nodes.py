@@ -9,9 +9,13 @@ import pandas as pd
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.ingestion.manifest import levels_by_class
+from uniformaly_pipeline.ingestion.regions import regions_by_class
 from uniformaly_pipeline.memory_bank.bank import build_memory_bank
+from uniformaly_pipeline.pipelines.chunks import per_category
 
 
+@per_category
 def build_bank(
     images: pd.DataFrame,
     features: FeatureStore,
@@ -39,10 +43,10 @@ def build_bank(
     Raises:
         InputError: The normal images have no foreground patch.
     """
-    normal = images.loc[images["split"] == "train", "content_hash"]
+    normal = images[images["split"] == "train"]
     return build_memory_bank(
         features,
-        list(normal),
+        list(normal["content_hash"]),
         BackPatchMasking(**bpm),
         seed=seed,
         device=device,
@@ -50,4 +54,6 @@ def build_bank(
         projection_dim=memory_bank["projection_dim"],
         num_starts=memory_bank["num_starts"],
         coreset_parts=memory_bank["coreset_parts"],
+        levels=levels_by_class(normal),
+        regions=regions_by_class(normal),
     )

@@ -2,6 +2,15 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from uniformaly_pipeline.pipelines.prediction.detector_nodes import (
+    calibration_of,
+    draw_flagged_of,
+    draw_heat_maps_of,
+    judge_by_detector,
+    list_new_images_of,
+    summarise_prediction_of,
+    take_detector,
+)
 from uniformaly_pipeline.pipelines.prediction.nodes import (
     calibrate,
     draw_flagged,
@@ -22,10 +31,79 @@ def create_listing() -> Pipeline:
         [
             Node(
                 list_new_images,
-                inputs="new_images",
+                inputs=["new_images", "memory_bank", "params:category"],
                 outputs="images",
                 name="list_new_images",
             )
+        ],
+        tags=STAGE,
+    )
+
+
+def create_pipeline_of_detector() -> Pipeline:
+    """New images and a detector to decisions, pictures and a report."""
+    return Pipeline(
+        [
+            Node(
+                take_detector,
+                inputs=[
+                    "given_detector",
+                    "params:predict.false_alarm_rate",
+                    "params:predict.threshold",
+                ],
+                outputs="detector",
+                name="take_detector",
+            ),
+            Node(
+                list_new_images_of,
+                inputs=["new_images", "detector"],
+                outputs="new_manifest",
+                name="list_new_images",
+            ),
+            Node(
+                judge_by_detector,
+                inputs=[
+                    "new_images",
+                    "new_manifest",
+                    "detector",
+                    "params:encoder.device",
+                    "params:encoder.batch_size",
+                ],
+                outputs=["scores", "patch_scores"],
+                name="judge_images",
+            ),
+            Node(
+                calibration_of,
+                inputs="detector",
+                outputs="calibration_scores",
+                name="score_normal_test_images",
+            ),
+            Node(
+                draw_heat_maps_of,
+                inputs=["new_images", "new_manifest", "patch_scores", "scores", "detector"],
+                outputs="heat_maps",
+                name="draw_heat_maps",
+            ),
+            Node(
+                draw_flagged_of,
+                inputs=[
+                    "new_images",
+                    "new_manifest",
+                    "patch_scores",
+                    "scores",
+                    "detector",
+                    "params:reporting.gallery_images",
+                ],
+                outputs="gallery",
+                name="draw_highest_scores",
+            ),
+            Node(
+                summarise_prediction_of,
+                inputs=["scores", "calibration_scores", "detector"],
+                outputs="metrics",
+                name="count_flagged_images",
+            ),
+            _report_node(),
         ],
         tags=STAGE,
     )
@@ -59,6 +137,7 @@ def create_pipeline() -> Pipeline:
                     "params:preprocessing",
                     "params:scoring.top_k_ratio",
                     "params:predict.false_alarm_rate",
+                    "params:predict.threshold",
                 ],
                 outputs="scores",
                 name="judge_images",
@@ -71,6 +150,7 @@ def create_pipeline() -> Pipeline:
                     "patch_scores",
                     "scores",
                     "params:preprocessing",
+                    "new_features",
                 ],
                 outputs="heat_maps",
                 name="draw_heat_maps",
@@ -81,6 +161,7 @@ def create_pipeline() -> Pipeline:
                     "new_images",
                     "raw_images",
                     "new_manifest",
+                    "bank_images",
                     "new_features",
                     "patch_scores",
                     "scores",
@@ -99,24 +180,29 @@ def create_pipeline() -> Pipeline:
                     "calibration_scores",
                     "memory_bank",
                     "params:predict.false_alarm_rate",
+                    "params:predict.threshold",
                 ],
                 outputs="metrics",
                 name="count_flagged_images",
             ),
-            Node(
-                write_prediction_report,
-                inputs=[
-                    "scores",
-                    "calibration_scores",
-                    "metrics",
-                    "gallery",
-                    "parameters",
-                    "params:task",
-                    "params:category",
-                ],
-                outputs="report",
-                name="write_report",
-            ),
+            _report_node(),
         ],
         tags=STAGE,
+    )
+
+
+def _report_node() -> Node:
+    return Node(
+        write_prediction_report,
+        inputs=[
+            "scores",
+            "calibration_scores",
+            "metrics",
+            "gallery",
+            "parameters",
+            "params:task",
+            "params:category",
+        ],
+        outputs="report",
+        name="write_report",
     )

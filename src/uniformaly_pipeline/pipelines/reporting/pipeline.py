@@ -7,6 +7,7 @@ from kedro.pipeline import Node, Pipeline
 from uniformaly_pipeline.pipelines.by_category import inputs_by_category
 from uniformaly_pipeline.pipelines.reporting.nodes import (
     collect_plots,
+    draw_attention_histogram,
     draw_bank,
     draw_gallery,
     draw_plots,
@@ -85,6 +86,27 @@ def create_overview(keys: Sequence[str]) -> Pipeline:
     return Pipeline([node], tags=STAGE)
 
 
+def create_attention_histogram(keys: Sequence[str]) -> Pipeline:
+    """All categories' attention to a picture of how it is distributed.
+
+    Args:
+        keys: Namespaces of the categories.
+    """
+    node = Node(
+        draw_attention_histogram,
+        inputs={
+            "features": "features",
+            "metrics": "metrics",
+            "bpm": "params:bpm",
+            "task": "params:task",
+            **inputs_by_category(keys, "image_scores"),
+        },
+        outputs="attention_histogram",
+        name="draw_attention_histogram",
+    )
+    return Pipeline([node], tags=STAGE)
+
+
 def create_sweep_sections(task: str) -> Pipeline:
     """A task's sweep to its own part of the report.
 
@@ -116,7 +138,11 @@ def create_bank_sections(keys: Iterable[str]) -> Pipeline:
 
 
 def create_report(
-    keys: Sequence[str], figures: Sequence[str] = (), has_sections: bool = False
+    keys: Sequence[str],
+    figures: Sequence[str] = (),
+    *,
+    has_sections: bool = False,
+    has_attention: bool = False,
 ) -> Pipeline:
     """All categories' pictures and the leaderboard to the report.
 
@@ -124,6 +150,7 @@ def create_report(
         keys: Namespaces of the categories.
         figures: Further figures of each category, names in the catalog.
         has_sections: Whether the task has ``sections`` of its own.
+        has_attention: Whether there is a picture of the attention.
     """
     inputs = {
         "metrics": "metrics",
@@ -133,6 +160,8 @@ def create_report(
     }
     if has_sections:
         inputs["sections"] = "sections"
+    if has_attention:
+        inputs["attention_histogram"] = "attention_histogram"
     inputs |= inputs_by_category(keys, "gallery", "image_scores", *figures)
     node = Node(write_report, inputs=inputs, outputs="report", name="write_report")
     return Pipeline([node], tags=STAGE)

@@ -9,11 +9,17 @@ import pandas as pd
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
-from uniformaly_pipeline.memory_bank.bank import check_same_features
+from uniformaly_pipeline.memory_bank.bank import (
+    bank_digest,
+    check_same_features,
+    check_same_normal_images,
+)
+from uniformaly_pipeline.pipelines.chunks import per_category
 from uniformaly_pipeline.scoring.patches import score_patches
-from uniformaly_pipeline.scoring.scores import image_scores
+from uniformaly_pipeline.scoring.scores import check_same_images, image_scores
 
 
+@per_category
 def score_test_patches(
     images: pd.DataFrame,
     features: FeatureStore,
@@ -31,14 +37,18 @@ def score_test_patches(
         scoring: ``scoring``.
 
     Returns:
-        ``patch_scores`` [B, grid height, grid width] in the order of the test images.
+        ``patch_scores`` [B, grid height, grid width] in the order of the test images; the
+        metadata say how they were made, ``scoring``, and by which memory bank, ``bank``.
 
     Raises:
-        InputError: The bank's features were made in another way, for instance by an earlier run.
+        InputError: The bank's features were made in another way or of other images, for instance
+            by an earlier run.
     """
     check_same_features(memory_bank, features.header)
+    normal = images.loc[images["split"] == "train", "content_hash"]
+    check_same_normal_images(memory_bank, list(normal))
     tested = images.loc[images["split"] == "test", "content_hash"]
-    return score_patches(
+    scored = score_patches(
         features,
         list(tested),
         memory_bank.arrays["memory_bank"],
@@ -46,8 +56,11 @@ def score_test_patches(
         search=scoring["search"],
         num_neighbors=scoring["num_neighbors"],
     )
+    made_by = {"scoring": dict(scoring), "bank": bank_digest(memory_bank)}
+    return ArrayBundle(scored.arrays, {**scored.metadata, **made_by})
 
 
+@per_category
 def score_test_images(
     images: pd.DataFrame, patch_scores: ArrayBundle, scoring: dict[str, Any]
 ) -> pd.DataFrame:
@@ -55,10 +68,14 @@ def score_test_images(
 
     Returns:
         A row per test image: ``image``, ``label`` (0 normal, 1 anomalous), ``score`` (squared
-        distance), ``defect``, ``mask``.
+        distance), ``defect``, ``mask``, ``content_hash``.
+
+    Raises:
+        InputError: The patch scores are of other images.
     """
     tested = images[images["split"] == "test"]
+    check_same_images(patch_scores, tested["content_hash"])
     grids = patch_scores.arrays["patch_scores"]
     scores = image_scores(grids.reshape(len(grids), -1), scoring["top_k_ratio"])
-    columns = ["image", "label", "score", "defect", "mask"]
+    columns = ["image", "label", "score", "defect", "mask", "content_hash"]
     return tested.assign(score=scores)[columns].reset_index(drop=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from uniformaly_pipeline.evaluation.category import ground_truths, has_masks
+from uniformaly_pipeline.evaluation.category import ground_truths, has_ground_truth
 from uniformaly_pipeline.evaluation.sweep import (
     Setting,
     SweepInputs,
@@ -22,9 +23,11 @@ from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.pipelines.by_category import by_category
+from uniformaly_pipeline.pipelines.chunks import per_category
 from uniformaly_pipeline.reporting.figures.interactive import sweep_plot
 
 
+@per_category
 def sweep_ablation(
     raw_images: ImageFolder,
     images: pd.DataFrame,
@@ -55,6 +58,7 @@ def sweep_ablation(
     return evaluate_settings(inputs, settings)
 
 
+@per_category
 def sweep_shots(
     raw_images: ImageFolder,
     images: pd.DataFrame,
@@ -80,6 +84,9 @@ def sweep_shots(
     )
     inputs = _inputs(raw_images, images, features, parameters, has_clusters=False)
     return evaluate_settings(inputs, settings)
+
+
+logger = logging.getLogger(__name__)
 
 
 def summarise_categories(task: dict[str, Any], **tables: pd.DataFrame) -> pd.DataFrame:
@@ -156,6 +163,7 @@ def _inputs(
         labels=tested["label"].to_numpy(),
         defects=list(tested["defect"]) if has_clusters else (),
         masks=_masks(raw_images, tested, preprocessing, parameters["evaluation"]),
+        masked=has_ground_truth(tested),
         preprocessing=preprocessing,
         seed=parameters["seed"],
         projection_dim=memory_bank["projection_dim"],
@@ -173,7 +181,11 @@ def _masks(
     preprocessing: Preprocessing,
     evaluation: dict[str, Any],
 ) -> np.ndarray | None:
-    if not has_masks(tested):
+    known = tested[has_ground_truth(tested)]
+    if known.empty:
+        return None
+    if preprocessing.tiles is not None:
+        logger.warning("there are no pixel metrics of a sweep over images in tiles")
         return None
     threshold = evaluation["mask_threshold"]
-    return np.stack(list(ground_truths(raw_images, tested["mask"], preprocessing, threshold)))
+    return np.stack(list(ground_truths(raw_images, known, preprocessing, threshold)))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from kedro.pipeline import Pipeline
 
+from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.pipelines import (
     evaluation,
@@ -15,12 +16,17 @@ from uniformaly_pipeline.pipelines import (
     reporting,
     scoring,
 )
+from uniformaly_pipeline.pipelines.chunks import in_chunks
 from uniformaly_pipeline.pipelines.evaluation.pipeline import create_summary
 from uniformaly_pipeline.pipelines.ingestion.pipeline import (
     create_class_selection,
     create_defect_selection,
 )
-from uniformaly_pipeline.pipelines.reporting.pipeline import create_overview, create_report
+from uniformaly_pipeline.pipelines.reporting.pipeline import (
+    create_attention_histogram,
+    create_overview,
+    create_report,
+)
 from uniformaly_pipeline.pipelines.tasks.plan import Category, TaskPlan
 
 SHARED = ("raw_images", "manifest")
@@ -87,7 +93,8 @@ def create_categories(
         more: Further stages of a category.
     """
     parts = []
-    for key, category in plan.categories.items():
+    units = {chunk: next(iter(each.values())) for chunk, each in plan.chunks.items()}
+    for key, category in (units or plan.categories).items():
         of_defects = category.tested is not None
         stages = [
             create_defect_selection() if of_defects else create_class_selection(),
@@ -101,14 +108,24 @@ def create_categories(
             stages.append(memory_bank.create_pipeline())
         else:
             shared["memory_bank"] = f"{plan.task}.{category.bank}.memory_bank"
+        pipeline, described = Pipeline(stages), None
+        if plan.chunks:
+            pipeline = in_chunks(pipeline)
+            described = f"params:run.{plan.task}.chunks.{key}"
         parts.append(
-            in_namespace(Pipeline(stages), run, plan.task, key, store=store, shared=shared)
+            in_namespace(
+                pipeline, run, plan.task, key, store=store, shared=shared, category=described
+            )
         )
     return Pipeline(parts)
 
 
 def create_results(
-    run: CurrentRun, plan: TaskPlan, *more: Pipeline, figures: Sequence[str] = ()
+    run: CurrentRun,
+    plan: TaskPlan,
+    *more: Pipeline,
+    store: str = "features",
+    figures: Sequence[str] = (),
 ) -> Pipeline:
     """All categories' metrics to the task's metrics, leaderboard and report.
 
@@ -116,19 +133,22 @@ def create_results(
         run: The run.
         plan: The task's categories.
         more: Further stages of the whole task, one of which may write ``sections``.
+        store: The feature store to use.
         figures: Further figures of each category that the report shows.
     """
-    keys = list(plan.categories)
+    keys = plan.units
+    heeds = BackPatchMasking(**vars(run.parameters.bpm)).heeds_attention
     has_sections = any("sections" in part.all_outputs() for part in more)
     stages = Pipeline(
         [
             create_summary(keys),
             create_overview(keys),
-            create_report(keys, figures, has_sections),
+            create_report(keys, figures, has_sections=has_sections, has_attention=heeds),
+            *([create_attention_histogram(keys)] if heeds else []),
             *more,
         ]
     )
-    made = {
+    made = {"features": store} | {
         f"{artifact}_{key}": f"{plan.task}.{key}.{artifact}"
         for artifact in COLLECTED
         for key in (*keys, *plan.banks)
@@ -161,7 +181,8 @@ def in_namespace(
         key: The category's own.
         store: The feature store that stands for ``features``.
         shared: Further datasets from outside, by their name inside.
-        category: The parameter that describes the category, if it is no category of the task.
+        category: The parameter that describes the category, if it is no category of the task, or
+            the categories of a chunk.
         outputs: Outputs that go outside, by their name inside.
     """
     inputs = pipeline.inputs()

@@ -42,8 +42,9 @@ def create(run: CurrentRun) -> Pipeline:
         + create_results(
             run,
             plan,
-            create_summary(plan.categories),
+            create_summary(plan.units),
             create_sweep_sections(TASK),
+            store=STORE,
             figures=CATEGORY_FIGURES,
         )
     )

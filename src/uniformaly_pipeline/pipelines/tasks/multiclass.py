@@ -28,7 +28,7 @@ def create(run: CurrentRun) -> Pipeline:
         InputError: A split names unknown classes or leaves nothing to be anomalous.
     """
     plan = plan_task(TASK, run)
-    pictured = list(plan.banks or plan.categories)
+    pictured = list(plan.banks or plan.units)
     banks = [create_bank(run, TASK, key, create_bank_figure()) for key in plan.banks]
     return (
         create_ingestion(run)

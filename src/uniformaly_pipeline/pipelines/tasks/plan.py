@@ -7,15 +7,27 @@ anomalous a category may have several normal classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
 from typing import Any, Literal
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
+from uniformaly_pipeline.evaluation.leaderboard import MANY_CATEGORIES
+from uniformaly_pipeline.ingestion.roots import same_name
 from uniformaly_pipeline.ingestion.splits import multiclass_splits
+from uniformaly_pipeline.parameters.command_line import quoted
 from uniformaly_pipeline.parameters.current_run import CurrentRun
-from uniformaly_pipeline.parameters.naming import category_key
+from uniformaly_pipeline.parameters.naming import category_key, detector_names
 from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of
+
+NO_NEW_IMAGES = "predict.images: give a folder of new images to judge"
+NO_DETECTOR = "export.category: give a category of a finished run, or a detector: export.detector"
+
+MOST_CHUNKS = 50
+"""Chunks of categories that share a memory bank or have one each; so many nodes Kedro does well."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,43 @@ class TaskPlan:
     spread: Literal["categories", "draws"] = "categories"
     problem: str | None = None
 
+    @cached_property
+    def chunks(self) -> dict[str, dict[str, Category]]:
+        """Categories by chunk where a node does a chunk's work, see :mod:`.chunks`; else empty.
+
+        A chunk's categories have the same memory bank, or one each.
+        """
+        if len(self.categories) <= MANY_CATEGORIES:
+            return {}
+        size = math.ceil(len(self.categories) / MOST_CHUNKS)
+        slices = []
+        for _, group in groupby(self.categories.items(), key=lambda item: item[1].bank):
+            items = list(group)
+            slices += [dict(items[first : first + size]) for first in range(0, len(items), size)]
+        prefix, digits = "chunk_", len(str(len(slices)))
+        while any(key.startswith(prefix) for key in self.categories):
+            prefix += "_"
+        return {f"{prefix}{number:0{digits}d}": each for number, each in enumerate(slices, start=1)}
+
+    @property
+    def units(self) -> list[str]:
+        """Namespaces of the units of work: the categories, or their chunks."""
+        return list(self.chunks or self.categories)
+
+    def as_parameters(self) -> dict[str, Any]:
+        """``categories`` or, where they come in chunks, ``chunks``; and ``banks``."""
+        # Kedro makes a dataset of every entry of a dictionary, but not of a list's.
+        chunks = {
+            chunk: [{"key": key, **category.as_parameters()} for key, category in each.items()]
+            for chunk, each in self.chunks.items()
+        }
+        alone = {} if chunks else self.categories
+        return {
+            "categories": {key: category.as_parameters() for key, category in alone.items()},
+            "chunks": chunks,
+            "banks": {key: bank.as_parameters() for key, bank in self.banks.items()},
+        }
+
 
 def plan_task(task: str, run: CurrentRun) -> TaskPlan:
     """What a task is about in this run.
@@ -72,13 +121,14 @@ def run_parameters(run: CurrentRun) -> dict[str, Any]:
     """What only the run knows, for the nodes: ``params:run``.
 
     Returns:
-        ``classes``, ``layer_choices`` and ``names``, then by task its ``task``, ``title``,
-        ``names``, ``command``, ``notes``, ``spread``, ``categories`` and ``banks``; or ``refusal``
-        where it does not fit.
+        ``classes``, ``layer_choices``, ``names`` and ``root_record``, then by task its ``task``,
+        ``title``, ``names``, ``command``, ``notes``, ``spread``, ``categories``, ``chunks`` and
+        ``banks``; or ``refusal`` where it does not fit.
     """
     values: dict[str, Any] = {
         "layer_choices": run.parameters.layer_choices,
         "names": run.names(),
+        "root_record": run.root_record,
     }
     try:
         values["classes"] = run.classes()
@@ -95,11 +145,10 @@ def run_parameters(run: CurrentRun) -> dict[str, Any]:
             "title": title_of(task, run.parameters),
             "names": run.names(task),
             "command": command_for(run, task),
-            "notes": notes_on(run.parameters),
+            "notes": [] if run.detector_of(task) else notes_on(run.parameters),
             "spread": plan.spread,
             "has_clusters": run.has_defects,
-            "categories": {key: c.as_parameters() for key, c in plan.categories.items()},
-            "banks": {key: bank.as_parameters() for key, bank in plan.banks.items()},
+            **plan.as_parameters(),
         }
     return values
 
@@ -189,22 +238,38 @@ def _multiclass(run: CurrentRun) -> TaskPlan:
 def _predict(run: CurrentRun) -> TaskPlan:
     """The one category whose memory bank judges the new images."""
     wanted = run.parameters.predict
+    if (detector := run.detector_of("predict")) is not None:
+        problem = None if wanted.images is not None else NO_NEW_IMAGES
+        return _by_detector("predict", detector, problem)
     plan = _multiclass(run) if wanted.task == "multiclass" else TaskPlan("", _by_key(_own(run)))
     by_name = {category.name: key for key, category in plan.categories.items()}
-    name = wanted.category
     problem = None
-    if name is None:
-        name = next(iter(by_name))
+    if wanted.category is None:
+        name: str | None = next(iter(by_name))
         if len(by_name) > 1:
-            problem = f"predict.category: choose a memory bank, one of {', '.join(by_name)}"
-    if name not in by_name:
-        raise InputError(
-            f"predict.category: there is no category '{name}'{did_you_mean(name, list(by_name))}"
-        )
+            names = ", ".join(quoted(each, may_be_nothing=True) for each in by_name)
+            problem = f"predict.category: choose a memory bank, one of {names}"
+    else:
+        name = same_name(wanted.category, by_name)
+    if name is None:
+        hint = did_you_mean(str(wanted.category), list(by_name))
+        raise InputError(f"predict.category: there is no category '{wanted.category}'{hint}")
     if wanted.images is None:
-        problem = "predict.images: give a folder of new images to judge"
+        problem = NO_NEW_IMAGES
     key = by_name[name]
     return TaskPlan("predict", {key: plan.categories[key]}, problem=problem)
+
+
+def _by_detector(task: str, detector: str, problem: str | None) -> TaskPlan:
+    """A detector's one category; neither the data set nor its root are asked for."""
+    name = detector_names(detector)["category"]
+    return TaskPlan(task, _by_key([Category(name, [name], [name])]), problem=problem)
+
+
+def _export(run: CurrentRun) -> TaskPlan:
+    """The category of the detector that is exported."""
+    detector = run.detector_of("export")
+    return _by_detector("export", detector or "detector", None if detector else NO_DETECTOR)
 
 
 def _own(run: CurrentRun) -> list[Category]:
@@ -219,5 +284,6 @@ PLANNERS: Mapping[str, Callable[[CurrentRun], TaskPlan]] = {
     "lowshot": _sweep("lowshot", "draws"),
     "ablation": _sweep("ablation", "categories"),
     "predict": _predict,
+    "export": _export,
 }
 """Every task, by its name."""

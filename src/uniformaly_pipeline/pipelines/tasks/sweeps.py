@@ -43,5 +43,7 @@ def _create(run: CurrentRun, task: str, store: str) -> Pipeline:
         create_ingestion(run)
         + create_features(run, store)
         + create_categories(run, plan, store=store, more=lambda _: (sweep.create_pipeline(task),))
-        + create_results(run, plan, create_summary(plan.categories), create_sweep_sections(task))
+        + create_results(
+            run, plan, create_summary(plan.units), create_sweep_sections(task), store=store
+        )
     )

@@ -5,16 +5,24 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from uniformaly_pipeline.evaluation.clustering import match_clusters
 from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
-from uniformaly_pipeline.reporting.figures.style import ANOMALOUS_COLOUR, COLOURS, INK, MARKERS
+from uniformaly_pipeline.reporting.figures.style import (
+    ANOMALOUS_COLOUR,
+    COLOURS,
+    INK,
+    MARKERS,
+    sized_figure,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLUMNS = 8
 _TILE_PX = 112
@@ -86,7 +94,7 @@ def cluster_figure(
     rows = math.ceil(max(len(kinds), len(clusters)) / _LEGEND_COLUMNS)
     # The legends grow downwards: the points keep their room.
     height = 3.5 + _LEGEND_ROW_INCHES * rows
-    figure = Figure(figsize=(7.6, height), layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08))
+    figure = sized_figure(7.6, height)
     # An empty title would still take room.
     if title:
         figure.suptitle(title, x=0.02, ha="left", fontsize=10, color=INK, parse_math=False)
@@ -203,7 +211,7 @@ def bank_figure(embedding: np.ndarray, classes: Sequence[str], title: str) -> Fi
         classes: Class of each vector [n].
         title: What the bank is of.
     """
-    figure = Figure(figsize=(5.6, 5.0), layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08))
+    figure = sized_figure(5.6, 5.0)
     styles = {name: number for number, name in enumerate(sorted(set(classes)))}
     axes = figure.subplots()
     _draw_groups(axes, "", embedding, classes, styles, scale=0.35)

@@ -4,44 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from uniformaly_pipeline.reporting.figures.style import INK, Colour
-
-_MAX_OPACITY = 0.85
-
+from uniformaly_pipeline.scoring.heat_map import check_same_size
 
 _GAP_PX = 8
-
-
-def overlay_heat_map(image: np.ndarray, anomaly_map: np.ndarray, vmax: float) -> np.ndarray:
-    """Lay an anomaly map over its image; the higher the value, the more opaque.
-
-    Args:
-        image: uint8 [H, W, 3].
-        anomaly_map: float [H, W], 0 where nothing is wrong.
-        vmax: Value that gets the brightest colour, common to all images of a category so that
-            their maps can be compared. Where it is 0 there is nothing to show.
-
-    Returns:
-        uint8 [H, W, 3]; equal to the image where the map is 0.
-
-    Raises:
-        ValueError: The sizes differ, or ``vmax`` or a value of the map is not a finite number,
-            or ``vmax`` is negative.
-    """
-    _check_same_size(image, anomaly_map, "anomaly map")
-    if not (np.isfinite(vmax) and vmax >= 0 and np.isfinite(anomaly_map).all()):
-        raise ValueError(f"a heat map needs finite values and vmax >= 0, not vmax {vmax}")
-    if vmax == 0:
-        return image.copy()
-    strength = np.clip(np.asarray(anomaly_map, np.float32) / np.float32(vmax), 0, 1)
-    colours = matplotlib.colormaps["inferno"](strength)[..., :3].astype(np.float32) * 255
-    opacity = _MAX_OPACITY * strength[..., None]
-    return np.rint(image + opacity * (colours - image)).astype(np.uint8)
 
 
 def outline_mask(image: np.ndarray, mask: np.ndarray, colour: Colour) -> np.ndarray:
@@ -61,7 +31,7 @@ def outline_mask(image: np.ndarray, mask: np.ndarray, colour: Colour) -> np.ndar
     Raises:
         ValueError: The sizes differ.
     """
-    _check_same_size(image, mask, "mask")
+    check_same_size(image, mask, "mask")
     mask = np.asarray(mask, bool)
     square = np.ones((3, 3), bool)
     grown = binary_dilation(mask, square)
@@ -116,11 +86,6 @@ def contact_sheet(
             text = _cut_to_width(captions[position], font, tile)
             draw.text((left, top + tile + 2), text, fill=INK, font=font)
     return sheet
-
-
-def _check_same_size(image: np.ndarray, other: np.ndarray, name: str) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or other.shape != image.shape[:2]:
-        raise ValueError(f"{name} {other.shape} does not fit the image {image.shape}")
 
 
 def _cut_to_width(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

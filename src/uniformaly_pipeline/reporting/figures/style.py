@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import io
 import textwrap
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
+
+if TYPE_CHECKING:
+    # Matplotlib takes long to import, and most runs draw no figure.
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Colour = tuple[int, int, int]
 
@@ -45,11 +48,18 @@ def figure_png(figure: Figure) -> bytes:
     return small.getvalue()
 
 
+def sized_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, laid out with little space around its parts."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08)
+    return Figure(figsize=(width, height), layout=layout)
+
+
 def new_figure(title: str) -> tuple[Figure, Axes]:
     """An empty figure in the project's style; an empty title takes no space."""
-    figure = Figure(
-        figsize=_FIGURE_SIZE_INCHES, layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08)
-    )
+    figure = sized_figure(*_FIGURE_SIZE_INCHES)
     axes = figure.add_subplot()
     # Category names are folder names: long at times, and a dollar sign in one starts no formula.
     # Matplotlib's own wrapping would read it as one, whatever parse_math says.

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter
 
 from uniformaly_pipeline.evaluation.metrics import metric_label
 from uniformaly_pipeline.reporting.figures.style import COLOURS, MARKERS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 AXIS_NAMES = {
     "scoring.top_k_ratio": "top-k ratio",
@@ -154,6 +155,8 @@ def _scale(values: Sequence[str]) -> _Scale:
 
 def _finish(axes: Axes, scale: _Scale, metrics: Sequence[str]) -> None:
     """Scale, ticks and names of the axes."""
+    from matplotlib.ticker import FixedLocator, NullFormatter
+
     axes.set_ylabel(metric_label(metrics[0]) if len(metrics) == 1 else "metric")
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

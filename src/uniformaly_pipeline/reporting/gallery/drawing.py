@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from uniformaly_pipeline.reporting.figures.pictures import outline_mask, overlay_heat_map
+from uniformaly_pipeline.reporting.figures.pictures import outline_mask
 from uniformaly_pipeline.reporting.figures.style import FOREGROUND_COLOUR, GROUND_TRUTH_COLOUR
+from uniformaly_pipeline.scoring.heat_map import overlay_heat_map
 
 VIEW_SIDE_PX = 256
 """Longest side of a stored view; larger images are reduced, so that a report stays small."""
@@ -54,6 +55,37 @@ def draw_views(
         "heat_map": encode_jpeg(overlay_heat_map(small, small_map, vmax)),
         "foreground": encode_jpeg(outline_mask(dimmed, small_foreground, FOREGROUND_COLOUR)),
     }
+
+
+def draw_attention(
+    image: np.ndarray, attention: np.ndarray, smoothed: np.ndarray
+) -> dict[str, bytes]:
+    """The JPEGs of what Back Patch Masking goes by (equation 1), over the dimmed image.
+
+    Args:
+        image: uint8 [H, W, 3], cropped as the encoder saw it.
+        attention: float32 [H, W], the class token's attention; NaN where nothing counts.
+        smoothed: float32 [H, W], see :func:`.masking.smooth_attention`.
+    """
+    small = _reduce(image) // 2
+
+    def over(values: np.ndarray) -> bytes:
+        known = np.maximum(_reduce(np.nan_to_num(values.astype(np.float32))), 0)
+        return encode_jpeg(overlay_heat_map(small, known, float(known.max())))
+
+    return {"attention": over(attention), "smoothed_attention": over(smoothed)}
+
+
+def draw_place(image: np.ndarray, seen: np.ndarray) -> bytes:
+    """The JPEG of a whole image with what of it was looked at outlined.
+
+    Args:
+        image: uint8 [H, W, 3].
+        seen: bool [H, W].
+    """
+    small, inside = _reduce(image), _reduce(seen)
+    dimmed = np.where(inside[..., None], small, small // 2)
+    return encode_jpeg(outline_mask(dimmed, inside, FOREGROUND_COLOUR))
 
 
 def _reduce(array: np.ndarray) -> np.ndarray:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw
 
-from uniformaly_pipeline.reporting.figures.style import GROUND_TRUTH_COLOUR
+from uniformaly_pipeline.detector.picture import CLOSE_UP_PX, close_up
 from uniformaly_pipeline.reporting.gallery.drawing import draw_views, encode_jpeg
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.scoring.scores import anomaly_map
-
-CONTEXT = (3, 7)
-"""Patches above and below, left and right of the one compared that a close-up shows."""
-
-_CLOSE_UP_PX = (256, 126)
 
 
 def brightest(patch_scores: np.ndarray, scores: pd.DataFrame) -> float:
@@ -30,22 +22,7 @@ def brightest(patch_scores: np.ndarray, scores: pd.DataFrame) -> float:
     """
     if patch_scores.size == 0:
         return 0.0
-    return max(float(patch_scores.max()), 2 * float(scores["threshold"].iloc[0]))
-
-
-def file_names(images: Sequence[str]) -> list[str]:
-    """A file name without suffix for each path, like the path itself and all different."""
-    taken: set[str] = set()
-    names = []
-    for path in images:
-        plain = re.sub(r"[^\w./-]+", "_", str(PurePosixPath(path).with_suffix("")))
-        name, number = plain, 2
-        # Some file systems take "A" and "a" for the same name.
-        while name.lower() in taken:
-            name, number = f"{plain}-{number}", number + 1
-        taken.add(name.lower())
-        names.append(name)
-    return names
+    return max(float(np.nanmax(patch_scores)), 2 * float(scores["threshold"].iloc[0]))
 
 
 def draw_prediction(
@@ -71,7 +48,7 @@ def draw_prediction(
     """
     size = (picture.shape[0], picture.shape[1])
     patch = (size[0] // patch_scores.shape[0], size[1] // patch_scores.shape[1])
-    row, column = np.unravel_index(int(patch_scores.argmax()), patch_scores.shape)
+    row, column = np.unravel_index(int(np.nanargmax(patch_scores)), patch_scores.shape)
     views = draw_views(
         picture,
         None,
@@ -84,7 +61,7 @@ def draw_prediction(
         here = ((column + 0.5) * patch[1], (row + 0.5) * patch[0])
         there = (entry["normal_x"], entry["normal_y"])
         pair = np.concatenate(
-            [_close_up(picture, here, patch), _GAP, _close_up(normal, there, patch)]
+            [close_up(picture, here, patch), _GAP, close_up(normal, there, patch)]
         )
         views["nearest_normal"] = encode_jpeg(pair)
         remark = (
@@ -104,25 +81,4 @@ def draw_prediction(
     )
 
 
-_GAP = np.full((4, _CLOSE_UP_PX[0], 3), 255, np.uint8)
-
-
-def _close_up(
-    picture: np.ndarray, centre: tuple[float, float], patch: tuple[int, int]
-) -> np.ndarray:
-    """The surroundings of a patch, enlarged, with the patch framed: uint8 [h, w, 3]."""
-    height = min(patch[0] * (2 * CONTEXT[0] + 1), picture.shape[0])
-    width = min(patch[1] * (2 * CONTEXT[1] + 1), picture.shape[1])
-    left = int(np.clip(centre[0] - width / 2, 0, picture.shape[1] - width))
-    top = int(np.clip(centre[1] - height / 2, 0, picture.shape[0] - height))
-    view = Image.fromarray(picture[top : top + height, left : left + width])
-    view = view.resize(_CLOSE_UP_PX, Image.Resampling.BICUBIC)
-    scale = (view.width / width, view.height / height)
-    x, y = (centre[0] - left - patch[1] / 2) * scale[0], (centre[1] - top - patch[0] / 2) * scale[1]
-    frame = [x, y, x + patch[1] * scale[0], y + patch[0] * scale[1]]
-    draw = ImageDraw.Draw(view)
-    # A dark rim keeps the frame visible on any ground.
-    for outset, colour in ((3, (0, 0, 0)), (2, GROUND_TRUTH_COLOUR), (0, (0, 0, 0))):
-        box = (frame[0] - outset, frame[1] - outset, frame[2] + outset, frame[3] + outset)
-        draw.rectangle(box, outline=colour, width=1 if colour == (0, 0, 0) else 2)
-    return np.asarray(view)
+_GAP = np.full((4, CLOSE_UP_PX[0], 3), 255, np.uint8)

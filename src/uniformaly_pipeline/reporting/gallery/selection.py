@@ -7,13 +7,13 @@ each kind of defect.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from uniformaly_pipeline.reporting.gallery.drawing import draw_views
+from uniformaly_pipeline.reporting.gallery.drawing import draw_place, draw_views
 
 Verdict = Literal["missed", "false alarm", "right", "flagged", "passed", "undecided"]
 
@@ -33,8 +33,9 @@ class GalleryImage:
         error_margin: See :func:`error_margin`.
         views: JPEG bytes: ``image`` (ground truth outlined if there is a mask), ``heat_map`` and
             ``foreground`` (BPM: outlined, the background dimmed); of a new image also
-            ``nearest_normal``.
+            ``nearest_normal``; and see :func:`show_place` and :func:`show_attention`.
         remark: What else to say of the image, in one line.
+        seen_share: Share of the image that was looked at, 0..1.
     """
 
     image: str
@@ -46,6 +47,7 @@ class GalleryImage:
     error_margin: float
     views: dict[str, bytes]
     remark: str = ""
+    seen_share: float = 1.0
 
     @property
     def verdict(self) -> Verdict:
@@ -191,6 +193,43 @@ def build_gallery(
         )
 
     return [draw(row) for row in select_examples(scores, labels, defects, threshold, limit)]
+
+
+def show_place(
+    gallery: list[GalleryImage],
+    read: Callable[[str], np.ndarray],
+    seen_of: Callable[[str], np.ndarray | None],
+) -> list[GalleryImage]:
+    """Add to a gallery's first image where it was looked at, unless all of it was.
+
+    Args:
+        gallery: The images.
+        read: Gives a whole image by its path, uint8 [H, W, 3].
+        seen_of: Gives what of an image was looked at by its path, bool [H, W]; None for all.
+
+    Returns:
+        The gallery; its first image has the view ``looked_at``, all of it with that outlined, and
+        its ``seen_share``.
+    """
+    for first in gallery[:1]:
+        seen = seen_of(first.image)
+        if seen is not None:
+            views = {**first.views, "looked_at": draw_place(read(first.image), seen)}
+            return [replace(first, views=views, seen_share=float(seen.mean())), *gallery[1:]]
+    return gallery
+
+
+def show_attention(
+    gallery: list[GalleryImage], views_of: Callable[[str], dict[str, bytes]]
+) -> list[GalleryImage]:
+    """Add to a gallery's first image the views of what its masking goes by.
+
+    Args:
+        gallery: The images.
+        views_of: Gives these views by an image's path, see :func:`.drawing.draw_attention`.
+    """
+    first = [replace(each, views={**each.views, **views_of(each.image)}) for each in gallery[:1]]
+    return [*first, *gallery[1:]]
 
 
 def _mistaken(scores: np.ndarray, labels: np.ndarray, threshold: float | None) -> np.ndarray:

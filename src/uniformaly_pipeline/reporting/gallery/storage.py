@@ -1,57 +1,77 @@
-"""A gallery on disk."""
+"""A gallery on disk, checked when it is read."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.common.files import new_file, new_folder
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 
 _INDEX_NAME = "index.json"
 
 
-_INDEX_VERSION = 1
+_INDEX_VERSION = 2
 
 
 _IMAGES_PREFIX = "images-"
 
+STALE_SECONDS = 3600.0
+"""A folder of JPEGs that no index names is nobody's after so long: a save takes seconds."""
 
-def save_gallery(folder: Path, images: Sequence[GalleryImage]) -> None:
+
+def save_gallery(
+    folder: Path,
+    images: Sequence[GalleryImage],
+    made_from: Mapping[str, str] | None = None,
+    place: str = "",
+) -> None:
     """Write a gallery, in place of the one that was there, in one step.
 
-    The JPEGs go into a folder of their own; replacing ``index.json`` then switches to them at
-    once. Until that moment the old gallery stays whole; after it, the old JPEGs are removed.
-    Files that are not the gallery's are left alone.
+    The JPEGs go into a folder of their own; replacing ``index.json``, which has checksums of them
+    and of itself, then switches to them at once. Until that moment the old gallery stays whole;
+    after it, the old JPEGs are removed. Files that are not the gallery's are left alone.
 
     Args:
         folder: Folder of the gallery; made if needed.
         images: The images, in the order to keep.
+        made_from: Identities of what the gallery was made from, by path, to keep with it.
+        place: Where it belongs, to keep with it.
 
     Raises:
         OSError: The folder cannot be written.
         ValueError: A number is not finite, or a view's name is not a plain word.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    old = _current_pictures(folder)
     fresh = folder / f"{_IMAGES_PREFIX}{uuid.uuid4().hex[:12]}"
     try:
         with new_folder(fresh) as part:
             entries = [_write_views(part, number, image) for number, image in enumerate(images)]
-        index = {"version": _INDEX_VERSION, "folder": fresh.name, "images": entries}
+        index = {
+            "version": _INDEX_VERSION,
+            "folder": fresh.name,
+            "images": entries,
+            "made_from": dict(made_from or {}),
+            "place": place,
+        }
+        text = json.dumps({**index, "sha256": _digest(index)}, indent=1, allow_nan=False)
         with new_file(folder / _INDEX_NAME) as part:
-            part.write_text(json.dumps(index, indent=1, allow_nan=False), encoding="utf-8")
+            part.write_text(text, encoding="utf-8")
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    for stale in folder.glob(f"{_IMAGES_PREFIX}*"):
-        if stale != fresh:
-            shutil.rmtree(stale, ignore_errors=True)
+    _remove_stale(folder, fresh, old)
 
 
 def load_gallery(folder: Path) -> list[GalleryImage]:
@@ -59,13 +79,40 @@ def load_gallery(folder: Path) -> list[GalleryImage]:
 
     Raises:
         FileNotFoundError: There is no gallery in the folder.
-        ValueError: It was written by another version.
+        InputError: It is not what was saved; the index is renamed, so that the next run makes
+            the gallery again.
     """
-    index = json.loads((folder / _INDEX_NAME).read_text(encoding="utf-8"))
-    if index.get("version") != _INDEX_VERSION:
-        raise ValueError(f"{folder} holds a gallery of another version: run the task again")
-    pictures = folder / Path(index["folder"]).name
-    return [_read_entry(pictures, number, entry) for number, entry in enumerate(index["images"])]
+    path = folder / _INDEX_NAME
+    content = path.read_bytes()
+    try:
+        return _read_images(folder, content)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        if path.read_bytes() != content:  # another run has just replaced it
+            return load_gallery(folder)
+        aside = path.with_suffix(".damaged")
+        with suppress(OSError):
+            path.rename(aside)
+        raise InputError(
+            f"the gallery {path} is not what a run wrote: it is set aside as {aside.name}; "
+            f"{RUN_AGAIN}"
+        ) from error
+
+
+def gallery_origin(folder: Path) -> dict[str, Any] | None:
+    """What tells a gallery from others, and what it was made from; ``None`` if it is damaged.
+
+    Returns:
+        ``identity``, a SHA-256, ``made_from`` and ``place``, see :func:`save_gallery`.
+    """
+    try:
+        index = json.loads((folder / _INDEX_NAME).read_bytes())
+        if index.pop("sha256") != _digest(index):
+            return None
+        identity = _digest({"images": index["images"]})
+        kept = {key: index[key] for key in ("made_from", "place") if key in index}
+        return {"identity": identity, **kept}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return None
 
 
 def gallery_exists(folder: Path) -> bool:
@@ -83,9 +130,51 @@ def _write_views(folder: Path, number: int, image: GalleryImage) -> dict[str, An
     """Write the JPEGs of one image and return its entry in the index."""
     for view, content in image.views.items():
         _view_path(folder, number, view).write_bytes(content)
-    return asdict(image) | {"views": list(image.views)}
+    digests = {view: hashlib.sha256(content).hexdigest() for view, content in image.views.items()}
+    return asdict(image) | {"views": digests}
+
+
+def _read_images(folder: Path, content: bytes) -> list[GalleryImage]:
+    """The gallery that an index describes.
+
+    Raises:
+        ValueError: Something is not what was saved.
+        OSError: A picture cannot be read.
+    """
+    index = json.loads(content)
+    digest = index.pop("sha256")
+    if digest != _digest(index) or index["version"] != _INDEX_VERSION:
+        raise ValueError("the index is not what was saved")
+    pictures = folder / Path(index["folder"]).name
+    return [_read_entry(pictures, number, entry) for number, entry in enumerate(index["images"])]
 
 
 def _read_entry(folder: Path, number: int, entry: dict[str, Any]) -> GalleryImage:
-    views = {view: _view_path(folder, number, view).read_bytes() for view in entry["views"]}
+    views = {}
+    for view, digest in entry["views"].items():
+        views[view] = _view_path(folder, number, view).read_bytes()
+        if hashlib.sha256(views[view]).hexdigest() != digest:
+            raise ValueError(f"the {view} of picture {number} is not what was saved")
     return GalleryImage(**(entry | {"views": views}))
+
+
+def _digest(index: Mapping[str, Any]) -> str:
+    text = json.dumps(index, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _current_pictures(folder: Path) -> Path | None:
+    """The JPEGs of the gallery that is there."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        index = json.loads((folder / _INDEX_NAME).read_text(encoding="utf-8"))
+        return folder / Path(index["folder"]).name
+    return None
+
+
+def _remove_stale(folder: Path, fresh: Path, old: Path | None) -> None:
+    """Remove JPEGs that no index names any more, but not what another run is at work on."""
+    for pictures in folder.glob(f"{_IMAGES_PREFIX}*"):
+        with suppress(FileNotFoundError):
+            is_old = time.time() - pictures.stat().st_mtime > STALE_SECONDS
+            if pictures != fresh and (pictures == old or is_old):
+                shutil.rmtree(pictures, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
@@ -23,6 +24,17 @@ def picture_size(content: bytes) -> tuple[int, int]:
     except UnidentifiedImageError:
         # A browser shows the alternative text in that place.
         return _UNKNOWN_SIZE
+
+
+def picture_kind(content: bytes) -> Literal["drawing", "photograph"]:
+    """Whether a picture is drawn by matplotlib: in the dark its colours may be turned round."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            # What figure_png reduces has a palette.
+            is_drawn = picture.mode == "P" or "Matplotlib" in picture.info.get("Software", "")
+    except UnidentifiedImageError:
+        return "photograph"
+    return "drawing" if is_drawn else "photograph"
 
 
 def to_base64(content: bytes) -> str:

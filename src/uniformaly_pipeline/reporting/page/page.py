@@ -23,7 +23,12 @@ from uniformaly_pipeline.parameters.dotted import flatten
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.reporting.page.charts import Chart, histogram_chart
 from uniformaly_pipeline.reporting.page.choice import GalleryChoice, choose_images, describe_choice
-from uniformaly_pipeline.reporting.page.embedding import data_url, picture_size, to_base64
+from uniformaly_pipeline.reporting.page.embedding import (
+    data_url,
+    picture_kind,
+    picture_size,
+    to_base64,
+)
 from uniformaly_pipeline.reporting.page.tables import (
     general,
     glossary,
@@ -287,7 +292,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"data_url": data_url, "general": general, "size": picture_size}
+    environment.filters |= {
+        "data_url": data_url, "general": general, "kind": picture_kind, "size": picture_size
+    }  # fmt: skip
     style = environment.get_template("report.css.j2").render()
     script = environment.get_template("report.js.j2").render()
     environment.globals |= {

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
+from uniformaly_pipeline.detector.drift import compare
 from uniformaly_pipeline.evaluation.metrics import CLUSTER_METRICS, SWEPT_METRICS
 from uniformaly_pipeline.evaluation.paper import category_names, follows_paper, paper_sweep
+from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 from uniformaly_pipeline.reporting.figures.style import figure_png
 from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
+from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
+from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.reporting.page.page import ReportSection, ReportTable, ScoreHistogram
 
 TOP_K, FEATURES = "scoring.top_k_ratio", "clustering.features"
+
+MASKING_STEPS = {
+    "image": "image",
+    "attention": "attention",
+    "smoothed_attention": "smoothed",
+    "foreground": "kept",
+}
+"""Views of an image from its attention to its masking, with their titles."""
+
+ATTENTION_CAPTION = "Smoothed attention of the patches, by category (paper Fig. 11)"
+
+MOST_MASKED = 6
+"""Images whose masking is shown step by step, one of a category."""
+
+VIEWS_APART = {"looked_at", "attention", "smoothed_attention"}
+"""Views that an image has for a section of their own."""
 
 _TITLES = {
     TOP_K: "Top-k ratio (paper Fig. 7)",
@@ -24,6 +48,77 @@ _TITLES = {
     "memory_bank.coreset_ratio": "Coreset ratio",
     "backbone.layers": "Blocks of the backbone",
 }
+
+
+def shown_apart(
+    galleries: Mapping[str, Sequence[GalleryImage]], attention: bytes | None = None
+) -> tuple[dict[str, list[GalleryImage]], list[ReportSection]]:
+    """Galleries without the views that only some images have, and sections of these views.
+
+    Args:
+        galleries: Images by category, see :func:`.selection.show_place` and
+            :func:`.selection.show_attention`.
+        attention: Picture (PNG) of how the smoothed attention is distributed, if there is one.
+    """
+    drawn = [(name, image) for name, gallery in galleries.items() for image in gallery]
+    bare = {
+        name: [
+            replace(image, views={k: v for k, v in image.views.items() if k not in VIEWS_APART})
+            for image in gallery
+        ]
+        for name, gallery in galleries.items()
+    }
+    return bare, [*_masking_steps(drawn, attention), *_places(drawn)]
+
+
+def _places(drawn: Sequence[tuple[str, GalleryImage]]) -> list[ReportSection]:
+    """Where of an image of each category was looked, where that is not all of it."""
+    figures = {
+        f"{name}: {image.seen_share:.0%} of {image.image}": image.views["looked_at"]
+        for name, image in drawn
+        if "looked_at" in image.views
+    }
+    text = (
+        "What is outlined was looked at, shown on an image of each category. The rest was cropped "
+        "off, or lies outside of the region of interest: it has no part in any score, map or "
+        "pixel metric."
+    )
+    return [ReportSection("Where was looked", text, figures=figures)] if figures else []
+
+
+def _masking_steps(
+    drawn: Sequence[tuple[str, GalleryImage]], attention: bytes | None
+) -> list[ReportSection]:
+    """How the masking comes about, on an image of some categories (paper Fig. 5, 11 and 12)."""
+    examples = [(name, image) for name, image in drawn if "attention" in image.views]
+    figures = {
+        f"{name}: {image.image}": _sheet_of(
+            {title: image.views[view] for view, title in MASKING_STEPS.items()}
+        )
+        for name, image in examples[:MOST_MASKED]
+    }
+    text = (
+        "From the image to what Back Patch Masking (BPM) keeps: the attention that the class "
+        "token pays to each patch, the same smoothed and scaled to a maximum of 1, and the "
+        "patches above the threshold, the rest dimmed. Objects stand out from their background; "
+        "a texture is kept whole."
+    )
+    if attention is not None:
+        figures[ATTENTION_CAPTION] = attention
+        text += (
+            "\n\nThe bars show how the smoothed attention of the patches of normal test images is "
+            "distributed: a background piles up at 0, left of the threshold, and is masked; of a "
+            "texture hardly a patch lies there. Of many categories those that keep the fewest and "
+            "the most patches are shown."
+        )
+    title = "Back Patch Masking, step by step"
+    return [ReportSection(title, text, figures=figures)] if figures else []
+
+
+def _sheet_of(views: Mapping[str, bytes]) -> bytes:
+    """Pictures (JPEG) side by side, each over its title."""
+    pictures = [Image.open(BytesIO(content)) for content in views.values()]
+    return encode_jpeg(np.asarray(contact_sheet(pictures, len(pictures), list(views))))
 
 
 def clustering_sections(
@@ -87,18 +182,39 @@ def ablation_sections(
     ]
 
 
+def threshold_facts(metrics: dict[str, Any]) -> dict[str, str]:
+    """The decision rule as a fact of the page's head."""
+    if metrics["false_alarm_rate"] is None:
+        return {"Threshold": f"{metrics['threshold']:.4g}, set by hand"}
+    return {"False-alarm rate": f"at most {metrics['false_alarm_rate']:g}"}
+
+
 def prediction_sections(
     scores: pd.DataFrame, calibration_scores: pd.DataFrame, metrics: dict[str, Any]
 ) -> list[ReportSection]:
     """The decision rule in words and as a picture, and every image's score."""
     number, rate = metrics["num_calibration"], metrics["false_alarm_rate"]
-    text = (
-        f"An image is flagged when its score exceeds {metrics['threshold']:.4g}. Of normal images "
-        f"at most {rate:.3g} are flagged on average: the threshold comes from the scores of "
-        f"{number} normal images that are not in the memory bank (split conformal prediction), "
-        "and the rate holds as long as new normal images come about in the same way as these. The "
-        "p-value is the share of them that score as high, the image itself included."
+    text = f"An image is flagged when its score exceeds {metrics['threshold']:.4g}. "
+    if rate is None:
+        text += "This threshold was set by hand: no rate of false alarms is promised. "
+    else:
+        text += (
+            f"Of normal images at most {rate:.3g} are flagged on average: the threshold comes from "
+            f"the scores of {number} normal images that are not in the memory bank (split "
+            "conformal prediction), and the rate holds as long as new normal images come about in "
+            "the same way as these. "
+        )
+    text += (
+        f"The p-value is the share of the {number} held-out normal images that score as high, the "
+        "image itself included."
     )
+    drift = compare(calibration_scores["score"].to_numpy(), scores["score"].to_numpy())
+    if drift.is_drifting:
+        text += (
+            f" Taken together, these images score {drift.direction} than the held-out normal ones "
+            f"(Kolmogorov-Smirnov test, p-value {drift.p_value:.1g}): many are anomalous, or "
+            "light, camera or product have changed, and then the threshold does not hold."
+        )
     both = pd.concat(
         [calibration_scores.assign(label=0), scores[["image", "score"]].assign(label=1)]
     )

@@ -8,11 +8,19 @@ from typing import Any
 
 import pandas as pd
 
-from uniformaly_pipeline.evaluation.leaderboard import SUMMARY_ROWS, ordered_keys, partial_means
+from uniformaly_pipeline.evaluation.leaderboard import (
+    SUMMARY_ROWS,
+    hardest_rows,
+    ordered_keys,
+    partial_means,
+)
 from uniformaly_pipeline.evaluation.metrics import Kind, find_metric
 
 MISSING = "–"
 """Shown for a metric that is undefined, such as pixel AUROC without masks."""
+
+MOST_ROWS = 1000
+"""Rows of a table of categories: each takes up to 2 kB of the page."""
 
 _COLUMN_TITLES = {
     "category": "Category",
@@ -113,10 +121,13 @@ def _spread(deviations: Sequence[Any] | None, row: int, kind: Kind) -> str:
 
 
 def leaderboard_view(leaderboard: pd.DataFrame) -> dict[str, Any]:
-    """The leaderboard as a view of a table; rows ``mean`` and ``std`` at its end are its foot."""
+    """The leaderboard as a view of a table; rows ``mean`` and ``std`` at its end are its foot.
+
+    Of more than :data:`MOST_ROWS` categories the hardest are shown.
+    """
     defined = leaderboard.columns[leaderboard.notna().any()]
     ordered = ["category", *(column for column in defined if column != "category")]
-    view = table_view(leaderboard[ordered])
+    view = table_view(hardest_rows(leaderboard, MOST_ROWS)[ordered])
     if tuple(leaderboard["category"].iloc[-2:]) == SUMMARY_ROWS:
         view |= {"body": view["body"][:-2], "foot": view["body"][-2:]}
         partial = partial_means(leaderboard)

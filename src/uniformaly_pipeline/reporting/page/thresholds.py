@@ -37,6 +37,7 @@ class Panel:
         category: Name of the category.
         threshold: Score at and above which an image is called anomalous, from ``metrics.json``;
             None where the test images are all of one kind.
+        kept: What ``predict.threshold`` decides so by, see :func:`kept_threshold`.
         step: What the slider and the field move by.
         num_normal: Normal test images.
         num_anomalous: Anomalous test images.
@@ -50,6 +51,7 @@ class Panel:
 
     category: str
     threshold: float | None
+    kept: float | None
     step: float
     num_normal: int
     num_anomalous: int
@@ -82,6 +84,7 @@ def panel_of(category: str, image_scores: pd.DataFrame, metrics: Mapping[str, An
     return Panel(
         category=category,
         threshold=threshold,
+        kept=None if threshold is None else kept_threshold(scores, threshold),
         step=nice_step(*score_range(scores)),
         num_normal=int((labels == 0).sum()),
         num_anomalous=int((labels == 1).sum()),
@@ -99,6 +102,32 @@ def panel_of(category: str, image_scores: pd.DataFrame, metrics: Mapping[str, An
             if metrics.get(key) is not None
         },
     )
+
+
+def kept_threshold(scores: np.ndarray, threshold: float) -> float:
+    """The threshold by which ``predict`` and detectors decide as the page does.
+
+    The page calls anomalous what is at or above its threshold, they what is above theirs. Between
+    two scores both decide alike, so a threshold that is a score itself moves to the middle below.
+
+    Args:
+        scores: float [n], the scores of the test images.
+        threshold: The page's threshold.
+
+    Returns:
+        A number with as few digits as tell it from the scores beside it, at least six.
+    """
+    singles = np.sort(scores.astype(np.float32)).astype(np.float64)
+    place = int(np.searchsorted(singles, np.float64(np.float32(threshold)), side="left"))
+    below = float(singles[place - 1]) if place > 0 else -np.inf
+    above = float(singles[place]) if place < len(singles) else np.inf
+    if not threshold < above:
+        threshold = (below + above) / 2 if np.isfinite(below) else above - abs(above) * 1e-3
+    for digits in range(6, 17):
+        kept = float(f"{threshold:.{digits}g}")
+        if below <= kept < above:
+            return kept
+    return threshold
 
 
 def texts_of(counts: Confusion) -> dict[str, dict[str, str]]:

@@ -1,12 +1,14 @@
-"""Pictures of the attention: how much of it each sort of image has, as in the paper's Fig. 11."""
+"""Pictures of the attention: how much of it each sort of image has (paper Fig. 11)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from uniformaly_pipeline.features.masking import counted, smooth_attention
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.reporting.figures.style import (
     ANOMALOUS_COLOUR,
     COLOURS,
@@ -15,6 +17,9 @@ from uniformaly_pipeline.reporting.figures.style import (
     new_figure,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 NUM_BINS = 40
 _STYLES = (
     (NORMAL_COLOUR, "-", ""),
@@ -22,6 +27,55 @@ _STYLES = (
     (COLOURS[2], "-.", "...."),
     (COLOURS[-1], ":", ""),
 )
+
+
+MOST_GROUPS = len(_STYLES)
+"""Groups that one histogram shows."""
+
+
+MOST_IMAGES = 50
+"""Images whose attention is shown: some ten thousand patches."""
+
+
+def smoothed_attention(
+    features: FeatureStore, content_hashes: Sequence[str], kernel_size: int
+) -> np.ndarray:
+    """The smoothed attention of the patches of some images, where they count.
+
+    Args:
+        features: The feature store.
+        content_hashes: The images; of more than :data:`MOST_IMAGES` as many, evenly spread.
+        kernel_size: ``bpm.kernel_size``.
+
+    Returns:
+        float32 [number of patches], 0..1.
+    """
+    number = min(len(content_hashes), MOST_IMAGES)
+    values = [np.zeros(0, np.float32)]
+    for place in np.linspace(0, len(content_hashes) - 1, number).astype(int):
+        # One by one: images that are cut into tiles have grids of different sizes.
+        grid = features.attention([content_hashes[place]])
+        values.append(smooth_attention(grid, kernel_size)[counted(grid)])
+    return np.concatenate(values)
+
+
+def most_different(smoothed: Mapping[str, np.ndarray], threshold: float) -> dict[str, np.ndarray]:
+    """Of more groups than a histogram shows those that keep the fewest and the most patches.
+
+    Args:
+        smoothed: As for :func:`attention_histogram`, but of any number of groups.
+        threshold: ``bpm.threshold``.
+
+    Returns:
+        All groups that have values in their order where they are few enough; else as many of
+        either end as there is room for, the one that keeps the fewest patches first.
+    """
+    known = {name: values for name, values in smoothed.items() if values.size}
+    if len(known) <= MOST_GROUPS:
+        return known
+    ordered = sorted(known, key=lambda name: float(np.mean(known[name] > threshold)))
+    ends = ordered[: MOST_GROUPS // 2] + ordered[-(MOST_GROUPS // 2) :]
+    return {name: known[name] for name in ends}
 
 
 def attention_histogram(

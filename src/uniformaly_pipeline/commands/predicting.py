@@ -1,0 +1,131 @@
+"""``uniformaly predict``: images judged, with a table, a file of scores and pictures."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from uniformaly_pipeline.commands import options
+from uniformaly_pipeline.common.errors import CommandError
+from uniformaly_pipeline.common.files import new_file
+from uniformaly_pipeline.common.progress import track
+from uniformaly_pipeline.common.tables import as_cell
+from uniformaly_pipeline.detector.detector import Detector
+from uniformaly_pipeline.detector.results import Result, Unreadable
+from uniformaly_pipeline.detector.sources import Source, sources_of
+from uniformaly_pipeline.reporting.gallery.naming import file_names
+
+SHOWN = 20
+"""Images of the table on the screen."""
+
+
+@click.command(no_args_is_help=True)
+@click.argument("detector")
+@click.argument("images", nargs=-1, required=True)
+@click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+              help="Write scores.csv and a picture of each image here.")  # fmt: skip
+@click.option("--pictures", type=click.Choice(["all", "anomalous", "none"]), default="all",
+              show_default=True, help="Which images to draw.")  # fmt: skip
+@options.decision
+@options.checkpoint
+@options.device
+def predict(
+    detector: str,
+    images: tuple[str, ...],
+    out: Path | None,
+    pictures: str,
+    false_alarm_rate: float | None,
+    threshold: float | None,
+    checkpoint: str | None,
+    device: str,
+) -> None:
+    """Judge IMAGES, files or folders, with DETECTOR.
+
+    Ends with status 1 where an image cannot be read; the others are judged all the same.
+
+    \b
+    uniformaly predict bolt.safetensors new.png
+    uniformaly predict bolt.safetensors new/ --out results/
+    uniformaly predict bolt.safetensors new/ --threshold 31.5 --out results/ --pictures anomalous
+    """
+    loaded = Detector.load(detector, checkpoint=checkpoint, device=device)
+    if threshold is not None or false_alarm_rate is not None:
+        loaded.set_threshold(threshold, false_alarm_rate=false_alarm_rate)
+    sources = [source for given in images for source in _named(given, len(images) > 1)]
+    results, problems = [], []
+    names = file_names([source.name for source in sources])
+    judged = track(loaded.predict_each_of(sources), len(sources), "Judging", "images")
+    for name, each in zip(names, judged, strict=True):
+        if isinstance(each, Unreadable):
+            problems.append(each)
+            continue
+        if out is not None and (pictures == "all" or (pictures == "anomalous" and
+                                                      each.is_anomalous)):  # fmt: skip
+            path = out / "pictures" / f"{name.lstrip('/')}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with new_file(path) as part:
+                each.draw().save(part, "PNG")
+        results.append(each)
+    results.sort(key=lambda result: -result.score)
+    if out is not None:
+        write_scores(out / "scores.csv", results)
+    _show(results, str(loaded.threshold), out)
+    if problems:
+        for problem in problems[:SHOWN]:
+            click.echo(f"not judged: {problem.reason}", err=True)
+        raise CommandError(f"{len(problems)} of {len(sources)} images could not be judged")
+
+
+def write_scores(path: Path, results: Iterable[Result]) -> None:
+    """Write a table of results, highest score first, in one step.
+
+    Columns are those of :meth:`.results.Result.to_dict`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        rows = [
+            {name: as_cell(value) for name, value in result.to_dict().items()} for result in results
+        ]
+        columns = list(rows[0]) if rows else ["image", "score"]
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _named(given: str, is_one_of_several: bool) -> list[Source]:
+    """The images of an argument; of several folders each image says which it is of."""
+    sources = sources_of(given)
+    if is_one_of_several and not (len(sources) == 1 and sources[0].name == given):
+        folder = given.rstrip("/")
+        return [Source(f"{folder}/{each.name}", each.read) for each in sources]
+    return sources
+
+
+def _show(results: list[Result], threshold: str, out: Path | None) -> None:
+    table = Table(title=f"threshold {threshold}", title_justify="left")
+    for column in ("image", "score", "p-value", "anomalous", "where", "nearest normal image"):
+        table.add_column(column, justify="right" if column in ("score", "p-value") else "left")
+    for result in results[:SHOWN]:
+        place, evidence = result.place, result.evidence
+        table.add_row(
+            result.name,
+            f"{result.score:.5g}",
+            "" if result.p_value is None else f"{result.p_value:.3g}",
+            "[bold red]yes[/]" if result.is_anomalous else "no",
+            "" if place is None else f"({place.x:.0f}, {place.y:.0f})",
+            "" if evidence is None else evidence.normal_image,
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    if len(results) > SHOWN:
+        rest = "they are in scores.csv" if out is not None else "give --out for all of them"
+        click.echo(f"and {len(results) - SHOWN} more with lower scores: {rest}")
+    flagged = sum(result.is_anomalous for result in results)
+    click.echo(f"{flagged} of {len(results)} images are anomalous")
+    if out is not None:
+        click.echo(f"written to {out}")

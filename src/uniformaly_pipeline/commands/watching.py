@@ -1,0 +1,213 @@
+"""``uniformaly watch``: every image that arrives in a folder is judged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from uniformaly_pipeline.commands import options
+from uniformaly_pipeline.commands.arrivals import Arrivals
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.detector.detector import Detector
+from uniformaly_pipeline.detector.drift import Drift, DriftMonitor
+from uniformaly_pipeline.detector.results import Result, Unreadable
+from uniformaly_pipeline.detector.sources import Source
+from uniformaly_pipeline.reporting.gallery.naming import file_names
+
+logger = logging.getLogger(__name__)
+
+RESULTS = "results.jsonl"
+
+
+@click.command(no_args_is_help=True)
+@click.argument("detector")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+              help="Keep the lines in results.jsonl and pictures here.")  # fmt: skip
+@click.option("--pictures", type=click.Choice(["all", "anomalous", "none"]), default="anomalous",
+              show_default=True, help="Which images to draw.")  # fmt: skip
+@click.option("--existing", is_flag=True, help="Judge the files that are there already, too.")
+@click.option("--settle", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
+              metavar="SECONDS", help="A file unchanged for so long is whole.")  # fmt: skip
+@click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="An unreadable file unchanged for so long is given up.",
+)
+@click.option("--poll", is_flag=True, help="For network disks that tell of no changes.")
+@options.decision
+@options.checkpoint
+@options.device
+def watch(
+    detector: str,
+    folder: Path,
+    out: Path | None,
+    pictures: str,
+    existing: bool,
+    settle: float,
+    patience: float,
+    poll: bool,
+    false_alarm_rate: float | None,
+    threshold: float | None,
+    checkpoint: str | None,
+    device: str,
+) -> None:
+    """Judge each image that arrives in FOLDER with DETECTOR: a line of JSON each.
+
+    Stops at Ctrl-C or SIGTERM. A line has the image's score and decision, or under "error" why it
+    could not be read, and tells whether the scores drift.
+
+    \b
+    uniformaly watch bolt.safetensors incoming/
+    uniformaly watch bolt.safetensors incoming/ --out results/ --existing
+    uniformaly watch bolt.safetensors incoming/ | jq 'select(.is_anomalous)'
+    """
+    if not folder.is_dir():
+        what = "is no folder: give one" if folder.exists() else "does not exist: make it"
+        raise InputError(f"the folder {folder} {what}")
+    loaded = Detector.load(detector, checkpoint=checkpoint, device=device)
+    if threshold is not None or false_alarm_rate is not None:
+        loaded.set_threshold(threshold, false_alarm_rate=false_alarm_rate)
+    loaded.warm_up()
+    if out is not None:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{out} lies in {folder}, whose new files are judged: choose another")
+        out.mkdir(parents=True, exist_ok=True)
+    arrivals = Arrivals(folder, settle, patience)
+    if not existing and (skipped := arrivals.skip()):
+        logger.warning("%d files are there already: --existing judges them, too", skipped)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    logger.info("Watching %s with %r", folder, loaded)
+    from watchfiles import watch as wake
+
+    ticks = wake(
+        folder,
+        stop_event=stop,
+        rust_timeout=max(50, int(500 * settle)),
+        yield_on_timeout=True,
+        debounce=100,
+        raise_interrupt=False,
+        force_polling=poll or None,
+        watch_filter=None,
+    )
+    lines = Lines(folder, out, pictures)
+    judge_arrivals(loaded, arrivals, ticks, lines.write, stop.is_set)
+    logger.info("Stopped after %d images", lines.count)
+
+
+def judge_arrivals(
+    detector: Detector,
+    arrivals: Arrivals,
+    ticks: Iterable[Any],
+    write: Callable[[Result | Unreadable, Drift, float], None],
+    is_stopped: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Judge what arrives, at each tick, until there are no more ticks.
+
+    Args:
+        detector: The detector.
+        arrivals: What arrives.
+        ticks: When to look.
+        write: Takes a result, the drift after it and the seconds it took.
+        is_stopped: Whether to end before the next image.
+        clock: Seconds that never go back.
+    """
+    monitor = DriftMonitor(detector.calibration_scores)
+    for _ in ticks:
+        ready = arrivals.look(clock())
+        sources = [
+            Source(path.relative_to(arrivals.folder).as_posix(), path.read_bytes) for path in ready
+        ]
+        began = clock()
+        for path, each in zip(ready, detector.predict_each_of(sources), strict=True):
+            seconds, began = clock() - began, clock()
+            if isinstance(each, Unreadable):
+                if arrivals.unreadable(path, clock()):
+                    write(each, monitor.look(), seconds)
+            else:
+                arrivals.judged(path)
+                write(each, monitor.update(each.score), seconds)
+            if is_stopped():
+                return
+
+
+class Lines:
+    """Writes a line of JSON for each image to the screen and to a file, and pictures.
+
+    Attributes:
+        count: Lines written.
+    """
+
+    def __init__(self, folder: Path, out: Path | None, pictures: str) -> None:
+        """Open nothing yet.
+
+        Args:
+            folder: The folder that is watched.
+            out: Where to keep lines and pictures; ``None`` keeps none.
+            pictures: ``all``, ``anomalous`` or ``none``.
+        """
+        self.count = 0
+        self._folder = folder
+        self._out = out
+        self._pictures = pictures
+        self._was_drifting = False
+
+    def write(self, each: Result | Unreadable, drift: Drift, seconds: float) -> None:
+        """Write what became of an image."""
+        if drift.is_drifting != self._was_drifting:
+            self._was_drifting = drift.is_drifting
+            logger.warning("%s", drift)
+        entry: dict[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        if isinstance(each, Unreadable):
+            entry |= {"image": each.name, "error": each.reason}
+        else:
+            entry |= each.to_dict()
+            picture = self._draw(each)
+            if picture is not None:
+                entry["picture"] = picture
+        entry |= {"drift": drift.is_drifting, "drift_p_value": drift.p_value,
+                  "seconds": round(seconds, 4)}  # fmt: skip
+        line = json.dumps(entry)
+        click.echo(line)
+        if self._out is not None:
+            self._keep(line, self._out / RESULTS)
+        self.count += 1
+
+    def _keep(self, line: str, path: Path) -> None:
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            # Who waits for a disk with room again would judge nothing meanwhile.
+            logger.warning("Not in %s: %s (%s)", path, line, error.strerror)
+
+    def _draw(self, result: Result) -> str | None:
+        if self._out is None or self._pictures == "none":
+            return None
+        if self._pictures == "anomalous" and not result.is_anomalous:
+            return None
+        (name,) = file_names([result.name])
+        path = self._out / "pictures" / f"{name}.png"
+        try:
+            picture = result.draw()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+        except (InputError, OSError) as error:
+            # The image may be gone by now, or the disk full: the line is still true.
+            logger.warning("No picture of %s: %s", result.name, error)
+            return None
+        return path.as_posix()

@@ -1,0 +1,199 @@
+"""What a finished run of the pipeline left of a category, read without Kedro."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from glob import escape as glob_escape
+from typing import Any
+
+import numpy as np
+from fsspec.core import url_to_fs
+
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.common.checked_file import CheckedFile
+from uniformaly_pipeline.common.errors import InputError, did_you_mean
+from uniformaly_pipeline.common.remote_file import RemoteFile
+from uniformaly_pipeline.detector.sources import Source
+from uniformaly_pipeline.detector.state import Scoring
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.memory_bank.bank import bank_images
+from uniformaly_pipeline.scoring.scores import check_same_bank, check_same_images, image_scores
+
+BANKS = "06_models"
+IMAGES = "05_model_input"
+SCORES = "07_model_output"
+"""Layers of a project's ``data``, as ``conf/base/globals.yml`` names them."""
+
+BANK = "memory_bank.safetensors"
+PATCHES = "patch_scores.safetensors"
+
+TASKS = ("defect", "multiclass", "semantic")
+"""Pipelines whose runs can judge."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A category of a finished run.
+
+    Attributes:
+        run: ``<pipeline>/<data set>/<backbone>/<run key>``.
+        category: The category.
+        bank: Its memory bank.
+        scoring: From distances to scores.
+        calibration_scores: float32 [n], scores of its normal test images.
+        normal_images: Paths of the bank's images below the data set's root.
+        root: The data set's root.
+    """
+
+    run: str
+    category: str
+    bank: ArrayBundle
+    scoring: Scoring
+    calibration_scores: np.ndarray
+    normal_images: tuple[str, ...]
+    root: str
+
+
+def open_images(root: str, paths: Sequence[str]) -> list[Source]:
+    """Images below a data set's root; none where one of them is gone."""
+    folder = ImageFolder(root)
+    if not all(folder.exists(path) for path in paths):
+        return []
+
+    def source(path: str) -> Source:
+        def read() -> bytes:
+            with folder.open(path) as file:
+                return file.read()
+
+        return Source(path, read)
+
+    return [source(path) for path in paths]
+
+
+def find_runs(data: str, category: str, task: str | None = None) -> list[str]:
+    """Runs that tested a category: ``<pipeline>/<data set>/<backbone>/<run key>``.
+
+    Args:
+        data: The project's folder ``data``, or its URL.
+        category: The category.
+        task: The pipeline; by default all of :data:`TASKS`.
+    """
+    fs, root = url_to_fs(data)
+    found = fs.glob(f"{posixpath.join(root, SCORES)}/*/*/*/*/{glob_escape(category)}/{PATCHES}")
+    runs = ("/".join(path.replace("\\", "/").split("/")[-6:-2]) for path in found)
+    return sorted(run for run in runs if run.split("/")[0] in ((task,) if task else TASKS))
+
+
+def split_place(location: str) -> tuple[str, str, str] | None:
+    """The data folder, run and category of a run's folder ``<data>/06_models/P/D/B/R/C``.
+
+    >>> split_place("data/06_models/defect/demo/quickstart/default/bolt")
+    ('data', 'defect/demo/quickstart/default', 'bolt')
+
+    Returns:
+        ``None`` for any other path.
+    """
+    parts = location.replace("\\", "/").rstrip("/").split("/")
+    if len(parts) < 7 or parts[-6] != BANKS:
+        return None
+    return "/".join(parts[:-6]) or "/", "/".join(parts[-5:-1]), parts[-1]
+
+
+def read_run(
+    data: str, category: str, run: str | None = None, images: str | None = None
+) -> FinishedRun:
+    """Read what a detector needs of a finished run.
+
+    Args:
+        data: The project's folder ``data``, or its URL.
+        category: The category.
+        run: Which run; the only one that has the category by default.
+        images: The data set's root, if the images have moved.
+
+    Raises:
+        InputError: There is no such run, there are several, or one of an older version.
+    """
+    runs = find_runs(data, category)
+    if run is None:
+        if len(runs) != 1:
+            raise InputError(_which(data, category, runs))
+        run = runs[0]
+    if run not in runs:
+        raise InputError(f"{data} holds no run {run} of '{category}'{did_you_mean(run, runs)}")
+    place = _bank_of(data, run, category)
+    bank = ArrayBundle.from_bytes(_file(data, BANKS, place, BANK).read())
+    scored = ArrayBundle.from_bytes(_file(data, SCORES, f"{run}/{category}", PATCHES).read())
+    if not {"scoring", "bank"} <= set(scored.metadata) or "image" not in bank.arrays:
+        raise InputError(f"the run {run} was made by an older version: run it again")
+    table = _table(_file(data, IMAGES, f"{run}/{category}", "images.parquet").read())
+    tested = [row for row in table if row["split"] == "test"]
+    check_same_images(scored, [row["content_hash"] for row in tested])
+    check_same_bank(scored, bank)
+    is_normal = np.array([row["label"] == 0 for row in tested], bool)
+    scoring = Scoring(**scored.metadata["scoring"])
+    grids = scored.arrays["patch_scores"]
+    scores = image_scores(grids.reshape(len(grids), -1), scoring.top_k_ratio)
+    if place != f"{run}/{category}":
+        table = table + _table(_file(data, IMAGES, place, "images.parquet").read())
+    paths = {row["content_hash"]: row["image"] for row in table if row["split"] == "train"}
+    # Images to come are read as those of the normal class that is tested, and of them the same
+    # counts.
+    read_as = next((row["class"] for row in tested if row["label"] == 0), category)
+    reading = {
+        key: {category: bank.metadata[key][read_as]}
+        for key in ("levels", "regions")
+        if read_as in bank.metadata.get(key, {})
+    }
+    return FinishedRun(
+        run=run,
+        category=category,
+        bank=ArrayBundle(bank.arrays, {**bank.metadata, "levels": {}, "regions": {}, **reading}),
+        scoring=scoring,
+        calibration_scores=scores[is_normal],
+        normal_images=tuple(paths.get(key, "") for key in bank_images(bank)),
+        root=images or str(table[0].get("root", "")),
+    )
+
+
+def _bank_of(data: str, run: str, category: str) -> str:
+    """Where the memory bank that judges a category lies: its own, or one that it shares.
+
+    Raises:
+        InputError: There is none, or it cannot be told which it shares.
+    """
+    if RemoteFile(f"{data.rstrip('/')}/{BANKS}/{run}/{category}/{BANK}").exists():
+        return f"{run}/{category}"
+    fs, root = url_to_fs(data)
+    found = fs.glob(f"{posixpath.join(root, BANKS)}/{run}/*/{BANK}")
+    banks = [path.replace("\\", "/").split("/")[-2] for path in found]
+    shared = [bank for bank in banks if category.startswith(bank.removesuffix("_bank"))]
+    chosen = shared if len(banks) > 1 else banks
+    if len(chosen) != 1:
+        raise InputError(f"{data} holds no memory bank of '{category}' of the run {run}")
+    return f"{run}/{chosen[0]}"
+
+
+def _which(data: str, category: str, runs: Sequence[str]) -> str:
+    if not runs:
+        return f"{data} holds no finished run with a memory bank of '{category}'"
+    return f"{data} holds {len(runs)} runs of '{category}', choose one: {', '.join(runs)}"
+
+
+def _file(data: str, layer: str, place: str, name: str) -> CheckedFile:
+    file = CheckedFile(f"{data.rstrip('/')}/{layer}/{place}/{name}")
+    if not file.exists():
+        raise InputError(f"{file.url} is missing: finish the run first")
+    return file
+
+
+def _table(content: bytes) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    # Regions of interest, the same in each row, are in the memory bank.
+    table = pq.read_table(io.BytesIO(content))
+    kept = [name for name in table.column_names if name != "roi"]
+    rows: list[dict[str, Any]] = table.select(kept).to_pylist()
+    return rows

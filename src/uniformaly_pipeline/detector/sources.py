@@ -1,0 +1,298 @@
+"""What a detector is given: files, folders, arrays and pictures, as RGB images with a name."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fsspec.core import url_to_fs
+from PIL import Image
+
+from uniformaly_pipeline.common.errors import InputError, as_line, first_line
+from uniformaly_pipeline.common.machine import no_permission
+from uniformaly_pipeline.common.remote_file import read_content
+from uniformaly_pipeline.common.words import number_of
+from uniformaly_pipeline.ingestion.decoding import (
+    DOUBTFUL,
+    MAX_PIXELS,
+    REMARKS,
+    UNREADABLE,
+    Decoded,
+    decode_bytes,
+    remarks_on,
+)
+from uniformaly_pipeline.ingestion.headers import is_deep
+from uniformaly_pipeline.ingestion.images import ImageFolder, answering
+from uniformaly_pipeline.ingestion.levels import Depth, Levels, choose_levels
+from uniformaly_pipeline.ingestion.regions import Region, is_to_judge, region_in
+
+logger = logging.getLogger(__name__)
+
+ImageLike = str | PathLike[str] | np.ndarray | Image.Image
+"""A file's path or URL, an array or a PIL image.
+
+Arrays are uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA), or grey [H, W] or [H, W, 1] of any depth.
+"""
+
+Images = ImageLike | Iterable[ImageLike]
+"""One of these, several, or a folder's path or URL: all images below it, however deep."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An image at hand.
+
+    Attributes:
+        name: What it is called.
+        image: A PIL image of mode ``RGB``.
+        content_hash: SHA-256 of its file, or of its pixels where there is no file, with the levels
+            of a deep image and the region of interest.
+    """
+
+    name: str
+    image: Image.Image
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that has not been read.
+
+    Attributes:
+        name: What it is called: its path as given, below its folder where a folder was given.
+        read: Gives the encoded file, or the pixels.
+        max_pixels: Most pixels that it may have.
+        place: The path or URL of its file, ``None`` where there is none.
+    """
+
+    name: str
+    read: Callable[[], bytes | Decoded]
+    max_pixels: int = MAX_PIXELS
+    place: str | None = None
+
+    def lies_at(self, path: str) -> bool:
+        """Whether its file is the one of a path or URL, however that is written."""
+        if self.place is None or "://" in self.place or "://" in path:
+            return self.place == path
+        place, other = (Path(each).expanduser() for each in (self.place, path))
+        return place.name == other.name and place.resolve() == other.resolve()
+
+    def decode(self) -> tuple[Decoded, str]:
+        """Its pixels, and the SHA-256 of its file, or of the pixels where there is no file.
+
+        Raises:
+            InputError: It is not there, no image, or too large.
+        """
+        try:
+            found = self.read()
+            if isinstance(found, Decoded):
+                return found, hashlib.sha256(_pixel_bytes(found)).hexdigest()
+            return decode_bytes(found, self.max_pixels), hashlib.sha256(found).hexdigest()
+        except FileNotFoundError as error:
+            raise InputError(f"{self.name} does not exist") from error
+        except PermissionError as error:
+            raise InputError(f"{self.name}{no_permission(error)}") from error
+        except UNREADABLE as error:
+            raise InputError(
+                f"{self.name} cannot be read as an image ({first_line(error)}): mend or remove it"
+            ) from error
+
+    def open(self, levels: Levels, region: Region | None = None) -> Opened:
+        """Read it as 8-bit RGB.
+
+        Args:
+            levels: Black and white of deep pixels.
+            region: What counts of it; ``None`` for all.
+
+        Raises:
+            InputError: As :meth:`decode`, or it is not of the region's size.
+        """
+        decoded, sha256 = self.decode()
+        key = levels.key(sha256, decoded.depth)
+        if region is not None:
+            region.check_size(decoded.size, self.name)
+            key = region.key(key)
+        for remark in DOUBTFUL.intersection(decoded.remarks):
+            # A client of the service may have named it.
+            logger.warning("%s has %s", as_line(self.name), REMARKS[remark])
+        return Opened(self.name, decoded.to_rgb(levels), key)
+
+
+def choose_levels_of(sources: Sequence[Source]) -> Levels:
+    """Black and white of deep images, from normal ones, see :func:`.levels.choose_levels`.
+
+    Raises:
+        InputError: A deep image cannot be read.
+    """
+    ranges: dict[Depth, list[tuple[float, float]]] = {}
+    for source in sources:
+        if not _is_deep(source):
+            continue
+        decoded, _ = source.decode()
+        if (found := decoded.range()) is not None:
+            ranges.setdefault(decoded.depth, []).append(found)
+    default = Levels()
+    return Levels(
+        choose_levels("integer", ranges["integer"]) if "integer" in ranges else default.integer,
+        choose_levels("float", ranges["float"]) if "float" in ranges else default.floating,
+    )
+
+
+def region_of(roi: ImageLike) -> Region:
+    """The region of interest that a picture shows: what is not 0 counts, as in masks.
+
+    Args:
+        roi: A path or URL, an array (bool or as images are), or a PIL image.
+
+    Raises:
+        InputError: It cannot be read, is one of several in its file, or nothing counts.
+    """
+    if isinstance(roi, str | PathLike):
+        source = _file(fspath(roi))
+    else:
+        is_bool = isinstance(roi, np.ndarray) and roi.dtype == bool
+        source = _in_memory(roi.astype(np.uint8) if is_bool else roi, "the region of interest")  # type: ignore[union-attr]
+    return region_in(source.decode()[0], source.name)
+
+
+def without_roi(sources: Sequence[Source], roi: ImageLike | None) -> list[Source]:
+    """Images without the picture of their region of interest, which may lie among them.
+
+    Raises:
+        InputError: There is no other image.
+    """
+    if not isinstance(roi, str | PathLike):
+        return list(sources)
+    kept = [source for source in sources if not source.lies_at(fspath(roi))]
+    if sources and not kept:
+        raise InputError(f"{fspath(roi)} is the region of interest: there is no image beside it")
+    return kept
+
+
+def _is_deep(source: Source) -> bool:
+    """Whether an image has more than 8 bits; only its header is read."""
+    try:
+        found = source.read()
+        if isinstance(found, Decoded):
+            return found.depth != "8-bit"
+        with Image.open(BytesIO(found)) as image:
+            return is_deep(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False  # told when it is opened
+
+
+def _pixel_bytes(decoded: Decoded) -> bytes:
+    if decoded.deep is not None:
+        pixels = np.ascontiguousarray(decoded.deep)
+        return f"{pixels.dtype.str} {pixels.shape}".encode() + pixels.tobytes()
+    image = decoded.to_rgb()
+    return str(image.size).encode() + image.tobytes()
+
+
+def sources_of(images: Images) -> list[Source]:
+    """The images meant, in the order given; those of a folder by path.
+
+    Raises:
+        InputError: A folder does not exist or holds no image, or something is no image at all.
+    """
+    if isinstance(images, str | PathLike):
+        return _at_path(fspath(images))
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        images = list(images)
+    if is_one(images):
+        return [_in_memory(images, "image")]
+    if not isinstance(images, Iterable):
+        return [_in_memory(images, "what was given")]
+    return [
+        _file(fspath(each)) if isinstance(each, str | PathLike) else _in_memory(each, f"image {i}")
+        for i, each in enumerate(images, 1)
+    ]
+
+
+def is_one(images: Images) -> bool:
+    """Whether one image is meant rather than several."""
+    if isinstance(images, str | PathLike):
+        return not is_folder(fspath(images))
+    if isinstance(images, np.ndarray):
+        return images.ndim != 4
+    return isinstance(images, Image.Image)
+
+
+def _at_path(path: str) -> list[Source]:
+    if not path:
+        # As a shell's variable that is not set; the folder we are in is ".".
+        raise InputError("the path of the images is empty: give a file or folder")
+    if not is_folder(path):
+        if "://" not in path and not Path(path).expanduser().exists():
+            raise InputError(f"{path} does not exist")
+        return [_file(path)]
+    folder = ImageFolder(path if "://" in path else str(Path(path).expanduser()))
+    files = folder.files_below()
+    names = [name for name in files if is_to_judge(name)]
+    if len(names) < len(files):
+        other = next(name for name in files if not is_to_judge(name))
+        count = len(files) - len(names)
+        logger.warning("%s left out as no image, such as %s", number_of(count, "file"), other)
+    if not names:
+        raise InputError(f"the folder {path} holds no images")
+
+    def reader(name: str) -> Callable[[], bytes]:
+        def read() -> bytes:
+            with folder.open(name) as file:
+                return file.read()
+
+        return read
+
+    above = folder.root.rstrip("/")
+    return [Source(name, reader(name), place=f"{above}/{name}") for name in names]
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path or URL is a folder's."""
+    if "://" not in path:
+        return Path(path).expanduser().is_dir()
+    with answering(path):
+        fs, inside = url_to_fs(path)
+        return bool(fs.isdir(inside))
+
+
+def _file(path: str) -> Source:
+    if "://" not in path:
+        return Source(path, Path(path).expanduser().read_bytes, place=path)
+
+    def read() -> bytes:
+        return read_content(*url_to_fs(path))
+
+    return Source(path, read, place=path)
+
+
+def _in_memory(image: Any, name: str) -> Source:
+    if isinstance(image, Image.Image):
+        image = np.asarray(image) if image.mode.startswith(("I", "F")) else image
+    if isinstance(image, Image.Image):
+        decoded = Decoded(image, None)
+        return Source(name, lambda: decoded)
+    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    if isinstance(image, np.ndarray) and image.size:
+        is_byte = image.dtype == np.uint8
+        if is_byte and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+            decoded = Decoded(Image.fromarray(image), None)
+            return Source(name, lambda: decoded)
+        is_deep = np.issubdtype(image.dtype, np.integer) or np.issubdtype(image.dtype, np.floating)
+        if image.ndim == 2 and is_deep and image.dtype.itemsize > 1:
+            deep = Decoded(None, image, tuple(remarks_on(image)))
+            return Source(name, lambda: deep)
+    if isinstance(image, np.ndarray):
+        raise InputError(
+            f"{name} is an array of {image.dtype} {list(image.shape)}: give uint8 [height, width, "
+            "3], RGB, or grey [height, width]"
+        )
+    raise InputError(f"{name} is a {type(image).__name__}: give a path, an array or a PIL image")

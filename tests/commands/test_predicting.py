@@ -1,0 +1,107 @@
+"""``uniformaly predict``."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from uniformaly_pipeline.commands.main import main
+from uniformaly_pipeline.detector.detector import Detector
+
+
+def uniformaly(*arguments: str | Path) -> Result:
+    """What the command answers."""
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "scores.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_becomes_scores_and_pictures(
+    detector_file: Path, detector: Detector, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "results"
+    answer = uniformaly("predict", detector_file, pictures / "new", "--out", out, "--device", "cpu")
+    assert answer.exit_code == 0, answer.output
+    assert "1 of 3 images are anomalous" in answer.output
+    expected = sorted(detector.predict(pictures / "new"), key=lambda result: -result.score)
+    found = rows(out)
+    assert [row["image"] for row in found] == [result.name for result in expected]
+    assert found[0]["image"] == "holes/x.png"
+    for row, result in zip(found, expected, strict=True):
+        assert float(row["score"]) == pytest.approx(result.score, rel=1e-6)
+        assert row["is_anomalous"] == str(result.is_anomalous)
+        assert row["normal_image"] == result.evidence.normal_image
+    drawn = {path.relative_to(out / "pictures").as_posix() for path in out.rglob("*.png")}
+    assert drawn == {"00.png", "01.png", "holes/x.png"}
+    with Image.open(out / "pictures/holes/x.png") as picture:
+        assert picture.width > 90
+
+
+def test_several_arguments_keep_their_images_apart(
+    detector_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "results"
+    one = pictures / "new/00.png"
+    answer = uniformaly(
+        "predict", detector_file, one, pictures / "new", pictures / "held", "--out", out,
+        "--pictures", "anomalous", "--threshold", "1e9",
+    )  # fmt: skip
+    assert answer.exit_code == 0, answer.output
+    names = [row["image"] for row in rows(out)]
+    assert len(names) == 8
+    assert len(set(names)) == 7, "one is given twice"
+    assert {str(one), f"{pictures}/new/01.png", f"{pictures}/held/00.png"} <= set(names)
+    assert {row["threshold"] for row in rows(out)} == {"1000000000.0"}
+    assert not list(out.rglob("*.png")), "none is anomalous"
+
+
+def test_bad_images_are_told_and_the_others_judged(
+    detector_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "bad.png").write_text("no image")
+    Image.open(pictures / "new/00.png").save(folder / "fine.png")
+    answer = uniformaly("predict", detector_file, folder, "--out", tmp_path / "out")
+    assert answer.exit_code == 1
+    assert "1 of 2 images could not be judged" in answer.stderr
+    assert "bad.png cannot be read as an image" in answer.stderr
+    assert [row["image"] for row in rows(tmp_path / "out")] == ["fine.png"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    detector_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / "file/out"
+    answer = uniformaly("predict", detector_file, pictures / "new/00.png", "--out", out)
+    assert answer.exit_code == 1
+    assert isinstance(answer.exception, SystemExit)
+    assert f"a file is where a folder is needed at {out}" in answer.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_one_image_from_a_shell_brings_neither_kedro_nor_mlflow(
+    detector_file: Path, pictures: Path
+) -> None:
+    code = f"""
+import sys
+from uniformaly_pipeline.commands.main import main
+try:
+    main(["predict", {str(detector_file)!r}, {str(pictures / "new/holes/x.png")!r}])
+except SystemExit as end:
+    print("ended with", end.code)
+print([name for name in ("kedro", "mlflow", "sklearn") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "1 of 1 images are anomalous" in done.stdout
+    assert done.stdout.splitlines()[-2:] == ["ended with 0", "[]"]

@@ -1,0 +1,168 @@
+"""``uniformaly watch``."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from click.testing import CliRunner
+from PIL import Image
+
+from uniformaly_pipeline.commands.arrivals import Arrivals
+from uniformaly_pipeline.commands.main import main
+from uniformaly_pipeline.commands.watching import Lines, judge_arrivals
+from uniformaly_pipeline.detector.detector import Detector
+from uniformaly_pipeline.detector.encoding import PatchArrays
+
+
+class QuickEncoder:
+    """Features without a model, so that many images take no time."""
+
+    def __call__(self, images: np.ndarray) -> PatchArrays:
+        count = len(images)
+        features = images[:, :, ::8, ::8].reshape(count, 3, 64).transpose(0, 2, 1)
+        features = np.concatenate([features] * 8, axis=2)
+        return PatchArrays(np.ascontiguousarray(features), np.ones((count, 8, 8), np.float32))
+
+
+def test_a_thousand_files_are_each_judged_once_whatever_they_are(
+    detector: Detector, tmp_path: Path
+) -> None:
+    """Written while we look, some half at first, some never an image, some renamed."""
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (72, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    now = 0.0
+
+    def ticks() -> Iterator[None]:
+        nonlocal now
+        for first in range(0, 1000, 100):
+            for i in range(first, first + 100):
+                path = folder / f"{i:04d}.png"
+                if i % 100 == 7:
+                    path.write_text("no image")
+                elif i % 100 == 8:
+                    path.write_bytes(whole[: len(whole) // 2])
+                elif i % 100 == 9:
+                    (folder / f"{i:04d}.part").write_bytes(whole)
+                else:
+                    path.write_bytes(whole)
+            now += 0.5
+            yield
+            (folder / f"{first + 9:04d}.part").rename(folder / f"{first + 9:04d}.png")
+            now += 1.0
+            yield
+            (folder / f"{first + 8:04d}.png").write_bytes(whole)
+        for _ in range(10):
+            now += 1.0
+            yield
+
+    found: list[Any] = []
+    judge_arrivals(
+        Detector(detector.state, QuickEncoder()),
+        Arrivals(folder, settle_s=1.0, patience_s=4.0),
+        ticks(),
+        lambda each, *_: found.append(each),
+        clock=lambda: now,
+    )
+    names = [each.name for each in found]
+    assert len(names) == 1000
+    assert set(names) == {f"{i:04d}.png" for i in range(1000)}
+    bad = [each.name for each in found if hasattr(each, "reason")]
+    assert bad == [f"{i:04d}.png" for i in range(7, 1000, 100)]
+
+
+def test_a_line_of_json_for_each_image(
+    detector: Detector, pictures: Path, tmp_path: Path, capsys: Any
+) -> None:
+    lines = Lines(pictures / "new", tmp_path, "anomalous")
+    arrivals = Arrivals(pictures / "new", 1.0, 1.0)
+    clock = iter(np.arange(0.0, 100.0))
+    judge_arrivals(detector, arrivals, [None] * 4, lines.write, clock=lambda: float(next(clock)))
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    kept = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert shown == kept
+    assert [line["image"] for line in shown] == ["00.png", "01.png", "holes/x.png"]
+    assert [line["is_anomalous"] for line in shown] == [False, False, True]
+    assert not any(line["drift"] for line in shown)
+    assert shown[2]["picture"] == (tmp_path / "pictures/holes/x.png").as_posix()
+    assert Image.open(shown[2]["picture"]).size[0] > 90
+    assert lines.count == 3
+
+
+def test_it_goes_on_where_its_lines_cannot_be_kept(
+    detector: Detector, pictures: Path, tmp_path: Path, capsys: Any, caplog: Any
+) -> None:
+    """As on a full disk: each line is still printed, and logged with why it is not in the file."""
+    (tmp_path / "results.jsonl").mkdir()
+    lines = Lines(pictures / "new", tmp_path, "none")
+    clock = iter(np.arange(0.0, 100.0))
+    arrivals = Arrivals(pictures / "new", 1.0, 1.0)
+    judge_arrivals(detector, arrivals, [None] * 4, lines.write, clock=lambda: float(next(clock)))
+    assert len(capsys.readouterr().out.splitlines()) == lines.count == 3
+    told = [text for text in caplog.messages if text.startswith("Not in ")]
+    assert len(told) == 3
+    assert "(Is a directory)" in told[0]
+    assert '"image": "00.png"' in told[0]
+
+
+def test_it_refuses_what_cannot_be_watched(detector_file: Path, tmp_path: Path) -> None:
+    for arguments, expected in [
+        ([detector_file, tmp_path / "gone"], "does not exist"),
+        ([detector_file, detector_file], "is no folder"),
+        ([detector_file, tmp_path, "--out", tmp_path / "out"], "whose new files are judged"),
+    ]:
+        answer = CliRunner().invoke(main, ["watch", *map(str, arguments)])
+        assert answer.exit_code == 1
+        assert expected in answer.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_judges_what_arrives_and_ends_when_told(
+    detector_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """The whole way, with a real file system and a signal."""
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    (folder / "old.txt").write_text("there before")
+    code = "from uniformaly_pipeline.commands.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "watch", str(detector_file), str(folder), "--settle", "0.2",
+         "--patience", "0.5", "--device", "cpu"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        for line in process.stderr:
+            if "Watching" in line:
+                break
+        whole = (pictures / "new/holes/x.png").read_bytes()
+        with (folder / "a.png").open("wb") as file:
+            file.write(whole[:200])
+            file.flush()
+            time.sleep(0.3)
+            file.write(whole[200:])
+        first = json.loads(process.stdout.readline())
+        assert (first["image"], first["is_anomalous"]) == ("a.png", True)
+        (folder / "b.png").write_text("no image")
+        second = json.loads(process.stdout.readline())
+        assert "b.png cannot be read as an image" in second["error"]
+        process.send_signal(signal.SIGTERM)
+        rest, told = process.communicate(timeout=60)
+        assert rest == ""
+        assert "Stopped after 2 images" in told
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,124 @@
+"""What a detector may be given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.detector.sources import is_one, sources_of, without_roi
+from uniformaly_pipeline.ingestion.levels import Levels
+
+
+def test_a_folder_is_its_images_however_deep(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("c.png", "b/a.png", "b/.hidden.png"):
+        Image.new("L", (2, 2)).save(tmp_path / name)
+    assert [each.name for each in sources_of(tmp_path)] == ["b/a.png", "c.png"]
+    assert not is_one(str(tmp_path))
+    (tmp_path / "notes.txt").write_text("no image by its name")
+    assert [each.name for each in sources_of(tmp_path)] == ["b/a.png", "c.png"]
+    assert "1 file left out as no image, such as notes.txt" in caplog.text
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty holds no images"):
+        sources_of(empty)
+
+
+def test_the_picture_of_a_region_is_none_of_the_images(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("L", (2, 2)).save(tmp_path / name)
+    spelt = tmp_path / ".." / tmp_path.name / "a.png"
+    for given in (tmp_path, [tmp_path / "a.png", str(tmp_path / "b.png")]):
+        names = [each.name for each in without_roi(sources_of(given), spelt)]
+        assert [Path(name).name for name in names] == ["b.png"]
+    array = np.zeros((2, 2), np.uint8)
+    assert len(without_roi(sources_of([array, tmp_path / "a.png"]), tmp_path / "a.png")) == 1
+    assert len(without_roi(sources_of(tmp_path / "a.png"), array)) == 1
+    with pytest.raises(InputError, match=r"a\.png is the region of interest: there is no image"):
+        without_roi(sources_of(tmp_path / "a.png"), tmp_path / "a.png")
+
+
+def test_urls_are_read_as_paths_are(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    picture.save(tmp_path / "a.png")
+    fs = fsspec.filesystem("memory")
+    fs.pipe("/incoming/a.png", (tmp_path / "a.png").read_bytes())
+    local = sources_of(tmp_path / "a.png")[0].open(Levels())
+    for given in ("memory://incoming/a.png", "memory://incoming"):
+        (source,) = sources_of(given)
+        opened = source.open(Levels())
+        assert opened.content_hash == local.content_hash
+        assert (np.asarray(opened.image) == np.asarray(picture)).all()
+    with pytest.raises(InputError, match=r"memory://incoming/b\.png does not exist"):
+        sources_of("memory://incoming/b.png")[0].open(Levels())
+    fs.rm("/incoming", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("array", "mode"),
+    [
+        (np.full((3, 4), 7, np.uint8), "L"),
+        (np.full((3, 4, 1), 7, np.uint8), "L"),
+        (np.full((3, 4, 1), 65535, np.uint16), "I;16"),
+        (np.full((3, 4, 4), 255, np.uint8), "RGBA"),
+        (np.full((3, 4), 65535, np.uint16), "I;16"),
+        (np.full((3, 4), 1.0, np.float32), "F"),
+    ],
+)
+def test_arrays_become_rgb(array: np.ndarray, mode: str) -> None:
+    opened = sources_of(array)[0].open(Levels())
+    assert opened.image.mode == "RGB"
+    assert opened.image.size == (4, 3)
+    assert np.asarray(opened.image)[0, 0].tolist() == [7 if array.flat[0] == 7 else 255] * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "array of float32"),
+        (np.zeros((4, 4), bool), "array of bool"),
+        (np.zeros((3, 4, 5), np.uint8), r"\[3, 4, 5\]"),
+        (np.zeros((0, 4, 3), np.uint8), r"\[0, 4, 3\]"),
+        ([b"bytes"], "image 1 is a bytes"),
+    ],
+)
+def test_what_is_no_image_is_refused(given: Any, expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        sources_of(given)
+
+
+def test_an_image_that_may_not_be_read_is_told_as_such(
+    tmp_path: Path, bound_by_modes: None
+) -> None:
+    path = tmp_path / "a.png"
+    Image.new("L", (8, 8)).save(path)
+    path.chmod(0)
+    (source,) = sources_of(path)
+    with pytest.raises(
+        InputError, match=r"a.png cannot be read \(Permission denied\): check its p"
+    ):
+        source.decode()
+
+
+def test_pixels_that_are_no_numbers_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """They are read as black: without a word a score would be of a picture that nobody took."""
+    pixels = np.full((8, 8), 0.5, np.float32)
+    (sound,) = sources_of(pixels)
+    sound.open(Levels())
+    assert caplog.messages == []
+    pixels[2, 2] = np.nan
+    (broken,) = sources_of(pixels)
+    replace(broken, name="\x1b[31mimage").open(Levels())
+    (line,) = caplog.messages
+    assert (
+        line
+        == " [31mimage has pixels that are no numbers, read as black, or infinite, read as white"
+    )

@@ -1,0 +1,98 @@
+"""Images on a server: what it keeps to itself is not absent, and its answer is told."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.detector.detector import Detector
+from uniformaly_pipeline.detector.sources import sources_of
+from uniformaly_pipeline.features.encoder import _ImageTensors
+from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.layouts.folder import classes
+from uniformaly_pipeline.ingestion.manifest import ImageRecord, build_manifest
+
+
+def picture() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers /<status>/anything with that status, and a picture where it is 200."""
+
+    def do_GET(self) -> None:
+        status = int(self.path.split("/")[1])
+        content = picture() if status == 200 else b"<html>no</html>"
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "Unauthorized"), (403, "Forbidden"), (503, "Service Unavailable")]
+)
+def test_a_server_that_refuses_is_quoted(url: str, status: int, words: str) -> None:
+    folder = ImageFolder(f"{url}/{status}/data")
+    reading = _ImageTensors(folder, ["a.png"], Preprocessing(), {}, (14, 14), {})
+    record = ImageRecord("a.png", "nut", "train")
+    for ask in (
+        folder.exists,
+        lambda: classes(folder),
+        lambda: folder.files("nut/ground_truth"),
+        folder.files_below,
+        lambda: build_manifest(folder, [record]),
+        lambda: folder.read_image("a.png"),
+        lambda: folder.read_mask("a.png"),
+        lambda: reading.read(0),
+        lambda: sources_of(f"{folder.root}/a.png"),
+        lambda: Detector.load(f"{folder.root}/a.safetensors"),
+    ):
+        with pytest.raises(InputError) as error:
+            ask()
+        assert f"cannot be read (the server answers {status} {words})" in str(error.value)
+
+
+def test_what_is_not_there_is_absent(url: str) -> None:
+    folder = ImageFolder(f"{url}/404/data")
+    assert not folder.exists()
+    assert folder.files("nut/ground_truth") == []
+    with pytest.raises(InputError, match="does not exist"):
+        classes(folder)
+    with pytest.raises(InputError, match=r"a\.png is gone"):
+        folder.read_image("a.png")
+
+
+def test_a_server_that_is_down_is_told() -> None:
+    with pytest.raises(InputError, match=r"127\.0\.0\.1:9/data cannot be read \(Cannot connect"):
+        ImageFolder("http://127.0.0.1:9/data").exists()
+
+
+def test_what_it_gives_is_read(url: str) -> None:
+    folder = ImageFolder(f"{url}/200")
+    assert folder.read_bytes("a.png") == picture()
+    assert folder.read_image("a.png").size == (4, 4)

@@ -1,0 +1,33 @@
+"""Names of pictures."""
+
+from __future__ import annotations
+
+import pytest
+
+from uniformaly_pipeline.reporting.gallery.naming import file_names
+
+
+def test_file_names_keep_folders_and_drop_suffixes() -> None:
+    assert file_names(["a.png", "line 1/b.tar.jpg", "line 2/a.png"]) == [
+        "a",
+        "line_1/b.tar",
+        "line_2/a",
+    ]
+
+
+def test_file_names_keep_letters_of_any_language_and_no_signs() -> None:
+    assert file_names(["größe/ä$(b)*.png"]) == ["größe/ä_b_"]
+
+
+def test_paths_that_differ_in_their_suffix_get_different_names() -> None:
+    names = file_names(["x/a.png", "x/a.jpg", "x/b.png"])
+    assert names == ["x/a", "x/a-2", "x/b"]
+
+
+def test_no_images_have_no_names() -> None:
+    assert file_names([]) == []
+
+
+@pytest.mark.parametrize("paths", [["a b.png", "a_b.png"], ["x/a.png", "x/a.jpg", "x/a.png.bmp"]])
+def test_names_are_unique_even_where_altered_paths_collide(paths: list[str]) -> None:
+    assert len(set(file_names(paths))) == len(paths)
