@@ -155,6 +155,7 @@ class CheckHooks:
         """
         run = _run()
         try:
+            _require_entries(pipeline, catalog)
             for node in pipeline.nodes:
                 if node.func is refuse_task:
                     refuse_task(catalog.load(node.inputs[0]))
@@ -307,6 +308,21 @@ def _run() -> CurrentRun:
     run = current_run()
     assert run is not None
     return run
+
+
+def _require_entries(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Refuse to keep in memory, for the length of a run, what the catalog is to keep.
+
+    Raises:
+        InputError: A file of the catalog, or an entry in it, is gone.
+    """
+    ours = [node for node in pipeline.nodes if node.tags & STAGES]  # a user's may use memory
+    for name in sorted({name for node in ours for name in (*node.inputs, *node.outputs)}):
+        if not name.startswith("params:") and name not in catalog:
+            raise InputError(
+                f"the catalog has no entry for '{name}': put the files "
+                f"conf/base/catalog_*.yml back as they came with the project"
+            )
 
 
 def _check_inputs(pipeline: Pipeline, catalog: CatalogProtocol, run: CurrentRun) -> None:
@@ -490,8 +506,8 @@ def _require(results: set[str], catalog: CatalogProtocol, run: CurrentRun) -> No
         task, what = _described(name, run)
         command = command_for(run, task, without="predict")
         raise InputError(
-            f"the {what} on {run.data_set} with {run.backbone}, settings "
-            f"{run.names(task)['run_key']}, are missing: first run {command}"
+            f"missing: the {what} on {run.data_set} with {run.backbone}, settings "
+            f"{run.names(task)['run_key']}; first run {command}"
         )
 
 

@@ -171,6 +171,17 @@ def test_demo_is_never_drawn_over_other_files(project: Any, images: Path) -> Non
     assert project.outputs() == []
 
 
+def test_results_are_not_kept_in_memory_where_the_catalog_lost_its_entry(
+    project: Any, small: Parameters
+) -> None:
+    (project.path / "conf/base/catalog_evaluation.yml").unlink()
+    line = error_line(project, small)
+    assert line.startswith(
+        "the catalog has no entry for 'defect.cloth.metrics': put the files conf/"
+    )
+    assert not (project.path / "data/02_intermediate").exists(), "it was found before any work"
+
+
 @pytest.mark.slow
 def test_a_bare_off_is_a_mode(project: Any, images: Path) -> None:
     """YAML reads it as false, on the command line too; the run gets as far as the images."""

@@ -125,7 +125,9 @@ def test_a_damaged_bank_judges_nothing(project: Any, settings: Parameters, image
     flip(bank, random.Random(2))
     with pytest.raises(CommandError, match=re.escape(f"{bank} is not what a run wrote")):
         project.run("predict", predict=predict, **settings)
-    with pytest.raises(CommandError, match=r"bank of 'nut' .* are missing: first run kedro"):
+    with pytest.raises(
+        CommandError, match=r"missing: the memory bank of 'nut' .*; first run kedro"
+    ):
         project.run("predict", predict=predict, **settings)
     assert not list(project.path.rglob("scores.csv"))
     project.run(**settings)

@@ -219,7 +219,7 @@ def test_bank_made_in_another_way(
         line = error_line(project, {**small, "predict": predict, **changes})
         assert "of 'nut' on images with weights, settings" in line
         assert expected in line
-        assert "are missing: first run kedro run" in line
+        assert "; first run kedro run" in line
     write_weights(0.5)
     assert "weights.safetensors has changed since an earlier run" in error_line(
         project, {**small, "predict": predict}

@@ -285,6 +285,18 @@ def test_no_parameters_at_all_are_one_line(make_loader: MakeLoader, project: Pat
         make_loader()["parameters"]
 
 
+@pytest.mark.parametrize("part", ["catalog", "mlflow"])
+def test_nothing_stands_in_for_a_part_that_is_gone(
+    part: str, make_loader: MakeLoader, project: Path
+) -> None:
+    for path in (project / "conf/base").glob(f"{part}*.yml"):
+        path.unlink()
+    loader = make_loader()
+    loader.config_patterns["mlflow"] = ["mlflow*"]  # as kedro-mlflow has it
+    with pytest.raises(CommandError, match=f"holds no {part}: no file fits {part}"):
+        loader[part]
+
+
 @pytest.mark.parametrize("root", ["/a/${x}", "${oc.env:HOME}", r"/a\${b}", "/a: b #c", "C:\\d"])
 def test_what_was_given_is_text_and_no_reference(root: str, make_loader: MakeLoader) -> None:
     loader = make_loader(runtime_params={"datasets": {"folder": {"root": root}}, "seed": 3})

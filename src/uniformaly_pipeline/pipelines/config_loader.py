@@ -41,6 +41,9 @@ UNUSABLE = (
 """What Kedro and OmegaConf raise on files that cannot be read, or hold something else."""
 
 
+NEEDED = {"parameters", "catalog", "mlflow"}
+"""Parts without which Kedro and its plugins would go on with something else."""
+
 SUFFIXES = {".yml", ".yaml", ".json"}
 """Of files that Kedro reads."""
 
@@ -83,7 +86,7 @@ class RunConfigLoader(OmegaConfigLoader):
         try:
             return super().__getitem__(key)
         except MissingConfigException as error:
-            if key != "parameters":
+            if key not in NEEDED:
                 raise
             raise self._refusal(key, None) from error
         except UNUSABLE as error:
