@@ -23,13 +23,21 @@ from uniformaly_pipeline.common import interruption
 interruption.take_over()
 """
 
+TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+"""Signals do what they do in a terminal, also where the tests run below nohup."""
+
 PATIENCE_S = 30.0
 
 
 class Script:
     """A script in a session of its own, as in a terminal; it says "ready" once it is."""
 
-    def __init__(self, folder: Path, body: str, head: str = HEAD) -> None:
+    def __init__(self, folder: Path, body: str, head: str = TERMINAL + HEAD) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", head + textwrap.dedent(body)],
             cwd=folder,

@@ -75,5 +75,5 @@ def test_images_of_another_encoder_are_refused(fake_encoder: Any, tmp_path: Path
     store = fake_encoder.store(tmp_path / "one", OLD)
     other = fake_encoder.store(tmp_path / "two", NEW, weights_sha256="1" * 64)
     bank = build_memory_bank(store, ["#a"], masking, coreset_ratio=0.5)
-    with pytest.raises(InputError, match="another weights"):
+    with pytest.raises(InputError, match="made with other weights than"):
         grow_bank(bank, other, ["#d"], masking)
