@@ -37,9 +37,9 @@ PATIENCE_S = 30.0
 class Script:
     """A script in a session of its own, as in a terminal; it says "ready" once it is."""
 
-    def __init__(self, folder: Path, body: str, head: str = TERMINAL + HEAD) -> None:
+    def __init__(self, folder: Path, body: str, head: str = HEAD) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", head + textwrap.dedent(body)],
+            [sys.executable, "-c", TERMINAL + head + textwrap.dedent(body)],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
