@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inputs import draw_defects
+from benchmarks.project import ROOT, copy_project
 
-ROOT = Path(__file__).parents[1]
 ANOMALIB = "anomalib[cpu]>=2.7,<3"
 ENVIRONMENT = ROOT / "build/anomalib"
 SIDE = Path(__file__).with_name("anomalib_side.py")
@@ -55,24 +54,15 @@ def random_weights(architecture: str, path: Path) -> None:
 
 def ours(folder: Path, images: Path, weights: Path, architecture: str) -> dict[str, Any]:
     """``kedro run`` in a copy of the project: AUROC, seconds, and seconds of all cores."""
-    project = folder / "project"
-    for name in ("conf", "src"):
-        ignored = shutil.ignore_patterns("*.egg-info", "local")
-        shutil.copytree(ROOT / name, project / name, ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", project)
-    (project / "data").mkdir()
-    (project / "conf/local").mkdir()
     backbone = {"model": architecture.split(".")[0], "checkpoint": str(weights)}
-    # JSON is YAML.
-    (project / "conf/local/parameters.yml").write_text(
-        json.dumps(
-            {
-                "dataset": "folder",
-                "backbone": "custom",
-                "datasets": {"folder": {"root": str(images.parent)}},
-                "backbones": {"custom": backbone},
-            }
-        )
+    project = copy_project(
+        folder,
+        {
+            "dataset": "folder",
+            "backbone": "custom",
+            "datasets": {"folder": {"root": str(images.parent)}},
+            "backbones": {"custom": backbone},
+        },
     )
     start, before = time.perf_counter(), _children_seconds()
     subprocess.run(

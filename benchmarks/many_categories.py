@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.machine import describe, peak_bytes
+from benchmarks.project import ROOT, copy_project
 
-ROOT = Path(__file__).parents[1]
 SIZES = (20, 100, 500, 2000)
 SIDE = 32
 PARTS = (("train/good", 2), ("test/good", 1), ("test/hole", 1))
@@ -58,13 +57,7 @@ def measure(categories: int, folder: Path) -> dict[str, Any]:
         reading and its writing; building the pipeline, tracking and Kedro's part are in it.
     """
     draw(folder / "images", categories)
-    project = folder / "project"
-    for name in ("conf", "src"):
-        ignored = shutil.ignore_patterns("*.egg-info", "local")
-        shutil.copytree(ROOT / name, project / name, ignore=ignored)
-    (project / "conf/local").mkdir()
-    (project / "data").mkdir()
-    shutil.copy(ROOT / "pyproject.toml", project)
+    project = copy_project(folder)
     os.chdir(project)
     os.environ["DO_NOT_TRACK"] = "1"
     from kedro.framework.project import configure_project

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import against_anomalib, gpu, hidden_defects, many_categories, products
+from benchmarks import against_anomalib, gpu, hidden_defects, many_categories, memory, products
 from benchmarks import authors_schedule as authors
 from benchmarks import detector as of_detectors
 from benchmarks.__main__ import main
@@ -27,7 +27,9 @@ from benchmarks.cases.categories import CLASSES
 from benchmarks.cases.encoding import flops
 from benchmarks.cases.scaling import fit
 from benchmarks.inputs import draw_classes, draw_defects, maps_and_masks, patch_like
+from benchmarks.machine import peak_bytes
 from benchmarks.products import _makers, fastest, limit
+from benchmarks.project import copy_project
 from benchmarks.table import HEADER, table
 from benchmarks.worker import Worker
 from uniformaly_pipeline.features.backbone import Backbone, load_backbone
@@ -284,6 +286,36 @@ def test_many_categories_are_measured_once(
     monkeypatch.setattr(many_categories, "describe", lambda: {"commit": "def"})
     many_categories.main()
     assert measured == ["3", "4", "3", "4"]
+
+
+def test_memory_is_measured_on_defects_with_masks(tmp_path: Path) -> None:
+    memory.draw(tmp_path, memory.LEARNED_FROM + 4)
+    listed = {path.parent.name: 0 for path in tmp_path.rglob("*.png")}
+    for path in tmp_path.rglob("*.png"):
+        listed[path.parent.name] += 1
+    assert listed == {"good": memory.LEARNED_FROM + 2, "hole": 2 + 2}
+    masks = {path.name.removesuffix("_mask.png") for path in tmp_path.rglob("*_mask.png")}
+    assert masks == {path.stem for path in (tmp_path / "part/test/hole").iterdir()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child's memory is its own")
+def test_the_peak_is_that_of_the_process_and_not_of_what_started_it() -> None:
+    held = np.ones(100_000_000, np.uint8)
+    code = "from benchmarks.machine import peak_bytes; print(peak_bytes())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
+    assert 1e6 < int(done.stdout) < 0.9 * held.nbytes
+    assert peak_bytes() > held.nbytes
+
+
+def test_a_copy_of_the_project_has_nothing_of_this_machine(tmp_path: Path) -> None:
+    project = copy_project(tmp_path, {"dataset": "folder"})
+    assert [path.name for path in (project / "conf/local").iterdir()] == ["parameters.yml"]
+    assert json.loads((project / "conf/local/parameters.yml").read_text()) == {"dataset": "folder"}
+    assert not any((project / "data").iterdir())
+    assert (project / "src/uniformaly_pipeline/settings.py").is_file()
 
 
 def test_without_a_gpu_a_line_says_so(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,3 +96,28 @@ def test_the_ends_of_a_pipeline_are_worked_out_once() -> None:
     before = looked_at
     SequentialRunner().run(longer, DataCatalog({"params:a": MemoryDataset(1)}))
     assert looked_at - before == few
+
+
+WORKER = """
+import logging, multiprocessing
+from uniformaly_pipeline import hooks
+
+def work():
+    logging.getLogger().addHandler(logging.FileHandler("/dev/full"))  # as from conf/logging.yml
+    hooks.CheckHooks().before_node_run()
+    logging.getLogger().error("a line")
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=work)
+    process.start()
+    process.join()
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_worker_that_was_not_forked_does_without_a_log_that_cannot_grow(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(WORKER)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("No log file: /dev/full cannot be written") <= 1

@@ -11,20 +11,9 @@ from pathlib import Path
 
 from benchmarks.case import Case, Settings, Workload
 from benchmarks.machine import CHILDREN, peak_bytes
+from benchmarks.project import copy_project
 
-ROOT = Path(__file__).parents[2]
 PROBE = Path(__file__).with_name("startup_probe.py")
-
-
-def _project(folder: Path) -> Path:
-    """A copy of the project, so that runs leave the working tree alone."""
-    path = folder / "project"
-    ignored = shutil.ignore_patterns("*.egg-info")
-    shutil.copytree(ROOT / "src", path / "src", ignore=ignored)
-    shutil.copytree(ROOT / "conf", path / "conf")
-    shutil.copy(ROOT / "pyproject.toml", path)
-    (path / "data").mkdir()
-    return path
 
 
 def _environment() -> dict[str, str]:
@@ -32,7 +21,7 @@ def _environment() -> dict[str, str]:
 
 
 def _first_image(settings: Settings) -> Workload:
-    project = _project(settings.folder)
+    project = copy_project(settings.folder)
     marker = settings.folder / "first_image"
 
     def run() -> float:
@@ -62,7 +51,7 @@ def _first_image(settings: Settings) -> Workload:
 
 
 def _registry(settings: Settings) -> Workload:
-    project = _project(settings.folder)
+    project = copy_project(settings.folder)
 
     def run() -> None:
         subprocess.run(

@@ -174,8 +174,10 @@ class CheckHooks:
 
     @hook_impl(tryfirst=True)
     def before_node_run(self) -> None:
-        """Have the processes of ``ParallelRunner`` end with this one."""
+        """Have the processes of ``ParallelRunner`` end with this one, and log as this one."""
         be_a_worker()
+        if multiprocessing.parent_process() is not None:
+            prepare_log_files()  # a worker that was not forked has set its handlers up anew
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception, run_params: dict[str, Any]) -> None:

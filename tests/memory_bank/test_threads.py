@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 
@@ -69,3 +70,21 @@ def test_with_one_thread_steps_are_done_in_order() -> None:
     with single_thread():
         side_by_side(lambda: done.append, range(5))
     assert done == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no forks")
+def test_a_fork_has_threads_of_its_own() -> None:
+    """The threads stay for the next time, and those of its parent do nothing in a fork."""
+    side_by_side(lambda: lambda item: None, range(5))
+
+    def work() -> None:
+        done: list[int] = []
+        side_by_side(lambda: done.append, range(5))
+        assert sorted(done) == list(range(5))
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(20)
+    process.kill()
+    assert process.exitcode == 0

@@ -22,6 +22,7 @@ import numpy as np
 
 from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.common.secrets import hide_secrets
+from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.features.estimates import feature_bytes
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.shards import (
@@ -432,7 +433,7 @@ class FeatureStore:
         missing = [key for key in content_hashes if key not in self.index.index]
         if missing:
             raise InputError(
-                f"{self.path} lacks the features of {len(missing)} images: {RUN_AGAIN}"
+                f"{self.path} lacks the features of {number_of(len(missing), 'image')}: {RUN_AGAIN}"
             )
         return self.index.loc[list(content_hashes)]
 

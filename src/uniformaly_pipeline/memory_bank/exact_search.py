@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uniformaly_pipeline.memory_bank.threads import side_by_side
+from uniformaly_pipeline.memory_bank.threads import side_by_side, single_thread
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,10 @@ PAIRS = 1 << 15
 """Queries with a leaf each that are compared before what was found is taken in."""
 WEAK = 0.1
 """Share of the leaves left to examine above which bounds in all dimensions pay."""
+FEW = 0.03
+"""Share below which single vectors are ruled out by their bounds, not compared leaf by leaf."""
+FEW_PAIRS = 1 << 12
+"""Queries with a leaf each whose bounds are gathered at a time."""
 
 
 class ExactSearch:
@@ -104,7 +108,8 @@ class ExactSearch:
     def _query(self, queries: torch.Tensor, count: int) -> np.ndarray:
         import torch
 
-        low = torch.cat([-self._project(queries), torch.ones(len(queries), 1)], dim=1)
+        with single_thread():
+            low = torch.cat([-self._project(queries), torch.ones(len(queries), 1)], dim=1)
 
         def low_distances(block: slice, out: torch.Tensor) -> None:
             torch.mm(low, self._low[block].T, out=out)
@@ -119,7 +124,11 @@ class ExactSearch:
         rounding = (_half_norms(queries) + self._longest) * unit
         best = _Best(queries, count, self._ceilings(queries, low, bounds, count), rounding)
         wanted = bounds <= best.limits[:, None]
-        if float(wanted.float().mean()) > WEAK:
+        share = float(wanted.float().mean())
+        if share < FEW:
+            self._look_at_vectors(wanted, low, best)
+            return best.exact(self._bank, self._order)
+        if share > WEAK:
             bounds = self._leaf_minima(len(queries), full_distances)
             if bounds.shape[1] >= count:  # as many vectors, one of each leaf, are no farther
                 best.lower_limits(bounds.topk(count, largest=False).values[:, -1])
@@ -135,13 +144,12 @@ class ExactSearch:
         Returns:
             float32 [m], infinite where the leaf holds too few vectors.
         """
-        import torch
 
         leaves = bounds.topk(min(bounds.shape[1], -(-count // LEAF)), largest=False).indices
-        places = (leaves[:, :, None] * LEAF + torch.arange(LEAF)).flatten(1)
-        near = torch.bmm(self._low[places], low[:, :, None])[:, :, 0]
-        places = places.gather(1, near.topk(count, largest=False).indices)
-        products = torch.bmm(self._bank[places], queries[:, :, None])[:, :, 0]
+        best = self._bounds_in(leaves, low).topk(count, largest=False).indices
+        places = leaves.gather(1, best // LEAF) * LEAF + best % LEAF
+        near = self._bank.index_select(0, places.flatten()).unflatten(0, places.shape)
+        products = near.mul_(queries[:, None]).sum(dim=2)
         return (self._half_norms[places] - products).amax(dim=1)
 
     def _distances(self, queries: torch.Tensor, block: slice, out: torch.Tensor) -> None:
@@ -177,6 +185,36 @@ class ExactSearch:
 
         side_by_side(make_step, range(0, size, VECTORS))
         return minima
+
+    def _bounds_in(self, leaves: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+        """Bounds of the distances to all vectors of some leaves: float32 [m, n * LEAF].
+
+        Args:
+            leaves: int64 [m, n], the leaves of each query.
+            low: float32 [m, a], the queries' factors of the bounds.
+        """
+        # Much faster than indexing and a product of matrices for each query.
+        of_leaves = self._low.unflatten(0, (-1, LEAF)).index_select(0, leaves.flatten())
+        near = of_leaves.unflatten(0, leaves.shape).flatten(1, 2)
+        return near.mul_(low[:, None]).sum(dim=-1)
+
+    def _look_at_vectors(self, wanted: torch.Tensor, low: torch.Tensor, best: _Best) -> None:
+        """Compare queries with those vectors of the leaves they want whose bounds rule none out.
+
+        Args:
+            wanted: bool [m, leaves].
+            low: float32 [m, a], the queries' factors of the bounds.
+            best: What was found so far; what is found is taken in.
+        """
+
+        for pairs in wanted.nonzero().split(FEW_PAIRS):
+            rows, leaves = pairs.T
+            bounds = self._bounds_in(leaves[:, None], low.index_select(0, rows))
+            pair, place = (bounds <= best.limits[rows][:, None]).nonzero().T
+            rows, places = rows[pair], leaves[pair] * LEAF + place
+            near = self._bank.index_select(0, places)
+            products = near.mul_(best.queries.index_select(0, rows)).sum(dim=1)
+            best.update(rows, places, (self._half_norms[places] - products)[:, None])
 
     def _look_into(self, wanted: torch.Tensor, best: _Best) -> None:
         """Compare queries with the leaves they want, bool [m, leaves]."""
@@ -215,7 +253,7 @@ class _Best:
         self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def update(self, rows: torch.Tensor, first: torch.Tensor, found: torch.Tensor) -> None:
-        """Take in distances [p, LEAF] of queries [p] to the vectors from place ``first`` [p] on."""
+        """Take in distances [p, n] of queries [p] to the n vectors from place ``first`` [p] on."""
         self._lower_nearest(rows, found)
         self.lower_limits(self._nearest[:, -1])
         near = (found <= self.limits[rows][:, None]).nonzero()
@@ -233,7 +271,7 @@ class _Best:
         if count == 1:
             self._nearest[:, 0].scatter_reduce_(0, rows, found.amin(dim=1), "amin")
             return
-        few = found.topk(min(count, LEAF), dim=1, largest=False).values
+        few = found.topk(min(count, found.shape[1]), dim=1, largest=False).values
         every = torch.cat([rows.repeat_interleave(few.shape[1]), _row_of(self._nearest)])
         values = torch.cat([few.flatten(), self._nearest.flatten()])
         order = np.lexsort((values.numpy(), every.numpy()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -58,5 +60,16 @@ def side_by_side(make_step: Callable[[], Callable[[Item], None]], items: Sequenc
     if workers == 1:
         work_on(items)
         return
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work_on, [items[first::workers] for first in range(workers)]))
+    parts = [items[first::workers] for first in range(workers)]
+    list(_pool(os.getpid(), workers).map(work_on, parts))
+
+
+@cache
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:
+    """Threads that stay: torch takes longer to get used to a new one than a search of one image.
+
+    Args:
+        process: Whose they are; a fork has none of them.
+        workers: How many.
+    """
+    return ThreadPoolExecutor(workers, f"side by side {process}")
