@@ -36,6 +36,8 @@ from uniformaly_pipeline.memory_bank.coreset import greedy_coreset
 
 ROOT = Path(__file__).parents[1]
 BATCH = 8
+LEAST = 5
+"""Runs of each engine and batch, however long they take."""
 ENGINES = ("torch (MKL)", "torch (oneDNN)", "onnxruntime", "openvino")
 
 
@@ -46,17 +48,19 @@ class Size:
     Attributes:
         side: Side of the input in pixels.
         bank: Vectors of the memory bank.
-        repeats: Runs of each engine and batch.
+        repeats: Runs of each engine and batch, at most.
+        seconds: Time for them, of all engines together; at least five are run.
         processes: Fresh processes for each start-up.
     """
 
     side: int
     bank: int
     repeats: int
+    seconds: float
     processes: int
 
 
-FULL, QUICK = Size(224, 10_000, 30, 5), Size(112, 200, 2, 1)
+FULL, QUICK = Size(224, 10_000, 30, 45.0, 5), Size(112, 200, 2, 5.0, 1)
 
 
 class _Timed:
@@ -138,7 +142,10 @@ def latencies(detector: Detector, folder: Path, images: Path, size: Size) -> Ite
     for batch in (1, BATCH):
         given: Any = pixels[0] if batch == 1 else [pixels[i % len(pixels)] for i in range(batch)]
         rows: dict[str, list[tuple[float, float]]] = {name: [] for name in judges}
+        began = time.perf_counter()
         for repeat in range(size.repeats + 1):
+            if repeat > LEAST and time.perf_counter() - began > size.seconds:
+                break
             for name, judge in judges.items():
                 timed[name].seconds = 0.0
                 start = time.perf_counter()

@@ -406,7 +406,7 @@ def test_aurocs_of_hidden_defects_are_beside_all_normal_images() -> None:
 
 def test_a_detectors_times_are_told_by_engine(tiny_backbone: Backbone, tmp_path: Path) -> None:
     """Encoding and what is not add up; the memory bank has the size that was asked for."""
-    size = of_detectors.Size(side=32, bank=9, repeats=1, processes=1)
+    size = of_detectors.Size(side=32, bank=9, repeats=1, seconds=0.0, processes=1)
     draw_defects(tmp_path / "images", 6, 2, 1)
     detector = of_detectors.fit(tiny_backbone, size, tmp_path / "images")
     assert len(detector.state.bank.arrays["memory_bank"]) == 9

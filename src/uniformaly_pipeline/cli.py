@@ -29,7 +29,9 @@ def _interruptible(command: click.Command) -> click.Command:
     @functools.wraps(callback)
     def call(*args: Any, **kwargs: Any) -> Any:
         with interruption.unwinding():
-            return callback(*args, **kwargs)
+            result = callback(*args, **kwargs)
+        interruption.succeeded()
+        return result
 
     own.callback = call
     return own

@@ -36,6 +36,7 @@ from uniformaly_pipeline.common.errors import (
     InputErrorFilter,
     find_input_error,
 )
+from uniformaly_pipeline.common.garbage import collect_garbage
 from uniformaly_pipeline.common.log_files import all_handlers, prepare_log_files
 from uniformaly_pipeline.common.machine import machine_fault
 from uniformaly_pipeline.common.processes import be_a_worker
@@ -171,6 +172,7 @@ class CheckHooks:
                 raise
             raise _command_error(input_error, _pipeline_names(run_params)) from error
         remember_ends(pipeline)
+        collect_garbage()
 
     @hook_impl(tryfirst=True)
     def before_node_run(self) -> None:

@@ -4,10 +4,12 @@ import os
 
 from omegaconf.resolvers import oc
 
-from uniformaly_pipeline.common import interruption
+from uniformaly_pipeline.common import garbage, interruption
 
 # Kedro imports this file first; the imports below take seconds, in which people press Ctrl-C, too.
 interruption.take_over()
+if interruption.is_run_command():
+    garbage.leave_garbage()
 
 from uniformaly_pipeline.hooks import (  # noqa: E402
     CheckHooks,

@@ -205,3 +205,47 @@ def test_others_keep_their_signals(tmp_path: Path, arguments: str) -> None:
     status, _, error = script.ends()
     assert status == -signal.SIGINT
     assert "KeyboardInterrupt" in error
+
+
+END = """
+import atexit, logging, weakref
+from logging.handlers import MemoryHandler
+from pathlib import Path
+
+class Module:
+    def __del__(self):
+        print("taken apart")
+
+module = Module()
+temporary = Module()
+weakref.finalize(temporary, print, "temporary files gone")
+memory = MemoryHandler(100, target=logging.StreamHandler(sys.stdout))
+logging.getLogger().addHandler(memory)
+logging.getLogger().warning("logged")
+atexit.register(print, "registered")
+"""
+
+
+def _end(folder: Path, last: str) -> tuple[int, list[str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINAL + HEAD + END + last],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, sorted(set(done.stdout.split("\n")) - {""})
+
+
+def test_a_success_ends_once_all_is_done_that_is_to_be_done_at_the_end(tmp_path: Path) -> None:
+    done = ["logged", "registered", "temporary files gone"]
+    assert _end(tmp_path, "interruption.succeeded()") == (0, done)
+    assert _end(tmp_path, "interruption.succeeded(); sys.exit(0)") == (0, done)
+
+
+@pytest.mark.parametrize(
+    ("last", "status"), [("raise ValueError", 1), ("sys.stdout = open('/dev/full', 'w')", 120)]
+)
+def test_what_fails_after_a_success_is_no_success(tmp_path: Path, last: str, status: int) -> None:
+    last = f"interruption.succeeded()\n{last}\nsys.stdout.write('lost')"
+    assert _end(tmp_path, last)[0] == status
