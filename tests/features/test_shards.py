@@ -195,7 +195,7 @@ def test_an_interrupted_run_does_not_leave_older_features_as_its_own(tmp_path: P
     other = type(first)(type(first.header)(**header), {"#a": "a"}, interrupted, 1)
     with pytest.raises(KeyboardInterrupt):
         update_store(tmp_path, other)
-    with pytest.raises(InputError, match="lacks the features of 1 images"):
+    with pytest.raises(InputError, match="lacks the features of 1 image:"):
         FeatureStore(tmp_path).load(["#a"], OFF)
 
 

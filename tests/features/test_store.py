@@ -17,6 +17,7 @@ import torch
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features import shards, store_update
+from uniformaly_pipeline.features import store as store_module
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore, PatchFeatures, current_store
 from uniformaly_pipeline.features.store_update import update_store
@@ -270,6 +271,30 @@ def test_images_fill_shards_up_to_their_size(
     store = fake_encoder.store(tmp_path, NAMES)
     assert sorted(store.index["shard"].value_counts()) == [1, 4]
     assert store.index.loc[HASHES[:4], "row"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("of_all", "size"), [(0, 4 << 20), (4 << 30, 4 << 20), (8 << 30, 8 << 20), (1 << 40, 64 << 20)]
+)
+def test_files_of_large_stores_are_larger(of_all: int, size: int) -> None:
+    assert store_update._shard_bytes(of_all) == size
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_few_files_are_open_at_a_time_and_each_is_checked_once(
+    fake_encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open ones take memory, and a system allows so many."""
+    made = fake_encoder.store(tmp_path, NAMES)
+    store, checked = FeatureStore(made.path), []
+    monkeypatch.setattr(store_module, "OPEN_SHARDS", 1)
+    original = shards.describe_array
+    monkeypatch.setattr(shards, "describe_array", lambda a: checked.append(a) or original(a))
+    for name in [*NAMES, *reversed(NAMES)]:
+        loaded = store.load([f"#{name}"], OFF)
+        assert_same(loaded, expected_features(fake_encoder, [name], OFF))
+        assert len(store._shards) == 1
+    assert len(checked) == len(shards.TENSORS) * len(shards_of(tmp_path))
 
 
 def test_header_is_readable_and_says_how_features_were_made(

@@ -25,9 +25,9 @@ from uniformaly_pipeline.evaluation.metrics import PIXEL_METRICS
 AUPRO_LIMIT = 0.3
 """False-positive rate up to which per-region overlap is integrated."""
 
-MEMORY_BYTES = 256 << 20
-"""Memory that pixels may take. Where one in twenty is anomalous it holds 18 million of them, which
-are 360 maps of 224 x 224."""
+MEMORY_BYTES = 64 << 20
+"""Memory that pixels may take. Where one in twenty is anomalous it holds 4 million of them, which
+are 90 maps of 224 x 224."""
 
 NORMAL_BYTES = 12
 ANOMALOUS_BYTES = 64

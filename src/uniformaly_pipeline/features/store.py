@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+OPEN_SHARDS = 4
+"""Files of a store that are open at a time."""
+
 FORMAT_VERSION = 2
 HEADER_NAME = "header.json"
 CURRENT_NAME = "current.json"
@@ -200,6 +203,7 @@ class FeatureStore:
         self.path = current_store(path)
         self.header = read_header(self.path)
         self._shards: dict[Path, Any] = {}
+        self._verified: set[Path] = set()
         self._columns = self._part(0)
 
     def _part(self, number: int) -> slice:
@@ -438,17 +442,25 @@ class FeatureStore:
         return self.index.loc[list(content_hashes)]
 
     def _shard(self, path: Path) -> Any:
-        """One shard, memory-mapped and checked; the handle stays open as long as the store."""
-        if path not in self._shards:
+        """One shard, memory-mapped, and checked when it is first opened; the last few stay open.
+
+        Pages that were read count as memory of the process for as long as their file is open.
+        """
+        shard = self._shards.pop(path, None)
+        if shard is None:
             try:
-                self._shards[path] = open_verified(read_info(path))
+                shard = open_verified(read_info(path), known=path in self._verified)
             except DamagedShardError as error:
                 aside = set_aside(path)
                 raise InputError(
                     f"the features in {path} were damaged and are set aside as {aside.name}: run "
                     "again, and its images are encoded anew"
                 ) from error
-        return self._shards[path]
+            self._verified.add(path)
+        self._shards[path] = shard
+        for old in list(self._shards)[:-OPEN_SHARDS]:
+            self._shards.pop(old, None)
+        return shard
 
 
 def current_store(path: Path) -> Path:

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-SHARD_BYTES = 64 << 20
+SHARD_BYTES, MOST_SHARD_BYTES = 4 << 20, 64 << 20
+"""Features that wait in memory until a file is full; in large stores more, for fewer files."""
+
+MANY_SHARDS = 1024
+"""Files of a store from which on they are larger."""
 
 
 @dataclass(frozen=True)
@@ -150,13 +154,15 @@ def _encode_all(folder: Path, stream: FeatureStream, wanted: Mapping[str, str]) 
     header = stream.header.to_json()
     start = time.monotonic()
     estimates: list[EncodingCost] = []
-    for batches in _in_shards(_encode(stream, wanted, estimates.append)):
+    size = _shard_bytes(stream.header.estimate_bytes(stream.inputs_of(wanted)))
+    for batches in _in_shards(_encode(stream, wanted, estimates.append), size):
         images = [image for batch in batches for image in batch.images]
         tensors = {
             "features": np.concatenate([batch.features for batch in batches]),
             "attention": np.concatenate([batch.attention for batch in batches]),
             "foreground": np.concatenate([batch.foreground for batch in batches]).astype(np.uint8),
         }
+        batches.clear()  # before the file's own copy is made
         write_shard(folder, header, images, tensors)
     cost = EncodingCost(time.monotonic() - start, stream.peak_memory())
     off = [cost.compared_with(estimate) for estimate in estimates]
@@ -214,7 +220,7 @@ def _encode(
             inputs = stream.inputs_of(expected[done : done + size])
             left = stream.inputs_of(expected[done + size :]) * (now - last) / inputs
             every = batch.nbytes * stream.inputs_of(expected) // inputs
-            held = min(SHARD_BYTES, every) - nbytes
+            held = min(_shard_bytes(every), every) - nbytes
             peak = stream.peak_memory()
             memory = None if peak is None else peak + max(0, held)
             estimate = EncodingCost(now - start + left, memory)
@@ -268,11 +274,17 @@ def _to_batch(encoded: Encoded, masking: BackPatchMasking | None, dtype: str) ->
     )
 
 
-def _in_shards(batches: Iterator[_Batch]) -> Iterator[list[_Batch]]:
+def _shard_bytes(of_all: int) -> int:
+    """How large a shard is at least, but for the last, of images that take so many bytes."""
+    return max(SHARD_BYTES, min(MOST_SHARD_BYTES, of_all // MANY_SHARDS))
+
+
+def _in_shards(batches: Iterator[_Batch], size: int) -> Iterator[list[_Batch]]:
+    """Batches of at least ``size`` bytes together; who takes them may clear the list."""
     shard: list[_Batch] = []
     for batch in batches:
         shard.append(batch)
-        if sum(part.nbytes for part in shard) >= SHARD_BYTES:
+        if sum(part.nbytes for part in shard) >= size:
             yield shard
             shard = []
     if shard:
