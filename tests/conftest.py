@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +36,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 # What is measured of engines is no test's to keep.
 os.environ["UNIFORMALY_CACHE"] = tempfile.mkdtemp(prefix="uniformaly-cache-")
+atexit.register(shutil.rmtree, os.environ["UNIFORMALY_CACHE"], ignore_errors=True)
 
 # Tests of layouts and of whole runs share miniatures of the published data sets.
 sys.path.append(str(Path(__file__).parent / "ingestion/layouts"))

@@ -65,6 +65,7 @@ from uniformaly_pipeline.parameters.schema import ExportParameters, PredictParam
 from uniformaly_pipeline.pipelines import features
 from uniformaly_pipeline.pipelines.freshness import SELECTIONS, check_images
 from uniformaly_pipeline.pipelines.ingestion.nodes import refuse_task
+from uniformaly_pipeline.pipelines.prediction.detector_nodes import take_detector
 from uniformaly_pipeline.pipelines.selection import check_selection
 from uniformaly_pipeline.pipelines.stages import STAGES
 from uniformaly_pipeline.pipelines.sweep.pipeline import SWEEPS
@@ -320,8 +321,11 @@ def _require_entries(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     Raises:
         InputError: A file of the catalog, or an entry in it, is gone.
     """
-    ours = [node for node in pipeline.nodes if node.tags & STAGES]  # a user's may use memory
-    for name in sorted({name for node in ours for name in (*node.inputs, *node.outputs)}):
+    # A user's own nodes may use memory; of ours one does, which chooses a detector's threshold.
+    ours = [node for node in pipeline.nodes if node.tags & STAGES]
+    unkept = {name for node in ours if node.func is take_detector for name in node.outputs}
+    named = {name for node in ours for name in (*node.inputs, *node.outputs)}
+    for name in sorted(named - unkept):
         if not name.startswith("params:") and name not in catalog:
             raise InputError(
                 f"the catalog has no entry for '{name}': put the files "

@@ -363,7 +363,7 @@ def test_the_banks_precision_is_that_of_the_new_images(
     assert scores(project)["flagged"].to_dict() == {"a.png": 0, "shift 2/a.png": 1}
     # A precision that was asked for is another run's.
     asked = {**small, "encoder": {**small["encoder"], "precision": "float32"}}
-    assert "missing: first run" in error_line(project, {**asked, "predict": predict})
+    assert "missing: the images of 'nut'" in error_line(project, {**asked, "predict": predict})
 
 
 def test_a_bank_that_may_not_be_read_is_not_one_that_is_missing(
