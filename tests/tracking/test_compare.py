@@ -37,6 +37,7 @@ def parameters(run: Run) -> dict[str, Any]:
     """Resolved parameters of a run, the few that matter here."""
     return {
         "dataset": "demo",
+        "categories": run.get("categories", "all"),
         "backbone": run["backbone"],
         "backbones": {run["backbone"]: {"model": f"vit_{run['backbone']}"}},
         "bpm": {"mode": run["bpm"]},
@@ -114,9 +115,9 @@ def test_runs_without_metrics_are_left_out_and_counted(
 def test_settings_then_parameters_that_differ_then_metrics(uri: str) -> None:
     table = runs_table(uri)
     assert list(table.columns) == [
-        "run", "started", "task", "dataset", "backbone", "bpm", "top_k_ratio", "coreset_ratio",
-        "seed", "run_key", "git_commit", "data_hash", "scoring.num_neighbors", "image_auroc",
-        "num_test",
+        "run", "started", "task", "dataset", "backbone", "categories", "bpm", "top_k_ratio",
+        "coreset_ratio", "seed", "run_key", "git_commit", "data_hash", "scoring.num_neighbors",
+        "image_auroc", "num_test",
     ]  # fmt: skip
     # Numbers can be drawn and sorted; what a run lacks is undefined.
     assert list(table["top_k_ratio"]) == [0.05] * 4
@@ -203,7 +204,7 @@ def test_command_ends_with_one_line(tmp_path: Path) -> None:
 def test_what_all_runs_share_is_said_once(database: Path) -> None:
     run = CliRunner().invoke(main, ["--tracking-uri", str(database), "--task=defect"])
     line = run.output.splitlines()[-1]
-    assert line.startswith("all: task defect, dataset demo, top k ratio 0.05")
+    assert line.startswith("all: task defect, dataset demo, categories all, top k ratio 0.05")
     assert "dataset" not in run.output.removesuffix(line + "\n")
 
 
@@ -263,6 +264,17 @@ def test_runs_that_differ_in_the_seed_are_one_row(study: pd.DataFrame) -> None:
     assert grouped["run_key"].iloc[1] == "bpm.mode-off"
     assert grouped.index[2] == study.index[2]
     assert grouped["image_auroc_interval"].isna().tolist() == [True, True, False]
+
+
+def test_runs_of_other_categories_are_not_averaged(study: pd.DataFrame) -> None:
+    """A class may be named by a number, which is no metric."""
+    for names in (["bolt", "all", "gear"], ["1", "2", "3"]):
+        table = study[study["bpm"] == "binary"].drop_duplicates("seed")
+        table = table.assign(categories=names)
+        grouped = group_seeds(table)
+        assert list(grouped["categories"]) == names
+        assert list(grouped["runs"]) == [1, 1, 1]
+        assert list(grouped["image_auroc"]) == list(table["image_auroc"])
 
 
 def test_where_and_sort(studied: Path) -> None:

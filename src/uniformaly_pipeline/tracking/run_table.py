@@ -28,6 +28,7 @@ SETTINGS = {
     "task": None,
     "dataset": "dataset",
     "backbone": "backbone",
+    "categories": "categories",
     "bpm": "bpm.mode",
     "top_k_ratio": "scoring.top_k_ratio",
     "coreset_ratio": "memory_bank.coreset_ratio",
@@ -41,7 +42,7 @@ SETTINGS = {
 TASK_SECTIONS = {"clustering", "lowshot", "ablation", "predict", "export"}
 """Sections of parameters that only the task of that name uses."""
 
-WORDS = ("task", "dataset", "backbone", "bpm", "run_key", "git_commit", "data_hash")
+WORDS = ("task", "dataset", "backbone", "categories", "bpm", "run_key", "git_commit", "data_hash")
 
 
 def runs_table(
