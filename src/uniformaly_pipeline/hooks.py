@@ -35,6 +35,7 @@ from uniformaly_pipeline.common.errors import (
     InputError,
     InputErrorFilter,
     find_input_error,
+    first_line,
 )
 from uniformaly_pipeline.common.garbage import collect_garbage
 from uniformaly_pipeline.common.log_files import all_handlers, prepare_log_files
@@ -42,7 +43,7 @@ from uniformaly_pipeline.common.machine import machine_fault
 from uniformaly_pipeline.common.processes import be_a_worker
 from uniformaly_pipeline.common.progress import watched_by
 from uniformaly_pipeline.common.provenance import git_commit
-from uniformaly_pipeline.common.secrets import SecretsFilter, hide_secrets
+from uniformaly_pipeline.common.secrets import SecretsFilter, hide_secrets, without_secrets
 from uniformaly_pipeline.datasets.damage import set_aside_damage
 from uniformaly_pipeline.datasets.origins import forget_announced
 from uniformaly_pipeline.datasets.sources import (
@@ -80,7 +81,8 @@ from uniformaly_pipeline.reporting.terminal import (
     print_sweep,
 )
 from uniformaly_pipeline.tracking import runs, views
-from uniformaly_pipeline.tracking.database import local_database, prepare_database
+from uniformaly_pipeline.tracking.address import VARIABLE as TRACKING_VARIABLE
+from uniformaly_pipeline.tracking.address import check_address
 from uniformaly_pipeline.tracking.lifecycle import (
     NAME_TAG,
     begin_run,
@@ -92,7 +94,7 @@ from uniformaly_pipeline.tracking.lifecycle import (
     one_line,
 )
 from uniformaly_pipeline.tracking.models import log_embedded, log_exported
-from uniformaly_pipeline.tracking.server import check_server, without_user
+from uniformaly_pipeline.tracking.server import without_user
 
 logger = logging.getLogger(__name__)
 
@@ -676,7 +678,8 @@ class MlflowRunHooks:
         else:
             experiment = config.tracking.experiment._experiment
             # Set by "mlflow run", and by who starts parts of a whole.
-            parent = os.environ.get("MLFLOW_RUN_ID")
+            parent = os.environ.get("MLFLOW_RUN_ID") or None
+            _require_parent(parent)
         if lost := close_lost_runs(experiment.experiment_id):
             logger.info("MLflow: %d runs whose processes are gone are closed as KILLED", lost)
         name = config.tracking.run.name or "+".join(_pipeline_names(run_params))
@@ -707,6 +710,26 @@ class MlflowRunHooks:
             leave_active_runs(ending(error))
 
 
+def _require_parent(run_id: str | None) -> None:
+    """Refuse to be a child of a run that is not where runs go.
+
+    Raises:
+        CommandError: There is no such run.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    if run_id is None:
+        return
+    try:
+        mlflow.get_run(run_id)
+    except MlflowException as error:
+        raise CommandError(
+            f"MLFLOW_RUN_ID is '{run_id}', and {without_secrets(mlflow.get_tracking_uri())} has no "
+            f"such run ({first_line(error)}): unset it, or correct {TRACKING_VARIABLE}"
+        ) from error
+
+
 def _pipeline_names(run_params: dict[str, Any]) -> list[str]:
     return list(run_params.get("pipeline_names") or ["__default__"])
 
@@ -731,33 +754,35 @@ def check_tracking(config_loader: AbstractConfigLoader) -> None:
     """
     import mlflow
 
-    server = _tracking_settings(config_loader).get("server")
-    uri = server.get("mlflow_tracking_uri") if isinstance(server, dict) else None
-    if not isinstance(uri, str) or mlflow.active_run() is not None:
-        return
-    if local_database(uri) is not None:
-        prepare_database(uri)
-    elif "://" in uri:
-        check_server(uri)
+    if mlflow.active_run() is None:
+        check_address(_tracking_settings(config_loader)["server"]["mlflow_tracking_uri"], make=True)
 
 
 def keep_user_aside(config_loader: AbstractConfigLoader) -> None:
     """Take a user and password out of the address of the tracking server, which MLflow prints.
 
     Raises:
-        InputError: The address makes no sense.
+        InputError: There is no address, or it makes no sense.
     """
+    if not os.environ.get(TRACKING_VARIABLE):
+        os.environ.pop(TRACKING_VARIABLE, None)  # empty, it would stand for MLflow's old files
     settings = _tracking_settings(config_loader)
     server = settings.get("server")
-    if isinstance(server, dict) and (uri := server.get("mlflow_tracking_uri")):
-        if not isinstance(uri, str):
-            raise InputError(f"mlflow.yml: server.mlflow_tracking_uri is {uri!r} but must be text")
-        config_loader["mlflow"] = {
-            **settings,
-            "server": {**server, "mlflow_tracking_uri": without_user(uri)},
-        }
-    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
-        os.environ["MLFLOW_TRACKING_URI"] = without_user(uri)
+    if not isinstance(server, dict):
+        server = {}
+    uri = server.get("mlflow_tracking_uri")
+    if not isinstance(uri, str) or not uri:
+        found = "is missing" if uri is None else f"is {uri!r} but must be text"
+        raise InputError(
+            f"mlflow.yml: server.mlflow_tracking_uri {found}: an mlflow.yml of conf/local takes "
+            "the place of that of conf/base, section by section; copy what it lacks from there"
+        )
+    config_loader["mlflow"] = {
+        **settings,
+        "server": {**server, "mlflow_tracking_uri": without_user(uri)},
+    }
+    if uri := os.environ.get(TRACKING_VARIABLE):
+        os.environ[TRACKING_VARIABLE] = without_user(uri)
 
 
 def _tracking_settings(config_loader: AbstractConfigLoader) -> dict[str, Any]:

@@ -195,3 +195,13 @@ def test_a_dead_server_is_one_line_before_any_work(
     )
     assert "Traceback" not in done.stdout + done.stderr
     assert project.outputs() == []
+
+
+def test_a_run_around_ours_must_be_there(
+    project: Any, small: Parameters, tracking_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable left over from another tracking server is no run of this one."""
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    with pytest.raises(CommandError, match=r"MLFLOW_RUN_ID is '0{32}', and .* has no such run"):
+        project.run("defect", **small)
+    assert not any(path.startswith("04_feature") for path in project.outputs())

@@ -15,7 +15,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from uniformaly_pipeline.common.errors import CommandError, InputError
+from uniformaly_pipeline.common.errors import CommandError, InputError, first_line
+from uniformaly_pipeline.common.files import new_file
 from uniformaly_pipeline.common.tables import to_csv
 from uniformaly_pipeline.evaluation.metrics import (
     BRIEF_COSTS,
@@ -25,6 +26,7 @@ from uniformaly_pipeline.evaluation.metrics import (
 )
 from uniformaly_pipeline.evaluation.significance import AurocDifference
 from uniformaly_pipeline.reporting.terminal import metric_cell
+from uniformaly_pipeline.tracking.address import usual_address
 from uniformaly_pipeline.tracking.pairs import PairComparison, compare_pair
 from uniformaly_pipeline.tracking.run_table import (
     EXPERIMENT,
@@ -34,6 +36,7 @@ from uniformaly_pipeline.tracking.run_table import (
     runs_table,
 )
 from uniformaly_pipeline.tracking.seeds import INTERVAL, group_seeds
+from uniformaly_pipeline.tracking.server import tracking_errors
 
 __all__ = ["group_seeds", "main", "print_runs", "runs_table"]
 
@@ -273,13 +276,21 @@ def main(
         if differing:
             kept = {"run", "runs", "started", *metrics, *differing_columns(table)}
             table = table[[name for name in table if name in kept]]
-        if csv_file is not None:
-            Path(csv_file).write_text(to_csv(table.reset_index()), encoding="utf-8")
-            click.echo(f"{len(table)} rows written to {csv_file}")
-            return
-        found = _compare_rows(tracking_uri, table, pair)
+        found = None if csv_file is not None else _compare_rows(tracking_uri, table, pair)
     except InputError as error:
         raise CommandError(str(error)) from error
+    except tracking_errors() as error:
+        raise CommandError(
+            f"the runs in {tracking_uri or usual_address()} cannot be read ({first_line(error)})"
+        ) from error
+    if csv_file is not None:
+        try:
+            with new_file(Path(csv_file)) as part:
+                part.write_text(to_csv(table.reset_index()), encoding="utf-8")
+        except OSError as error:
+            raise CommandError(f"{csv_file} cannot be written ({first_line(error)})") from error
+        click.echo(f"{len(table)} rows written to {csv_file}")
+        return
     print_runs(table, metrics, style)
     if found is not None and style == "table":
         click.echo(verdict(pair or (1, 2), found))

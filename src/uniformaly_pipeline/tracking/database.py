@@ -49,6 +49,11 @@ def prepare_database(uri: str) -> None:
     try:
         if path.exists() and path.stat().st_size > 0:
             _check(path)
+            if not os.access(path, os.W_OK):
+                raise InputError(
+                    f"MLflow's database {path} is read-only: make it writable, or set "
+                    "MLFLOW_TRACKING_URI"
+                )
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         _make(path)
@@ -57,6 +62,26 @@ def prepare_database(uri: str) -> None:
             f"MLflow's database {path} cannot be made ({error.strerror or first_line(error)}): "
             "make the folder writable, or set MLFLOW_TRACKING_URI"
         ) from error
+
+
+def require_database(uri: str) -> None:
+    """Refuse a local database that is to be read, and is not there or cannot be used.
+
+    Args:
+        uri: The tracking address; what is no local database is left alone.
+
+    Raises:
+        InputError: There is none, or it is no whole one; the line says what to do.
+    """
+    path = local_database(uri)
+    if path is None:
+        return
+    if not path.exists():
+        # MLflow would make an empty one.
+        raise InputError(f"there are no runs in {uri} yet: first kedro run")
+    if not path.is_file():
+        raise InputError(f"{path} is not a database of MLflow: name its file, such as mlflow.db")
+    _check(path)
 
 
 def _make(path: Path) -> None:
@@ -114,10 +139,6 @@ def _check(path: Path) -> None:
         raise InputError(
             f"MLflow's database {path} is damaged ({first_line(error)}): {cure}"
         ) from error
-    if not os.access(path, os.W_OK):
-        raise InputError(
-            f"MLflow's database {path} is read-only: make it writable, or set MLFLOW_TRACKING_URI"
-        )
     if "experiments" not in tables or version is None:
         raise InputError(f"{path} is not a database of MLflow, or one that was half made: {cure}")
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.evaluation.metrics import BRIEF_COSTS, BRIEF_METRICS
+from uniformaly_pipeline.tracking.address import check_address, usual_address
 from uniformaly_pipeline.tracking.lifecycle import PARENT_TAG
 from uniformaly_pipeline.tracking.runs import CATEGORY_TAG, SETTING_TAG
 from uniformaly_pipeline.tracking.search import search
 from uniformaly_pipeline.tracking.server import without_user
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_URI = "sqlite:///mlflow.db"
-"""Where a run tracks to unless ``MLFLOW_TRACKING_URI`` says otherwise, as in ``mlflow.yml``."""
 
 EXPERIMENT = "uniformaly_pipeline"
 
@@ -154,12 +150,11 @@ def client_of(tracking_uri: str | None) -> Any:
         tracking_uri: See :func:`runs_table`.
 
     Raises:
-        InputError: It is a database that does not exist.
+        InputError: It is a database that does not exist, or of which nothing can be read; nobody
+            answers there; or it is no address.
     """
-    uri = without_user(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        # The client would make an empty database.
-        raise InputError(f"there are no runs in {uri} yet: first kedro run")
+    uri = without_user(tracking_uri or usual_address())
+    check_address(uri, make=False)
     from mlflow import MlflowClient
 
     # mlflow.search_runs takes no address: it would change where the whole process tracks to.

@@ -115,7 +115,7 @@ def check_server(uri: str) -> None:
 def _unusable(uri: str, reason: str) -> InputError:
     return InputError(
         f"the tracking server {without_secrets(uri)} cannot be used ({reason}): start it or "
-        "correct MLFLOW_TRACKING_URI; without that variable runs go to mlflow.db"
+        "correct its address; without MLFLOW_TRACKING_URI runs go to mlflow.db"
     )
 
 
