@@ -1,6 +1,7 @@
 """``kedro run``, which takes text as it is written and answers mishaps in one line.
 
-Kedro takes a project's own commands from here, also where it is run as a package.
+And ``kedro package``, which packs no secrets. Kedro takes a project's own commands from here, also
+where it is run as a package.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from copy import copy
 from typing import Any
 
 import click
+from kedro.framework.cli.project import package as kedro_package
 from kedro.framework.cli.project import run as kedro_run
 
 from uniformaly_pipeline.common import interruption
+from uniformaly_pipeline.pipelines.package_command import own_package
 from uniformaly_pipeline.pipelines.run_command import own_run
 
 
@@ -38,4 +41,6 @@ def _interruptible(command: click.Command) -> click.Command:
 
 
 run = _interruptible(own_run(kedro_run))
+package = own_package(kedro_package)
 cli.add_command(run)
+cli.add_command(package)

@@ -1,5 +1,6 @@
 """Kedro's project settings."""
 
+import logging
 import os
 
 from omegaconf.resolvers import oc
@@ -10,6 +11,11 @@ from uniformaly_pipeline.common import garbage, interruption
 interruption.take_over()
 if interruption.is_run_command():
     garbage.leave_garbage()
+    # What others ask for when they are imported: figures need no window, tracking no git program.
+    os.environ["MPLBACKEND"] = "agg"
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # A terminal that takes no more ends the run with one line, not with a traceback for each.
+    logging.raiseExceptions = False
 
 from uniformaly_pipeline.hooks import (  # noqa: E402
     CheckHooks,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -174,3 +177,35 @@ def test_a_disk_that_is_full_at_any_moment(
     assert len(results) > 3
     for path in results:
         assert (project.path / "data" / path).read_bytes() == expected[path], path
+
+
+@pytest.mark.slow
+def test_a_bare_shell_will_do(
+    project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No git, no window, a locale of ASCII: what cron, containers and services often are."""
+    for name, value in {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "MPLBACKEND": "nope",
+        "PATH": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    done = project.kedro("run", "--env=test")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert any(path.endswith("report.html") for path in project.outputs())
+    if sys.platform == "linux":
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "kedro", "run", "--env=test"],
+                cwd=project.path,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert done.stderr == (
+            "Error: the disk is full: make room and run again, what is done is kept\n"
+        )

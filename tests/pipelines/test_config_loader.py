@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def make_loader(project: Path) -> MakeLoader:
     def make(
-        env: str = "local", conf: str = "conf", runtime_params: dict[str, Any] | None = None
+        env: str | None = "local", conf: str = "conf", runtime_params: dict[str, Any] | None = None
     ) -> RunConfigLoader:
         source = str(project / conf)
         return RunConfigLoader(source, env, runtime_params or {}, **CONFIG_LOADER_ARGS)
@@ -204,6 +205,7 @@ def test_the_configuration_may_lie_elsewhere(
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
+        (b"key: !hush 1\n", "is no proper YAML in line 1 (could not determine a constructor"),
         (b"bpm: {mode: off\n", "is no proper YAML in line 2"),
         (b"bpm:\n  mode: a: b\n", "is no proper YAML in line 2 (mapping values are not allowed"),
         (b"a: 1\na: 2\n", "is no proper YAML in line 2 (found duplicate key a)"),
@@ -221,17 +223,63 @@ def test_a_broken_file_is_named(
     path.write_bytes(content)
     with pytest.raises(CommandError) as error:
         make_loader()["parameters"]
+    if name == "credentials.yml":
+        expected = expected.partition(" (")[0]
     # Kedro reads the globals of the base alone.
     assert error.value.message.startswith(f"{path} {expected}")
     assert "\n" not in error.value.message
+    assert ("hush" in error.value.message) == (b"hush" in content and name != "credentials.yml")
 
 
-def test_a_folder_in_place_of_a_file_is_named(make_loader: MakeLoader, project: Path) -> None:
-    path = project / "conf/local/parameters.yml"
-    path.mkdir()
+@pytest.mark.parametrize(
+    ("name", "make", "expected"),
+    [
+        ("parameters.yml", Path.mkdir, "is a folder where a file is needed: move it away"),
+        ("mlflow.yml", lambda path: path.symlink_to("gone"), "is a link to nothing"),
+        ("globals.yml", os.mkfifo, "is no file that can be read"),
+        ("sub/catalog.YAML", Path.touch, "would not be read: name it catalog.yaml"),
+    ],
+)
+def test_nothing_in_the_configuration_is_passed_over(
+    name: str, make: Callable[[Path], Any], expected: str, make_loader: MakeLoader, project: Path
+) -> None:
+    path = project / "conf/local" / name
+    path.parent.mkdir(exist_ok=True)
+    make(path)
     with pytest.raises(CommandError) as error:
         make_loader()["parameters"]
-    assert error.value.message == f"{path} is a folder where a file is needed: move it away"
+    assert error.value.message.startswith(f"{path} {expected}")
+
+
+def test_the_settings_of_this_machine_have_a_folder(make_loader: MakeLoader, project: Path) -> None:
+    (project / "conf/local").rmdir()
+    with pytest.raises(CommandError, match="conf/local is gone, which holds the settings of this"):
+        make_loader(env=None)["parameters"]
+
+
+@pytest.mark.parametrize("value", ["''", "' '", "null", "[a]", "{a: b}", "5"])
+def test_where_a_run_writes_is_a_folder(value: str, make_loader: MakeLoader, project: Path) -> None:
+    (project / "conf/base/globals.yml").write_text("paths: {models: data/models}\n")
+    assert make_loader()["catalog"]
+    (project / "conf/local/globals.yml").write_text(f"paths: {{models: {value}}}\n")
+    with pytest.raises(CommandError, match=r"paths\.models of globals\.yml is .* name a folder"):
+        make_loader()["catalog"]
+
+
+@pytest.mark.parametrize("name", ["credentials.json", "credentials/my.yml", "sub/credentials.yml"])
+@pytest.mark.parametrize(
+    "content", ["key: !hush 1", "key: 'a${hush}'", "key: 'a${b:${hush}'", "hush: hush: hush"]
+)
+def test_no_fault_tells_a_secret(
+    content: str, name: str, make_loader: MakeLoader, project: Path
+) -> None:
+    path = project / "conf/local" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{content}\n")
+    with pytest.raises(CommandError) as error:
+        make_loader(runtime_params=BUCKET)["parameters"]
+    assert str(path) in error.value.message
+    assert "hush" not in error.value.message
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
@@ -16,8 +16,17 @@ from uniformaly_pipeline.common.errors import first_line
 LITERAL = r"; write \${ where a text has ${"
 
 
-def file_fault(path: Path) -> str | None:
-    """What keeps a file from being read by itself, if anything."""
+def file_fault(path: Path, is_secret: bool) -> str | None:
+    """What keeps a file from being read by itself, if anything.
+
+    Args:
+        path: A file of the configuration.
+        is_secret: Whether nothing that stands in it may be shown.
+    """
+
+    def because(reason: str) -> str:
+        return "" if is_secret else f" ({reason})"
+
     try:
         content = OmegaConf.load(io.StringIO(path.read_bytes().decode("utf-8")))
     except UnicodeDecodeError:
@@ -26,31 +35,61 @@ def file_fault(path: Path) -> str | None:
         return f"cannot be read: {error.strerror}"
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        return f"is no proper YAML{line} ({error.problem}): mend it or put text into quotes"
+        problem = because(str(error.problem))
+        return f"is no proper YAML{line}{problem}: mend it or put text into quotes"
     except OmegaConfBaseException as error:
-        shows_text = not path.name.startswith("credentials")
-        return reference_fault(path, error, shows_text) or (
-            f"holds a reference that makes no sense ({first_line(error)}){LITERAL}"
+        return reference_fault(path, error, is_secret) or (
+            f"holds a reference that makes no sense{because(first_line(error))}{LITERAL}"
         )
     except (yaml.YAMLError, RecursionError) as error:
-        return f"is no proper YAML ({first_line(error)})"
+        return f"is no proper YAML{because(first_line(error))}"
     return None if isinstance(content, DictConfig) else "is no mapping of keys to values"
 
 
-def reference_fault(path: Path, error: OmegaConfBaseException, shows_text: bool) -> str | None:
+def passed_over(path: Path, suffixes: Set[str]) -> str | None:
+    """Why Kedro would go on without a file of the configuration, if it would.
+
+    Args:
+        path: Anything below a folder of the configuration.
+        suffixes: Of files that Kedro reads.
+    """
+    if path.suffix.lower() not in suffixes:
+        return None
+    if path.is_dir():
+        return "is a folder where a file is needed: move it away"
+    if not path.exists():
+        return "is a link to nothing: mend or remove it"
+    if not path.is_file():
+        return "is no file that can be read: move it away"
+    if path.suffix not in suffixes:
+        return f"would not be read: name it {path.with_suffix(path.suffix.lower()).name}"
+    return None
+
+
+def paths_fault(paths: object) -> str | None:
+    """What is wrong with ``paths`` of ``globals.yml``, if anything."""
+    if not isinstance(paths, Mapping):
+        return None  # Kedro names the one that the catalog misses
+    for name, value in paths.items():
+        if not isinstance(value, str) or not value.strip():
+            return f"paths.{name} of globals.yml is {value!r} but must name a folder"
+    return None
+
+
+def reference_fault(path: Path, error: OmegaConfBaseException, is_secret: bool) -> str | None:
     """Where a file has the reference that could not be resolved; None where it has not.
 
     Args:
         path: The file, which is YAML.
         error: What OmegaConf said; it knows the key, but no file.
-        shows_text: Whether the value may be shown, which is no secret.
+        is_secret: Whether the value may not be shown.
     """
     root = yaml.compose(path.read_text(encoding="utf-8"))
     for key, value in _texts(root, ""):
         if key != error.full_key or "${" not in value.value:
             continue
         line = f"line {value.start_mark.line + 1}: {key} has a reference to nothing"
-        if not shows_text:
+        if is_secret:
             return f"{line}{LITERAL}"
         references = " ".join(re.findall(r"\$\{[^}]*\}*", value.value))
         return f"{line}, {references} ({first_line(error).rstrip('.')}){LITERAL}"

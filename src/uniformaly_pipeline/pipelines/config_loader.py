@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,12 @@ from omegaconf.errors import OmegaConfBaseException
 from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean, first_line
 from uniformaly_pipeline.parameters.catalog_values import catalog_value
 from uniformaly_pipeline.parameters.current_run import CurrentRun, publish
-from uniformaly_pipeline.pipelines.config_faults import file_fault, reference_fault
+from uniformaly_pipeline.pipelines.config_faults import (
+    file_fault,
+    passed_over,
+    paths_fault,
+    reference_fault,
+)
 from uniformaly_pipeline.pipelines.tasks.chunk_entries import with_chunks
 from uniformaly_pipeline.pipelines.tasks.own_keys import with_own_keys
 from uniformaly_pipeline.pipelines.tasks.plan import run_parameters
@@ -73,6 +79,9 @@ class RunConfigLoader(OmegaConfigLoader):
             self["parameters"] = {**run.parameters.resolved(), "run": run_parameters(run)}
         if key != "catalog" or self._run is None:
             return self._read(key)
+        with suppress(MissingConfigException):
+            if (fault := paths_fault(self._read("globals").get("paths"))) is not None:
+                raise CommandError(fault)
         # OmegaConf's resolvers belong to the process, and Kedro leaves those of before.
         OmegaConf.clear_resolver("run")
         self._register_new_resolvers({"run": partial(catalog_value, self._run)})
@@ -97,7 +106,7 @@ class RunConfigLoader(OmegaConfigLoader):
     def _refusal(self, key: str, error: Exception | None) -> CommandError:
         """One line about configuration that cannot be used; it names the file that is at fault."""
         for path in self._files():
-            fault = file_fault(path)
+            fault = file_fault(path, self._is_secret(path))
             if fault is not None:
                 return CommandError(f"{path} {fault}")
         patterns = self.config_patterns.get(key, [key])
@@ -107,12 +116,20 @@ class RunConfigLoader(OmegaConfigLoader):
             )
         if isinstance(error, OmegaConfBaseException):
             for path in reversed(list(self._files())):
-                relative = path.relative_to(self.conf_source).as_posix().partition("/")[2]
-                if any(fnmatch(relative, pattern) for pattern in patterns):
-                    fault = reference_fault(path, error, shows_text=key != "credentials")
+                if self._is_of(path, patterns):
+                    fault = reference_fault(path, error, self._is_secret(path))
                     if fault is not None:
                         return CommandError(f"{path} {fault}")
-        return CommandError(f"the {key} in {self.conf_source} make no sense: {first_line(error)}")
+        reason = "" if key == "credentials" else f": {first_line(error)}"
+        return CommandError(f"the {key} in {self.conf_source} make no sense{reason}")
+
+    def _is_of(self, path: Path, patterns: Sequence[str]) -> bool:
+        """Whether a file of the configuration is one of those that fit a part's patterns."""
+        relative = path.relative_to(self.conf_source).as_posix().partition("/")[2]
+        return any(fnmatch(relative, pattern) for pattern in patterns)
+
+    def _is_secret(self, path: Path) -> bool:
+        return self._is_of(path, self.config_patterns["credentials"])
 
     def _files(self) -> Iterator[Path]:
         """All files of the configuration that count in this run."""
@@ -138,10 +155,17 @@ class RunConfigLoader(OmegaConfigLoader):
             if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
                 raise CommandError(f"{folder} cannot be read: check its permissions")
         for folder in (source / self.base_env, source / (self.env or self.default_run_env)):
-            # Kedro passes over it, and the settings that it is to hold are not those that count.
+            # The settings that such a file is to hold would not be those that count.
             for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-                if path.suffix in SUFFIXES and path.is_dir():
-                    raise CommandError(f"{path} is a folder where a file is needed: move it away")
+                hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+                if not hidden and (fault := passed_over(path, SUFFIXES)) is not None:
+                    raise CommandError(f"{path} {fault}")
+        usual = source / self.default_run_env
+        if not self.env and source.is_dir() and not usual.is_dir():
+            raise CommandError(
+                f"{usual} is gone, which holds the settings of this machine: make an empty folder "
+                "of that name"
+            )
         if self.env and source.is_dir() and not (source / self.env).is_dir():
             known = sorted(path.name for path in source.iterdir() if path.is_dir())
             hint = did_you_mean(self.env, known)
