@@ -111,14 +111,48 @@ def test_an_image_that_may_not_be_read_is_told_as_such(
 def test_pixels_that_are_no_numbers_are_told(caplog: pytest.LogCaptureFixture) -> None:
     """They are read as black: without a word a score would be of a picture that nobody took."""
     pixels = np.full((8, 8), 0.5, np.float32)
+    pixels[0] = 0.1
     (sound,) = sources_of(pixels)
-    sound.open(Levels())
+    sound.open(Levels()).warn()
     assert caplog.messages == []
     pixels[2, 2] = np.nan
     (broken,) = sources_of(pixels)
-    replace(broken, name="\x1b[31mimage").open(Levels())
+    replace(broken, name="\x1b[31mimage").open(Levels()).warn()
     (line,) = caplog.messages
     assert (
         line
         == " [31mimage has pixels that are no numbers, read as black, or infinite, read as white"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pixels", "remark"),
+    [
+        (np.full((30, 40), 3, np.uint8), "is nearly black"),
+        (np.full((30, 40, 3), 250, np.uint8), "is nearly white"),
+        (np.full((30, 40), 30_000, np.uint16), "is nearly the same value everywhere"),
+        (np.linspace(0, 1.1, 1200, dtype=np.float32).reshape(30, 40), "has pixels beyond the lev"),
+        (np.linspace(-9, 1, 1200, dtype=np.float32).reshape(30, 40), "has pixels beyond the lev"),
+    ],
+)
+def test_an_image_that_is_not_what_it_should_be_says_so(pixels: np.ndarray, remark: str) -> None:
+    """As ingestion says of an image of a data set."""
+    (source,) = sources_of(pixels)
+    (found,) = source.open(Levels()).remarks
+    assert found.startswith(remark)
+
+
+def test_a_hot_pixel_is_no_remark() -> None:
+    pixels = np.linspace(0, 1, 1200, dtype=np.float32).reshape(30, 40)
+    pixels[3, 3] = 1e6
+    (source,) = sources_of(pixels)
+    assert source.open(Levels()).remarks == ()
+
+
+def test_the_first_of_several_pictures_is_judged_and_the_others_are_told(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.eye(20, dtype=np.uint8) * 255) for _ in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    (source,) = sources_of(tmp_path / "a.tif")
+    assert source.open(Levels()).remarks == (
+        "has several pictures in one file, of which the first is read",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +97,9 @@ def test_another_file_is_no_detector(tmp_path: Path) -> None:
     path.write_text("hello")
     assert "is no detector" in error_line(path)
     assert "does not exist" in error_line(tmp_path / "gone.safetensors")
-    assert "cannot be read" in error_line(tmp_path)
+    assert "is a folder without a detector" in error_line(tmp_path)
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
+    assert "is no file" in error_line(tmp_path / "pipe")
 
 
 def test_it_lies_anywhere_and_a_failed_write_leaves_the_old_one(

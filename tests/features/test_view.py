@@ -435,6 +435,20 @@ def test_squeezed_images_are_told(tmp_path: Path) -> None:
         assert "distortion" not in set(view_findings(folder, manifest, kept)["check"])
 
 
+def test_sides_of_which_hardly_a_pixel_is_left_are_told(tmp_path: Path) -> None:
+    """A single number keeps the aspect but for rounding, which is all there is of 3 pixels."""
+    for number, size in enumerate([(3, 800), (100, 130), (800, 60), (1, 800)]):
+        noise(size).save(tmp_path / f"{number}.png")
+    folder = ImageFolder(str(tmp_path))
+    manifest = build_manifest(folder, [ImageRecord(f"{n}.png", "nut", "train") for n in range(4)])
+    (text,) = view_findings(folder, manifest, WHOLE)["finding"]
+    assert text.startswith("2 of 4 images of nut are squeezed by more than 10%, such as 0.png: ")
+    assert text.endswith(
+        "preprocessing.resize of 32 leaves a few pixels of their shorter side. A larger one, or "
+        "preprocessing.tiles, keeps more of it"
+    )
+
+
 @pytest.mark.parametrize("size", [(200, 33), (33, 200), (80, 36), (300, 1), (64, 64)])
 @pytest.mark.parametrize("options", [{}, {"pad": 96}])
 def test_the_centre_of_a_patch_lies_in_the_image(

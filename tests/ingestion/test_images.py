@@ -150,6 +150,7 @@ def test_files_below_follow_links_but_no_loops(tmp_path: Path) -> None:
     fill(tmp_path / "other", ["2.png", "lost+found/3.png"])
     (tmp_path / "root/a/link").symlink_to(tmp_path / "other", target_is_directory=True)
     (tmp_path / "root/a/up").symlink_to(tmp_path / "root", target_is_directory=True)
+    (tmp_path / "root/a/out").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "other/back").symlink_to(tmp_path / "root/a", target_is_directory=True)
     assert folder.files_below() == ["a/1.png", "a/link/2.png"]
     assert folder.files_below("a/link") == ["a/link/2.png", "a/link/back/1.png"]

@@ -16,6 +16,8 @@ from uniformaly_pipeline.ingestion.levels import (
     choose_levels,
     file_hash,
     pixel_range,
+    range_of_counts,
+    reach_beyond,
 )
 from uniformaly_pipeline.ingestion.manifest import (
     ImageRecord,
@@ -245,6 +247,8 @@ def test_a_picture_that_shows_hardly_anything_is_a_finding(
     manifest = build_manifest(ImageFolder(str(tmp_path)), records(tmp_path))
     found = examine(manifest).set_index("check")["finding"]
     assert "nut/test/dent/7.tif is nearly" in found[remark]
+    if remark == "white" and pixels.dtype == np.float32:
+        assert "nut/test/dent/7.tif has pixels beyond the levels" in found["beyond"]
     assert set(manifest.loc[manifest["image"] != "nut/test/dent/7.tif", "remarks"]) == {""}
 
 
@@ -258,3 +262,31 @@ def test_a_hole_in_the_pixels_and_a_depth_of_its_own_are_findings(tmp_path: Path
     found = examine(manifest).set_index("check")["finding"]
     assert "7.tif has pixels that are no numbers" in found["not finite"]
     assert "8.tif is 8-bit where nut's train images are float" in found["depth"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 15, 16, 999, 2001, 30_000])
+def test_counted_pixels_have_the_range_of_the_pixels(number: int) -> None:
+    rng = np.random.default_rng(number)
+    for _ in range(20):
+        pixels = rng.choice(rng.integers(0, 256, 9), number).astype(np.uint8)
+        counts = np.bincount(pixels, minlength=256).tolist()
+        assert range_of_counts(counts) == pixel_range(pixels)
+
+
+@pytest.mark.parametrize("end", [-5.0, 5.0])
+def test_pixels_beyond_the_levels_are_told_once_they_are_a_thousandth(
+    tmp_path: Path, end: float
+) -> None:
+    """What is clipped is said, of a defect that glows too; a hot pixel is nothing."""
+    draw(tmp_path, 1.0, np.float32)
+    for name, number in (("7", 2), ("8", 3)):
+        pixels = camera(1.0)
+        pixels.ravel()[:number] = end
+        assert reach_beyond(pixels, (0.0, 1.0)) == (number == 3)
+        save(tmp_path, f"nut/test/dent/{name}.tif", pixels)
+    manifest = build_manifest(ImageFolder(str(tmp_path)), records(tmp_path))
+    told = manifest.set_index("image")["remarks"]
+    assert set(told.drop("nut/test/dent/8.tif")) == {""}
+    assert told["nut/test/dent/8.tif"] == "beyond"
+    again = build_manifest(ImageFolder(str(tmp_path)), records(tmp_path), manifest)
+    assert again.equals(manifest)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import socket
 
 import click
 
+from uniformaly_pipeline.common.errors import InputError, first_line
 from uniformaly_pipeline.commands import options
 from uniformaly_pipeline.detector.detector import Detector
 
@@ -63,13 +65,32 @@ def serve(
         loaded.set_threshold(threshold, false_alarm_rate=false_alarm_rate)
     loaded.warm_up()
     limits = Limits(int(max_megabytes * 1e6), int(max_megapixels * 1e6), timeout, max_waiting)
-    if host not in LOOPBACK:
-        logger.warning("Listening at %s: whoever reaches this machine can ask", host)
-    logger.info("Serving %r at http://%s:%d/predict", loaded, host, port)
-    uvicorn.run(
-        create_app(loaded, limits),
-        host=host,
-        port=port,
-        log_level="warning",
-        timeout_graceful_shutdown=int(timeout) + 1,
-    )
+    with listen(host, port) as listening:
+        if host not in LOOPBACK:
+            logger.warning("Listening at %s: whoever reaches this machine can ask", host)
+        # Of port 0 the system has chosen one.
+        shown = f"[{host}]" if ":" in host else host
+        port = listening.getsockname()[1]
+        logger.info("Serving %r at http://%s:%d/predict", loaded, shown, port)
+        config = uvicorn.Config(
+            create_app(loaded, limits),
+            log_level="warning",
+            timeout_graceful_shutdown=int(timeout) + 1,
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at an address of this machine.
+
+    Raises:
+        InputError: It is not of this machine, another program listens there, or one may not.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        raise InputError(
+            f"nobody can listen at {host}:{port} ({reason}): give another --host or --port"
+        ) from error

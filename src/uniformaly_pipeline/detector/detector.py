@@ -611,6 +611,7 @@ class Detector:
             _reopen=(lambda: source.open(reading.levels).image)
             if source
             else (lambda: opened.image),
+            remarks=opened.remarks,
         )
 
     def _place(self, patch: int, image_size: tuple[int, int] | None = None) -> Place:

@@ -227,6 +227,7 @@ class Reading:
     def _prepare(self, source: Source) -> tuple[Opened, np.ndarray] | InputError:
         try:
             opened = source.open(self.levels, self.region)
+            opened.warn()
             seen = opened.image if self.region is None else self.region.hide_rest(opened.image)
             return opened, self.preprocessing.image_array(seen)
         except InputError as error:

@@ -73,6 +73,8 @@ class Result:
         evidence: What that patch was compared with; ``None`` likewise.
         image_size: (width, height) of the image in pixels.
         preprocessing: From the image to the encoder's input.
+        remarks: What is odd about the image's file and how that is read, in words that follow its
+            name, such as ``is nearly black``.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Result:
     image_size: tuple[int, int]
     preprocessing: Preprocessing = field(repr=False)
     _reopen: Callable[[], Image.Image] = field(repr=False)
+    remarks: tuple[str, ...] = ()
 
     @property
     def view(self) -> tuple[float, float, float, float]:
@@ -188,6 +191,7 @@ class Result:
             "normal_image": None if evidence is None else evidence.normal_image,
             "normal_x": None if evidence is None else round(evidence.place.x),
             "normal_y": None if evidence is None else round(evidence.place.y),
+            "remarks": "; ".join(self.remarks) or None,
         }
 
 

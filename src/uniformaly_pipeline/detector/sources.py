@@ -20,12 +20,11 @@ from uniformaly_pipeline.common.machine import no_permission
 from uniformaly_pipeline.common.remote_file import read_content
 from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.ingestion.decoding import (
-    DOUBTFUL,
     MAX_PIXELS,
-    REMARKS,
     UNREADABLE,
     Decoded,
     decode_bytes,
+    in_words,
     remarks_on,
 )
 from uniformaly_pipeline.ingestion.headers import is_deep
@@ -54,11 +53,19 @@ class Opened:
         image: A PIL image of mode ``RGB``.
         content_hash: SHA-256 of its file, or of its pixels where there is no file, with the levels
             of a deep image and the region of interest.
+        remarks: What is odd about it and how that is read, in words that follow its name.
     """
 
     name: str
     image: Image.Image
     content_hash: str
+    remarks: tuple[str, ...] = ()
+
+    def warn(self) -> None:
+        """Log what is odd about it."""
+        for remark in self.remarks:
+            # A client of the service may have named it.
+            logger.warning("%s %s", as_line(self.name), remark)
 
 
 @dataclass(frozen=True)
@@ -119,10 +126,9 @@ class Source:
         if region is not None:
             region.check_size(decoded.size, self.name)
             key = region.key(key)
-        for remark in DOUBTFUL.intersection(decoded.remarks):
-            # A client of the service may have named it.
-            logger.warning("%s has %s", as_line(self.name), REMARKS[remark])
-        return Opened(self.name, decoded.to_rgb(levels), key)
+        image = decoded.to_rgb(levels)
+        remarks = tuple(in_words(remark) for remark in decoded.remarks_by(levels, image))
+        return Opened(self.name, image, key, remarks)
 
 
 def choose_levels_of(sources: Sequence[Source]) -> Levels:

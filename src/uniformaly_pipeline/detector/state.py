@@ -269,6 +269,10 @@ def load_state(path: str | PathLike[str]) -> DetectorState:
         InputError: It does not exist, is no detector, damaged, or of a newer version.
     """
     called = _file_of(path)
+    local = None if "://" in called else Path(called).expanduser()
+    if local is not None and local.exists() and not local.is_file():
+        what = "is a folder without a detector" if local.is_dir() else "is no file"
+        raise InputError(f"{called} {what}: give a detector's file, such as bolt.safetensors")
     try:
         content = RemoteFile(called).read()
     except FileNotFoundError as error:

@@ -56,11 +56,9 @@ def view_findings(
             findings.append(("warning", str(name), "field of view", text))
         distorted = rows["image"][[_distortion(preprocessing, s) > MOST_DISTORTED for s in sizes]]
         if len(distorted):
-            height, width = preprocessing.input_size
             text = (
                 f"{len(distorted)} of {len(rows)} images of {name} are squeezed by more than "
-                f"{MOST_DISTORTED:.0%}, such as {distorted.iloc[0]}: preprocessing.resize makes "
-                f"all {width}x{height} pixels. A single number keeps their aspect"
+                f"{MOST_DISTORTED:.0%}, such as {distorted.iloc[0]}: {_squeezed_by(preprocessing)}"
             )
             findings.append(("warning", str(name), "distortion", text))
         region = regions.get(rows["image"].iloc[0])
@@ -93,13 +91,27 @@ def _check_region(
         raise InputError(f"category '{name}': {error}") from error
 
 
+def _squeezed_by(preprocessing: Preprocessing) -> str:
+    """Why images are squeezed, and what would keep their aspect."""
+    if isinstance(preprocessing.resize, int):
+        return (
+            f"preprocessing.resize of {preprocessing.resize} leaves a few pixels of their shorter "
+            "side. A larger one, or preprocessing.tiles, keeps more of it"
+        )
+    height, width = preprocessing.input_size
+    return (
+        f"preprocessing.resize makes all {width}x{height} pixels. A single number keeps their "
+        "aspect"
+    )
+
+
 def _distortion(preprocessing: Preprocessing, size: tuple[int, int]) -> float:
     """How far the sides of an image are from their proportion, 0 for not at all.
 
-    A side of one pixel has no other choice.
+    An image of one row or column has no other choice.
     """
     fitted = preprocessing.fitted_size(size)
-    if 1 in (*size, *fitted):
+    if 1 in size:
         return 0.0
     ratio = (fitted[0] / fitted[1]) / (size[0] / size[1])
     return max(ratio, 1 / ratio) - 1

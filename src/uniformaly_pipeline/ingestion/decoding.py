@@ -31,9 +31,12 @@ from uniformaly_pipeline.ingestion.headers import (
 from uniformaly_pipeline.ingestion.levels import (
     Depth,
     Levels,
+    appearance,
     choose_levels,
     depth_of,
     pixel_range,
+    range_of_counts,
+    reach_beyond,
 )
 from uniformaly_pipeline.ingestion.wholeness import CHECKED, wholeness_of
 
@@ -72,15 +75,18 @@ REMARKS = {
     "gap": "an empty part in the file, so that what is shown there may be made up",
     "exif": "EXIF data that cannot be read, the pixels taken as they lie",
     "not finite": "pixels that are no numbers, read as black, or infinite, read as white",
+    "beyond": "pixels beyond the levels of its category, read as black or white",
     "black": "nearly black",
     "white": "nearly white",
     "constant": "nearly the same value everywhere",
 }
 """What is odd about an image, and what becomes of it."""
 
+LOOKS = frozenset({"transparent", "black", "white", "constant"})
+"""Remarks on what an image is; the others say what it has."""
 
-DOUBTFUL = frozenset({"not finite", "gap"})
-"""Remarks on images of which a part is not what the camera saw."""
+BY_LEVELS = frozenset({"beyond", "black", "white", "constant"})
+"""Remarks that depend on what is black and what is white."""
 
 SEVERAL = frozenset({"pictures", "count"})
 """Remarks on files of which the first picture is read."""
@@ -127,7 +133,20 @@ class Decoded:
         """See :func:`.levels.pixel_range`; of colours that of their grey."""
         if self.deep is not None:
             return pixel_range(self.deep)
-        return pixel_range(np.asarray(self.to_rgb().convert("L")))
+        return range_of_counts(self.to_rgb().convert("L").histogram())
+
+    def remarks_by(self, levels: Levels, shown: Image.Image) -> tuple[str, ...]:
+        """What is odd about it as it is read, keys of :data:`REMARKS`.
+
+        Args:
+            levels: Black and white of deep pixels.
+            shown: What :meth:`to_rgb` makes of it by these levels.
+        """
+        found = list(self.remarks)
+        if self.deep is not None and reach_beyond(self.deep, levels.at(self.depth)):
+            found.append("beyond")
+        looks = appearance((0.0, 255.0), *range_of_counts(shown.convert("L").histogram()))
+        return (*found, looks) if looks else tuple(found)
 
     def pixel_hash(self) -> str:
         """SHA-256 of size and pixels, hexadecimal: that of the same picture in any file format."""
@@ -229,6 +248,12 @@ def _decode(file: BinaryIO, max_pixels: int) -> Decoded:
     if image.has_transparency_data and _alpha(image).getextrema() == (0, 0):
         remarks.append("transparent")
     return Decoded(image, None, tuple(remarks), file_format)
+
+
+def in_words(remark: str, number: int = 1) -> str:
+    """A remark as what is said of so many images: ``has ...`` or ``are ...``."""
+    one, several = ("is", "are") if remark in LOOKS else ("has", "have")
+    return f"{one if number == 1 else several} {REMARKS[remark]}"
 
 
 def remarks_on(deep: np.ndarray) -> list[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from uniformaly_pipeline.common.errors import InputError, list_problems
 from uniformaly_pipeline.common.words import number_of
-from uniformaly_pipeline.ingestion.decoding import REMARKS
+from uniformaly_pipeline.ingestion.decoding import in_words
 from uniformaly_pipeline.ingestion.images import is_foreign_picture
 from uniformaly_pipeline.ingestion.layouts.interface import LOOSE, Counts, Note
 from uniformaly_pipeline.ingestion.regions import MISPLACED
@@ -278,7 +278,7 @@ def list_masks(manifest: pd.DataFrame) -> pd.DataFrame:
 def odd_images(manifest: pd.DataFrame) -> list[Finding]:
     """Images that are read in a way that one should know of, see :data:`.decoding.REMARKS`."""
     return [
-        ("warning", name, remark, f"{_join(paths)} {_has(remark, paths)} {REMARKS[remark]}")
+        ("warning", name, remark, f"{_join(paths)} {in_words(remark, len(paths))}")
         for name, remark, paths in _remarked(manifest, "image", "remarks")
     ]
 
@@ -287,8 +287,8 @@ def _odd_masks(manifest: pd.DataFrame) -> list[Finding]:
     """As :func:`odd_images`, of masks."""
     return [
         ("warning", name, "odd masks",
-         f"the {'mask' if len(paths) == 1 else 'masks'} {_join(paths)} {_has(remark, paths)} "
-         f"{REMARKS[remark]}")
+         f"the {'mask' if len(paths) == 1 else 'masks'} {_join(paths)} "
+         f"{in_words(remark, len(paths))}")
         for name, remark, paths in _remarked(manifest, "mask", "mask_remarks")
     ]  # fmt: skip
 
@@ -303,17 +303,6 @@ def _remarked(
     rows = odd.assign(remark=odd[remarks].str.split(";")).explode("remark")
     for (name, remark), paths in rows.groupby(["class", "remark"], sort=True)[what]:
         yield str(name), str(remark), list(dict.fromkeys(paths))
-
-
-def _has(remark: str, paths: Sequence[str]) -> str:
-    """The verb of a remark."""
-    if remark in _LOOKS:
-        return "is" if len(paths) == 1 else "are"
-    return "has" if len(paths) == 1 else "have"
-
-
-_LOOKS = {"transparent", "black", "white", "constant"}
-"""Remarks on what an image is; the others say what it has."""
 
 
 def _depths(manifest: pd.DataFrame) -> list[Finding]:

@@ -292,9 +292,12 @@ def single_image(folder: ImageFolder) -> ImageFolder:
 
 
 def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[str]:
-    """Relative paths of the files below a local folder; linked folders are followed, loops not."""
+    """Relative paths of the files below a local folder; linked folders are followed, loops not.
+
+    A link to a folder above the first one is a loop, too: what else lies there is not meant.
+    """
     here = folder.resolve()
-    if here in above:
+    if any(each.is_relative_to(here) for each in above):
         return
     for entry in _local_entries(str(folder)):
         if not _is_folder(entry):

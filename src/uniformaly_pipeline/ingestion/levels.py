@@ -106,10 +106,41 @@ def pixel_range(pixels: np.ndarray) -> tuple[float, float] | None:
         flat = flat[np.isfinite(flat)]
     if flat.size == 0:
         return None
-    first = max(int(TAIL * flat.size), int(flat.size >= LEAST_FOR_TAIL))
+    first = _num_outlying(flat.size)
     last = flat.size - 1 - first
     ends = np.partition(flat, sorted({first, last}))
     return float(ends[first]), float(ends[last])
+
+
+def range_of_counts(counts: Sequence[int]) -> tuple[float, float]:
+    """As :func:`pixel_range`, of pixels of 8 bits.
+
+    Args:
+        counts: How many pixels have each value from 0 on; not all of them 0.
+    """
+    below = np.cumsum(counts)
+    first = _num_outlying(int(below[-1]))
+    ends = np.searchsorted(below, [first, below[-1] - 1 - first], side="right")
+    return float(ends[0]), float(ends[1])
+
+
+def _num_outlying(number: int) -> int:
+    """Of so many pixels, how many at either end say nothing of the range."""
+    return max(int(TAIL * number), int(number >= LEAST_FOR_TAIL))
+
+
+def reach_beyond(pixels: np.ndarray, levels: tuple[float, float]) -> bool:
+    """Whether more of some deep pixels lie beyond black or white than say nothing of their range.
+
+    Args:
+        pixels: Of any shape; what is not finite does not count.
+        levels: What is black and what is white.
+    """
+    low, high = levels
+    most = _num_outlying(pixels.size)
+    below = np.count_nonzero((pixels < low) & np.isfinite(pixels))
+    above = np.count_nonzero((pixels > high) & np.isfinite(pixels))
+    return bool(max(below, above) > most)
 
 
 def choose_levels(depth: Depth, ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:

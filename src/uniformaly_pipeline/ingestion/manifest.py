@@ -17,7 +17,7 @@ from uniformaly_pipeline.common.cores import usable_cores
 from uniformaly_pipeline.common.errors import InputError, first_line, list_problems
 from uniformaly_pipeline.common.machine import no_permission
 from uniformaly_pipeline.common.progress import track
-from uniformaly_pipeline.ingestion.decoding import UNREADABLE, decode_bytes
+from uniformaly_pipeline.ingestion.decoding import BY_LEVELS, UNREADABLE, decode_bytes
 from uniformaly_pipeline.ingestion.images import ImageFolder, hash_mask
 from uniformaly_pipeline.ingestion.levels import (
     Depth,
@@ -331,11 +331,13 @@ def _rules(
 
 def _remarks(check: _Checked, ends: tuple[float, float]) -> str:
     """What is odd about an image, read by these levels."""
-    shown = "" if np.isnan(check.darkest) else appearance(ends, check.darkest, check.brightest)
-    return ";".join(filter(None, [check.remarks, shown]))
-
-
-_APPEARANCES = {"black", "white", "constant"}
+    if np.isnan(check.darkest):
+        return check.remarks
+    low, high = ends
+    is_beyond = check.depth != "8-bit" and (check.darkest < low or check.brightest > high)
+    beyond = "beyond" if is_beyond else ""
+    shown = appearance(ends, check.darkest, check.brightest)
+    return ";".join(filter(None, [check.remarks, beyond, shown]))
 
 
 def _log_unmarked_changes(
@@ -373,7 +375,7 @@ def _remember(known: pd.DataFrame | None, root: str) -> dict[tuple[str, str], _C
     masks = known["mask"].fillna("")
     # What the levels of another time have added is left out.
     remarks = [
-        ";".join(part for part in remark.split(";") if part not in _APPEARANCES)
+        ";".join(part for part in remark.split(";") if part not in BY_LEVELS)
         for remark in known["remarks"]
     ]
     known = known.assign(content_hash=known["content_hash"].map(file_hash), remarks=remarks)

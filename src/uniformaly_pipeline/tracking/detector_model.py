@@ -32,6 +32,7 @@ OUTPUT_TYPES = {
     "normal_image": "string",
     "normal_x": "double",
     "normal_y": "double",
+    "remarks": "string",
 }
 """The columns of an answer, see :meth:`.results.Result.to_dict`, and their types in MLflow."""
 
