@@ -7,8 +7,8 @@ import socket
 
 import click
 
-from uniformaly_pipeline.common.errors import InputError, first_line
 from uniformaly_pipeline.commands import options
+from uniformaly_pipeline.common.errors import InputError, first_line
 from uniformaly_pipeline.detector.detector import Detector
 
 logger = logging.getLogger(__name__)
