@@ -134,3 +134,25 @@ def test_progress_is_told_in_place_of_a_bar(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == ""
     list(track("abc", 3, "Encoding", "images"))
     assert told[-1].total == 5
+
+
+def test_a_stage_takes_as_long_as_its_own_nodes(
+    now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nodes of another stage may run between them, and others beside them."""
+    caplog.set_level(logging.INFO)
+    display = StageDisplay({"a": ["a1", "a2", "a3"], "b": ["b1"]}, Console(file=io.StringIO()))
+    display.start()
+    for seconds, does, node in [
+        (0, display.begin, "a1"),
+        (5, display.complete, "a1"),
+        (0, display.begin, "b1"),
+        (30, display.complete, "b1"),
+        (0, display.begin, "a2"),
+        (1, display.begin, "a3"),
+        (2, display.complete, "a2"),
+        (3, display.complete, "a3"),
+    ]:
+        now[0] += seconds
+        does(node)
+    assert caplog.messages == ["b: 1 node in 30 s", "a: 3 nodes in 11 s"]

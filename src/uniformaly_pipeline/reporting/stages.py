@@ -33,7 +33,10 @@ class _Stage:
         nodes: Names of its nodes that are not done.
         total: How many nodes it has.
         started: Clock when its first node began, None before.
-        seconds: What it took, once it is done.
+        running: Its nodes that have begun and are not done.
+        since: Clock when the first of these began.
+        spent: Seconds in which any of its nodes ran, up to then.
+        seconds: What it took, once it is done; other stages' nodes in between do not count.
         step: The long step inside the running node.
         line: Its line among the bars.
     """
@@ -41,6 +44,9 @@ class _Stage:
     nodes: set[str]
     total: int
     started: float | None = None
+    running: set[str] = field(default_factory=set)
+    since: float = 0.0
+    spent: float = 0.0
     seconds: float | None = None
     step: Progress | None = None
     line: Any = None
@@ -52,6 +58,37 @@ class _Stage:
         if self.step is not None and self.total <= FEW_NODES and self.nodes:
             inside = self.step.done / max(self.step.total, 1)
         return (self.total - len(self.nodes) + min(inside, 1.0)) / self.total
+
+    def begin(self, node: str) -> None:
+        """One of its nodes begins."""
+        now = time.monotonic()
+        if not self.running:
+            self.since = now
+        self.started = self.started or now
+        self.running.add(node)
+        self.step = None
+
+    def complete(self, node: str) -> None:
+        """One of its nodes is done."""
+        now = time.monotonic()
+        # Runners with workers do not say when a node begins.
+        self.started = self.started or now
+        self.nodes.discard(node)
+        self.step = None
+        if node in self.running:
+            self.running.discard(node)
+            if not self.running:
+                self.spent += now - self.since
+        if not self.nodes:
+            self.seconds = self.spent or now - self.started
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds in which any of its nodes ran, up to now."""
+        now = time.monotonic()
+        if not self.spent and not self.running:
+            return now - (self.started or now)
+        return self.spent + (now - self.since if self.running else 0.0)
 
 
 @dataclass
@@ -93,8 +130,7 @@ class StageDisplay:
         """A node begins to run."""
         stage = self._open.get(self._stage_of.get(node, ""))
         if stage is not None:
-            stage.started = stage.started or time.monotonic()
-            stage.step = None
+            stage.begin(node)
 
     def tell(self, progress: Progress) -> None:
         """A long step inside the running node has come so far."""
@@ -109,15 +145,10 @@ class StageDisplay:
         stage = self._open.get(name)
         if stage is None or node not in stage.nodes:
             return
-        # Runners with workers do not say when a node begins.
-        stage.started = stage.started or time.monotonic()
-        stage.nodes.discard(node)
-        stage.step = None
-        if not stage.nodes:
-            stage.seconds = time.monotonic() - stage.started
-            if self._bars is None:
-                nodes = "1 node" if stage.total == 1 else f"{stage.total} nodes"
-                logger.info("%s: %s in %s", _spelt(name), nodes, duration(stage.seconds))
+        stage.complete(node)
+        if stage.seconds is not None and self._bars is None:
+            nodes = "1 node" if stage.total == 1 else f"{stage.total} nodes"
+            logger.info("%s: %s in %s", _spelt(name), nodes, duration(stage.seconds))
         self._draw(stage)
 
     def stop(self) -> None:
@@ -149,7 +180,7 @@ def _told(stage: _Stage) -> str:
     if stage.step is not None:
         step = stage.step
         words.append(f"{step.description} {step.done:,} of {step.total:,} {step.unit}")
-    left = seconds_left(stage.done, time.monotonic() - (stage.started or time.monotonic()))
+    left = seconds_left(stage.done, stage.elapsed)
     if left is not None:
         words.append(f"{duration(left)} left")
     return ", ".join(words)

@@ -349,7 +349,10 @@ def test_a_detector_to_export_must_be_given(make_run: MakeRun) -> None:
 def test_the_nodes_are_told_of_every_task(make_run: MakeRun) -> None:
     run = make_run(categories="bolt+nut", seed=3)
     values = run_parameters(run)
-    assert set(values) == {"layer_choices", "names", "root_record", "classes", *PLANNERS}
+    assert set(values) == {
+        "layer_choices", "names", "root_record", "classes", "examined_by", *PLANNERS
+    }  # fmt: skip
+    assert values["examined_by"].startswith("kedro run --pipelines=ingestion --params=")
     assert values["root_record"] == run.root_record
     assert values["classes"] == ["bolt", "nut"]
     assert values["layer_choices"] is None

@@ -258,7 +258,7 @@ def write_examination(
         galleries={},
         figures={},
         parameters=settings_of(parameters),
-        command=f"kedro run --pipelines=ingestion --params=dataset={parameters['dataset']}",
+        command=parameters["run"]["examined_by"],
         sections=sections,
     )
 

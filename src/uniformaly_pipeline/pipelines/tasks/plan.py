@@ -121,13 +121,15 @@ def run_parameters(run: CurrentRun) -> dict[str, Any]:
     """What only the run knows, for the nodes: ``params:run``.
 
     Returns:
-        ``classes``, ``layer_choices``, ``names`` and ``root_record``, then by task its ``task``,
+        ``classes``, ``layer_choices``, ``names``, ``examined_by`` (the command that looks at the
+        images) and ``root_record``, then by task its ``task``,
         ``title``, ``names``, ``command``, ``notes``, ``spread``, ``categories``, ``chunks`` and
         ``banks``; or ``refusal`` where it does not fit.
     """
     values: dict[str, Any] = {
         "layer_choices": run.parameters.layer_choices,
         "names": run.names(),
+        "examined_by": command_for(run, "ingestion"),
         "root_record": run.root_record,
     }
     try:
