@@ -49,6 +49,7 @@ from uniformaly_pipeline.datasets.origins import forget_announced
 from uniformaly_pipeline.datasets.sources import (
     announce_sources,
     check_origins,
+    check_sources,
     name_at,
 )
 from uniformaly_pipeline.detector.decisions import check_rate, check_same_masking
@@ -86,6 +87,7 @@ from uniformaly_pipeline.tracking.address import check_address
 from uniformaly_pipeline.tracking.lifecycle import (
     NAME_TAG,
     begin_run,
+    child_run,
     close_lost_runs,
     close_runs_of_this_process,
     ending,
@@ -113,6 +115,9 @@ ROOT_RECORD = "data_set_root"
 AT_ONCE = "UNIFORMALY_NODES_AT_ONCE"
 """How many nodes run at once; a variable of the environment, which worker processes inherit."""
 
+
+ENDS = ("metrics", "leaderboard", "report")
+"""What a task ends with, made from what it made of its categories."""
 
 GOES_ON = "UNIFORMALY_GOES_ON"
 """Set where nodes are to compare what they are given; worker processes inherit it, too."""
@@ -239,18 +244,24 @@ class OriginHooks:
     def after_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Compare what no node was given, where that could not be done before the run.
+        """Compare what no node was given, and whether another run has put its own results there.
 
         Raises:
             CommandError: What this run has made and what lies there do not fit together.
         """
         is_open = os.environ.get(GOES_ON)
         self._forget()
-        if is_open:
-            try:
-                _come_from_now(pipeline.inputs() | pipeline.all_outputs(), set(), catalog)
-            except InputError as error:
-                raise _command_error(error, _pipeline_names(run_params)) from error
+        made = pipeline.all_outputs()
+        try:
+            if is_open:
+                _come_from_now(pipeline.inputs() | made, set(), catalog)
+            # What is logged and printed next is read from where it lies.
+            ends = {f"{task}.{name}" for task in _finished_tasks(pipeline) for name in ENDS}
+            check_sources(ends & made, catalog, partial(_what_lies_at, catalog=catalog))
+        except InputError as error:
+            with suppress(CommandError), one_line("the run could not be closed in MLflow"):
+                leave_active_runs("FAILED")
+            raise _command_error(error, _pipeline_names(run_params)) from error
 
     @hook_impl
     def on_pipeline_error(self) -> None:
@@ -824,12 +835,14 @@ class TrackingHooks:
         if run_id is None:
             return
         with one_line("the parameters could not be logged in MLflow"):
-            self._log_start(run_id, pipeline, total)
+            self._log_start(run_id, pipeline, total, catalog)
 
-    def _log_start(self, run_id: str, pipeline: Pipeline, total: int) -> None:
+    def _log_start(
+        self, run_id: str, pipeline: Pipeline, total: int, catalog: CatalogProtocol
+    ) -> None:
         run = _run()
-        tags = _tags(run, pipeline)
-        name = runs.run_name(tags) if tags["task"] else "part of a run"
+        tags = _tags(run, pipeline, catalog)
+        name = runs.run_name(tags) if _finished_tasks(pipeline) else "part of a run"
         tags |= runs.origin_tags(len(pipeline.nodes), total, _earlier_results(pipeline))
         runs.log_parameters(run_id, run.parameters.resolved(), {**tags, NAME_TAG: name})
         views.save_views(run_id)
@@ -849,7 +862,7 @@ class TrackingHooks:
 
     def _log_results(self, run_id: str, catalog: CatalogProtocol) -> None:
         run, pipeline = _run(), self._computed
-        tags = _tags(run, pipeline) | _log_images(run_id, pipeline, catalog, run)
+        tags = _tags(run, pipeline, catalog) | _log_images(run_id, pipeline, catalog, run)
         made = pipeline.all_outputs()
         tasks = [
             task
@@ -859,8 +872,16 @@ class TrackingHooks:
         commands = [f"`{command_for(run, task)}`" for task in tasks]
         notes = "\n\n".join([*commands, *notes_on(run.parameters)])
         runs.log_tags(run_id, {**tags, runs.NOTE_TAG: notes})
-        for task in tasks:
-            _log_task(run_id, plan_task(task, run), pipeline, catalog, run, tags)
+        if len(tasks) == 1:
+            _log_task(run_id, plan_task(tasks[0], run), pipeline, catalog, run, tags)
+            return
+        # Tasks have metrics of the same names: each gets a run of its own below this one.
+        for task, command in zip(tasks, commands, strict=True):
+            own = tags | _tags_of([task], run, catalog) | {runs.NOTE_TAG: command}
+            own.pop(runs.TASKS_TAG)
+            with child_run(run_id, runs.run_name(own)) as of_task:
+                runs.log_parameters(of_task, run.parameters.resolved(), own)
+                _log_task(of_task, plan_task(task, run), pipeline, catalog, run, own)
 
 
 def computed_part(pipeline: Pipeline, catalog: CatalogProtocol) -> Pipeline:
@@ -886,12 +907,23 @@ def _earlier_results(pipeline: Pipeline) -> set[str]:
     return set(names) - SOURCES
 
 
-def _tags(run: CurrentRun, pipeline: Pipeline) -> dict[str, str]:
+def _tags(run: CurrentRun, pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
     """What tells this run apart from others."""
-    tasks, commit = _finished_tasks(pipeline), git_commit(run.project_path)
+    return _tags_of(_finished_tasks(pipeline), run, catalog)
+
+
+def _tags_of(tasks: Sequence[str], run: CurrentRun, catalog: CatalogProtocol) -> dict[str, str]:
+    """What tells a run of some tasks apart; several are no ``task`` that others compare with."""
     # Several tasks share all but their own sections of parameters.
-    names = run.names(tasks[0] if len(tasks) == 1 else "")
-    return runs.run_tags("+".join(tasks), run.parameters.resolved(), names, commit)
+    task = tasks[0] if len(tasks) == 1 else ""
+    commit = git_commit(run.project_path)
+    tags = runs.run_tags(task, run.parameters.resolved(), run.names(task), commit)
+    if len(tasks) > 1:
+        del tags["task"]
+        return {runs.TASKS_TAG: "+".join(tasks), **tags}
+    if run.detector_of(task) is None:
+        return tags
+    return tags | runs.detector_tags(catalog.load(f"{task}.detector"))
 
 
 def _log_images(

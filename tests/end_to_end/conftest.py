@@ -33,10 +33,10 @@ class Project:
         (path / "data").mkdir()
 
     def run(self, pipeline: str = "defect", **params: Any) -> None:
-        """Run a pipeline in this process, ``params`` as from the command line."""
+        """Run pipelines (``a,b``) in this process, ``params`` as from the command line."""
         configure_project(PACKAGE)
         with KedroSession.create(project_path=self.path, runtime_params=params) as session:
-            session.run(pipeline_names=[pipeline])
+            session.run(pipeline_names=pipeline.split(","))
 
     def kedro(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``kedro`` as a user does."""

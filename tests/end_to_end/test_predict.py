@@ -122,6 +122,18 @@ def test_scores_are_those_of_the_test_images(
     assert detector.threshold.false_alarm_rate == pytest.approx(1 / 4)
     assert results[-1].evidence.normal_image.startswith("nut/train/good/")
     assert results[-1].evidence.view.size == (64, 64)
+    # Copied under another name, results are none of that name.
+    data = project.path / "data"
+    for layer in ("05_model_input", "06_models", "07_model_output"):
+        folder = data / layer / project.place()
+        shutil.copytree(folder / "nut", folder / "bolt")
+    with pytest.raises(InputError, match=r"copied there, they are those of .*/nut/"):
+        Detector.from_run(data, "bolt")
+    for layer in ("05_model_input", "06_models", "07_model_output"):
+        shutil.rmtree(data / layer / project.place() / "bolt")
+    # A picture that took the place of one that was learned from is no evidence.
+    Image.new("RGB", (64, 64)).save(images / "nut/train/good/000.png")
+    assert Detector.from_run(data, "nut", threshold=1.0).state.thumbnails == ()
     shutil.rmtree(images)
     moved = Detector.from_run(project.path / "data", "nut", run=project.place(), threshold=1.0)
     assert moved.state.thumbnails == (), "without the images there is no picture of them"

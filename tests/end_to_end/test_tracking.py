@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,10 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
+from PIL import Image
 
+from uniformaly_pipeline import hooks
+from uniformaly_pipeline.common.checked_file import CheckedFile
 from uniformaly_pipeline.common.errors import CommandError
 from uniformaly_pipeline.features import extraction
 from uniformaly_pipeline.tracking import runs
@@ -205,3 +209,53 @@ def test_a_run_around_ours_must_be_there(
     with pytest.raises(CommandError, match=r"MLFLOW_RUN_ID is '0{32}', and .* has no such run"):
         project.run("defect", **small)
     assert not any(path.startswith("04_feature") for path in project.outputs())
+
+
+def test_tasks_of_one_run_keep_their_metrics_apart(
+    project: Any,
+    small: Parameters,
+    images: Path,
+    newest: Callable[[], list[Any]],
+    tracking_uri: str,
+) -> None:
+    """All have metrics of the same names, in MLflow and in the table of runs."""
+    shutil.copytree(images / "nut", images / "screw")
+    for path in (images / "screw").rglob("*.png"):
+        picture = Image.open(path)
+        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+    project.run("defect,multiclass", **small)
+    runs_made = newest()
+    (whole,) = (run for run in runs_made if PARENT_TAG not in run.data.tags)
+    assert whole.data.metrics == {}
+    assert whole.data.tags["tasks"] == "defect+multiclass"
+    table = runs_table(tracking_uri).loc[lambda t: t.index.isin([r.info.run_id for r in runs_made])]
+    assert sorted(table["task"]) == ["defect", "multiclass"]
+    for run_id, row in table.iterrows():
+        (file,) = (project.path / f"data/08_reporting/{row['task']}").glob("*/*/*/metrics.json")
+        metrics = json.loads(file.read_text(encoding="utf-8"))
+        assert row["image_auroc"] == metrics["mean"]["image_auroc"]
+        children = [r for r in runs_made if r.data.tags.get(PARENT_TAG) == run_id]
+        assert {child.data.tags["task"] for child in children} == {row["task"]}
+        assert len(children) == len(metrics["categories"]) > 1
+
+
+def test_what_another_run_put_in_the_place_of_ours_is_not_logged_as_ours(
+    project: Any,
+    small: Parameters,
+    newest: Callable[[], list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run that began before and was slower wrote its metrics after ours, as it read others."""
+    check = hooks.check_sources
+
+    def overtaken(*arguments: Any) -> None:
+        (path,) = (project.path / "data/08_reporting" / project.place()).glob("nut/metrics.json")
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        CheckedFile(str(path)).write(json.dumps({**metrics, "image_auroc": 0.123}).encode())
+        check(*arguments)
+
+    monkeypatch.setattr(hooks, "check_sources", overtaken)
+    with pytest.raises(CommandError, match=r"metrics of 'nut' changed after an earlier run had"):
+        project.run("defect", **small)
+    (run,) = newest()
+    assert (run.info.status, run.data.metrics) == ("FAILED", {})

@@ -139,3 +139,33 @@ def test_outside_of_a_region_of_interest_nothing_counts(
     table = pd.read_parquet(outputs / "image_scores.parquet")
     bad = (table["label"] == 1).to_numpy()
     assert table["score"][bad].min() > table["score"][~bad].max()
+
+
+def test_a_category_with_no_normal_tests_keeps_its_region(
+    project: Any, small: Parameters, strips: Path
+) -> None:
+    """Its key is not its name, and nothing but the images learned from says how new ones are."""
+    roi = np.zeros((48, 160), np.uint8)
+    roi[:, 80:] = 255
+    folder = strips / "strip 5mm"
+    (folder / "train").mkdir(parents=True)
+    (strips / "strip/good").rename(folder / "train/good")
+    (folder / "test").mkdir()
+    (strips / "strip/bad").rename(folder / "test/bad")
+    (strips / "strip").rename(strips.with_name("rest"))
+    Image.fromarray(roi).save(folder / "roi.png")
+    data_set = {"root": str(strips), "preprocessing": {"resize": 64, "crop": None}}
+    parameters = {**small, "datasets": {"folder": data_set}, "bpm": {"mode": "off"}}
+    project.run(**parameters)
+    (key,) = (project.path / "data/06_models").rglob("memory_bank.safetensors")
+    detector = Detector.from_run(project.path / "data", key.parent.name, threshold=1.0)
+    region = detector.state.reading.region
+    assert region is not None
+    assert (region.pixels == (roi > 0)).all()
+    new = {"images": str(folder / "test/bad"), "threshold": 1.0}
+    project.run("predict", **parameters, predict=new)
+    (found,) = (project.path / "data/07_model_output/predict").rglob("scores.csv")
+    judged = pd.read_csv(found)
+    assert (judged["x"] >= 80).all()
+    scores = {result.name: result.score for result in detector.predict(folder / "test/bad")}
+    assert judged.set_index("image")["score"].to_dict() == pytest.approx(scores, rel=1e-5)

@@ -217,7 +217,8 @@ LABELS = np.repeat([0, 1], 30)
 def scores_of(gain: float, seed: int) -> pd.DataFrame:
     """Image scores, good ones where ``gain`` is large."""
     noise = np.random.default_rng(seed).normal(size=len(IMAGES))
-    return pd.DataFrame({"image": IMAGES, "label": LABELS, "score": gain * LABELS + noise})
+    scores = {"image": IMAGES, "label": LABELS, "score": gain * LABELS + noise}
+    return pd.DataFrame({**scores, "content_hash": [f"{i:064x}@0..4095" for i in range(60)]})
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +278,41 @@ def test_runs_of_other_categories_are_not_averaged(study: pd.DataFrame) -> None:
         assert list(grouped["image_auroc"]) == list(table["image_auroc"])
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"tiles": None}, {"tiles": {"size": 200, "overlap": 32}}),
+        ({"levels": [0, 1]}, {}),  # of an older version
+        ({}, {"new": {"switch": True}}),
+    ],
+)
+def test_a_setting_that_only_some_runs_have_tells_them_apart(
+    tracked: str, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracked)
+    experiment = client.create_experiment("tiles")
+    run = {"backbone": "small", "bpm": "off", "image_auroc": 0.9}
+    for number, (settings, seed) in enumerate([(one, 0), (other, 1), (other, 2)], 1):
+        run_id = client.create_run(experiment, start_time=1_000_000 * number).info.run_id
+        own = parameters({**run, "seed": seed})
+        names = {"dataset": "demo", "backbone": "small", "run_key": f"seed-{seed}"}
+        log_parameters(
+            run_id,
+            {**own, "scoring": {**own["scoring"], **settings}},
+            run_tags("defect", own, names, "0123456789ab"),
+        )
+        client.log_metric(run_id, "image_auroc", 0.9)
+        client.set_terminated(run_id)
+    table = runs_table(tracked, experiment="tiles")
+    assert list(group_seeds(table)["runs"]) == [2, 1]
+    assert list(group_seeds(table.sort_values("started"))["runs"]) == [1, 2]
+    if "tiles" in one:
+        shown = group_seeds(table)["scoring.tiles"]
+        assert list(shown) == ["overlap 32, size 200", "None"]
+
+
 def test_where_and_sort(studied: Path) -> None:
     place = f"sqlite:///{studied}"
     table = runs_table(place, experiment="studied", where={"bpm": "binary"}, sort="image_auroc")
@@ -304,6 +340,27 @@ def test_two_runs_on_the_same_images_are_compared(studied: Path, study: pd.DataF
     same = compare_pair(place, binary, study.index[3])
     assert same.delong.difference == 0
     assert not same.delong.is_significant
+
+
+def test_pictures_that_only_bear_the_same_names_are_not_the_same(
+    studied: Path, study: pd.DataFrame
+) -> None:
+    from mlflow import MlflowClient
+
+    client, place = MlflowClient(f"sqlite:///{studied}"), f"sqlite:///{studied}"
+    experiment = client.get_experiment_by_name("studied").experiment_id
+    other = scores_of(3.0, 0)
+    read_anew = other.assign(content_hash=other["content_hash"].str.replace("4095", "65535"))
+    replaced = other.assign(content_hash=other["content_hash"].str.replace("0", "1"))
+    made = []
+    for scores in (read_anew, replaced):
+        run_id = client.create_run(experiment, tags={"category": "bolt"}).info.run_id
+        client.log_text(run_id, scores.to_csv(index=False), "image_scores.csv")
+        client.set_terminated(run_id, "FAILED")  # so that no other test lists it
+        made.append(run_id)
+    assert compare_pair(place, study.index[2], made[0]).num_images == 60
+    with pytest.raises(InputError, match=r"^row 1 and row 2 are not on the same images of bolt"):
+        compare_pair(place, study.index[2], made[1], ("row 1", "row 2"))
 
 
 def test_runs_on_other_images_or_without_scores_are_not_compared(

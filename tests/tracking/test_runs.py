@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 from mlflow import MlflowClient
 from plotly.graph_objects import Figure
 
+from uniformaly_pipeline.common.array_bundle import ArrayBundle
+from uniformaly_pipeline.detector.state import load_state
 from uniformaly_pipeline.tracking.runs import (
     CategoryArtifacts,
     data_hash,
+    detector_tags,
     log_category,
     log_data_set,
     run_name,
@@ -52,7 +56,7 @@ def test_coreset_ratio_is_that_of_the_tasks_banks() -> None:
 
 def test_name() -> None:
     name = run_name(run_tags("defect", PARAMETERS, NAMES))
-    assert name == "defect demo quickstart bpm=binary seed=3"
+    assert name == f"defect demo quickstart {NAMES['run_key']}"
 
 
 @pytest.fixture
@@ -66,10 +70,24 @@ def manifest() -> pd.DataFrame:
             "defect": ["good", "dent"],
             "label": [0, 1],
             "content_hash": ["1", "2"],
-            "mask_pixels": [-1, 7],
+            "mask_hash": ["", "7"],
             "fingerprint": ["x", "y"],
         }
     )
+
+
+def test_the_tags_of_a_detector_are_those_of_its_making(detector_file: Path) -> None:
+    state = load_state(detector_file)
+    made = state.bank.metadata
+    assert detector_tags(state) == {
+        "bpm": made["bpm"]["mode"],
+        "top_k_ratio": str(state.scoring.top_k_ratio),
+        "coreset_ratio": str(made["coreset_ratio"]),
+        "seed": str(made["seed"]),
+    }
+    bare = {key: value for key, value in made.items() if key != "seed"}
+    older = replace(state, bank=ArrayBundle(state.bank.arrays, bare))
+    assert detector_tags(older)["seed"] == "unknown"
 
 
 def test_data_hash_follows_pictures_and_what_they_are_for(manifest: pd.DataFrame) -> None:
@@ -78,7 +96,7 @@ def test_data_hash_follows_pictures_and_what_they_are_for(manifest: pd.DataFrame
     # Names, times and order change nothing.
     moved = manifest.assign(image=["c", "d"], fingerprint="z").iloc[::-1]
     assert data_hash(moved) == of_all
-    for column, value in (("content_hash", "3"), ("split", "test"), ("mask_pixels", 8)):
+    for column, value in (("content_hash", "3"), ("split", "test"), ("mask_hash", "8")):
         assert data_hash(manifest.assign(**{column: value})) != of_all
 
 
@@ -127,7 +145,7 @@ def test_a_run_says_which_images_it_is_of(tracked: str, root: str, kind: str) ->
             "defect": ["good", "good", "dent", "dent"],
             "label": [0, 0, 1, 1],
             "content_hash": list("abcd"),
-            "mask_pixels": [-1, -1, 5, 6],
+            "mask_hash": ["", "", "5", "6"],
         }
     )
     run = MlflowClient(tracked).create_run("0").info.run_id

@@ -10,15 +10,16 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 from fsspec.core import url_to_fs
 
-from uniformaly_pipeline.common.checked_file import CheckedFile, Noted
+from uniformaly_pipeline.common.checked_file import CheckedFile
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.origin import Origin, own_place
 from uniformaly_pipeline.features.store import FeatureStore, known_checkpoint
 from uniformaly_pipeline.reporting.gallery.storage import gallery_exists, gallery_origin
 
@@ -31,35 +32,6 @@ FINGERPRINT = "fingerprint"
 
 OF_FEATURES = ":"
 """Stands in identities of features only, before the SHA-256 of the file of weights."""
-
-PLACE_PARTS = 6
-"""Parts of a path that tell results apart: task, data set, backbone, key, category and file."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """One state of a result.
-
-    Attributes:
-        identity: Tells it from all other states of the same result; empty while it is the
-            digest of the content.
-        made_from: Identities of what it was made from, by path relative to its own folder; empty
-            where nobody knows.
-        place: The end of its own path: a copy at another place is not that place's result.
-    """
-
-    identity: str
-    made_from: Mapping[str, str] = field(default_factory=dict)
-    place: str = ""
-
-    @classmethod
-    def of(cls, noted: Noted) -> Origin:
-        """What :func:`note_on` kept with a file; without a note only the identity is known."""
-        try:
-            told = cls(**json.loads(noted.note))
-        except (ValueError, TypeError):
-            return cls(noted.digest)
-        return replace(told, identity=told.identity or noted.digest)
 
 
 @runtime_checkable
@@ -131,11 +103,6 @@ def announce(path: str, sources: Mapping[str, str]) -> None:
 def forget_announced() -> None:
     """Drop what was announced and not saved: what is saved by hand has no known sources."""
     _to_come.clear()
-
-
-def own_place(path: str) -> str:
-    """What a result at a path says of where it belongs."""
-    return "/".join(url_to_fs(path)[1].split("/")[-PLACE_PARTS:])
 
 
 def own_sources(path: str) -> dict[str, str]:

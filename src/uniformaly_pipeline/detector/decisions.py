@@ -154,7 +154,7 @@ def decide(
     """
     threshold = choose_threshold(calibration_scores, false_alarm_rate, threshold).value
     grids = patch_scores.arrays["patch_scores"]
-    scores = image_scores(grids.reshape(len(grids), -1), top_k_ratio)
+    scores = image_scores(grids, top_k_ratio)
     places = [
         _highest_patch(grid, nearest, size, preprocessing, bank)
         for grid, nearest, size in zip(
@@ -171,7 +171,11 @@ def decide(
             "score": scores,
             "flagged": (scores > threshold).astype(int),
             "threshold": threshold,
-            "p_value": conformal_p_values(calibration_scores, scores),
+            "p_value": (
+                conformal_p_values(calibration_scores, scores)
+                if len(calibration_scores)
+                else np.nan  # no image was held out
+            ),
             "x": [place["x"] for place in places],
             "y": [place["y"] for place in places],
             "normal_image": [

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain, count
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
@@ -476,7 +477,7 @@ class Detector:
             thumbnails = state.thumbnails
             if thumbnails:
                 thumbnails += tuple(_jpeg(each.opened.image) for each in new)
-            names = (*state.normal_images, *(each.opened.name for each in new))
+            names = _told_apart(state.normal_images, [each.opened.name for each in new])
             state = replace(state, bank=bank, normal_images=names, thumbnails=thumbnails)
         grown = Detector(state, self.encoder, self.device)
         if held_out is not None:
@@ -673,7 +674,7 @@ def with_pictures(state: DetectorState) -> DetectorState:
     if state.thumbnails or not state.root:
         return state
     reading = state.reading
-    sources = open_images(state.root, state.normal_images)
+    sources = open_images(state.root, state.normal_images, bank_images(state.bank))
     shown = track(sources, len(sources), "Reading normal images", "images")
     return replace(
         state,
@@ -759,6 +760,19 @@ def _encode_normal(
         replace(each, opened=_small(reading.preprocessing, each.opened))
         for each in _encode_each(reading, encoder, sources, batch_size, "Encoding normal images")
     ]
+
+
+def _told_apart(known: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
+    """Names of a bank's images and of further ones, each of which stands for one image.
+
+    >>> _told_apart(["a.png"], ["a.png", "b.png"])
+    ('a.png', 'a.png (2)', 'b.png')
+    """
+    names = list(known)
+    for name in new:
+        again = (f"{name} ({number})" for number in count(2))
+        names.append(next(each for each in chain([name], again) if each not in names))
+    return tuple(names)
 
 
 def _small(preprocessing: Preprocessing, opened: Opened) -> Opened:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import logging
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape as glob_escape
 from typing import Any
@@ -15,12 +17,16 @@ from fsspec.core import url_to_fs
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.checked_file import CheckedFile
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
+from uniformaly_pipeline.common.origin import Origin
 from uniformaly_pipeline.common.remote_file import RemoteFile
 from uniformaly_pipeline.detector.sources import Source
 from uniformaly_pipeline.detector.state import Scoring
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.levels import file_hash
 from uniformaly_pipeline.memory_bank.bank import bank_images
 from uniformaly_pipeline.scoring.scores import check_same_bank, check_same_images, image_scores
+
+logger = logging.getLogger(__name__)
 
 BANKS = "06_models"
 IMAGES = "05_model_input"
@@ -57,18 +63,30 @@ class FinishedRun:
     root: str
 
 
-def open_images(root: str, paths: Sequence[str]) -> list[Source]:
-    """Images below a data set's root; none where one of them is gone."""
+def open_images(root: str, paths: Sequence[str], content_hashes: Sequence[str]) -> list[Source]:
+    """Images below a data set's root, if all of them are there and as they were.
+
+    Args:
+        root: The root.
+        paths: Where they lie below it.
+        content_hashes: What they were, in the same order, see :meth:`.levels.Levels.key`.
+
+    Returns:
+        None where one of them is gone or another by now, which the log says.
+    """
     folder = ImageFolder(root)
-    if not all(folder.exists(path) for path in paths):
-        return []
+    for path, content_hash in zip(paths, content_hashes, strict=True):
+        if not path or not folder.exists(path):
+            return []
+        if hashlib.sha256(folder.read_bytes(path)).hexdigest() != file_hash(content_hash):
+            logger.warning(
+                "%s in %s is another image than was learned from: no picture of it is shown",
+                path, root,
+            )  # fmt: skip
+            return []
 
     def source(path: str) -> Source:
-        def read() -> bytes:
-            with folder.open(path) as file:
-                return file.read()
-
-        return Source(path, read)
+        return Source(path, lambda: folder.read_bytes(path))
 
     return [source(path) for path in paths]
 
@@ -124,24 +142,24 @@ def read_run(
     if run not in runs:
         raise InputError(f"{data} holds no run {run} of '{category}'{did_you_mean(run, runs)}")
     place = _bank_of(data, run, category)
-    bank = ArrayBundle.from_bytes(_file(data, BANKS, place, BANK).read())
-    scored = ArrayBundle.from_bytes(_file(data, SCORES, f"{run}/{category}", PATCHES).read())
+    bank = ArrayBundle.from_bytes(_read(data, BANKS, place, BANK))
+    scored = ArrayBundle.from_bytes(_read(data, SCORES, f"{run}/{category}", PATCHES))
     if not {"scoring", "bank"} <= set(scored.metadata) or "image" not in bank.arrays:
         raise InputError(f"the run {run} was made by an older version: run it again")
-    table = _table(_file(data, IMAGES, f"{run}/{category}", "images.parquet").read())
+    table = _table(_read(data, IMAGES, f"{run}/{category}", "images.parquet"))
     tested = [row for row in table if row["split"] == "test"]
     check_same_images(scored, [row["content_hash"] for row in tested])
     check_same_bank(scored, bank)
     is_normal = np.array([row["label"] == 0 for row in tested], bool)
     scoring = Scoring(**scored.metadata["scoring"])
     grids = scored.arrays["patch_scores"]
-    scores = image_scores(grids.reshape(len(grids), -1), scoring.top_k_ratio)
+    scores = image_scores(grids, scoring.top_k_ratio)
     if place != f"{run}/{category}":
-        table = table + _table(_file(data, IMAGES, place, "images.parquet").read())
+        table = table + _table(_read(data, IMAGES, place, "images.parquet"))
     paths = {row["content_hash"]: row["image"] for row in table if row["split"] == "train"}
     # Images to come are read as those of the normal class that is tested, and of them the same
     # counts.
-    read_as = next((row["class"] for row in tested if row["label"] == 0), category)
+    read_as = _class_of(table, category)
     reading = {
         key: {category: bank.metadata[key][read_as]}
         for key in ("levels", "regions")
@@ -156,6 +174,23 @@ def read_run(
         normal_images=tuple(paths.get(key, "") for key in bank_images(bank)),
         root=images or str(table[0].get("root", "")),
     )
+
+
+def _class_of(table: Sequence[Mapping[str, Any]], category: str) -> str:
+    """The class whose images a category's new ones are read as.
+
+    That of its normal test images or, where it has none, the one that it learns from; of several
+    that it learns from, the one that is tested.
+    """
+    tested = [row for row in table if row["split"] == "test"]
+    for row in tested:
+        if row["label"] == 0:
+            return str(row["class"])
+    learned = {row["class"] for row in table if row["split"] == "train"}
+    for classes in (learned, {row["class"] for row in tested}):
+        if len(classes) == 1:
+            return str(classes.pop())
+    return category
 
 
 def _bank_of(data: str, run: str, category: str) -> str:
@@ -182,11 +217,18 @@ def _which(data: str, category: str, runs: Sequence[str]) -> str:
     return f"{data} holds {len(runs)} runs of '{category}', choose one: {', '.join(runs)}"
 
 
-def _file(data: str, layer: str, place: str, name: str) -> CheckedFile:
+def _read(data: str, layer: str, place: str, name: str) -> bytes:
+    """A file of a run.
+
+    Raises:
+        InputError: It is missing or damaged, or a copy of another result.
+    """
     file = CheckedFile(f"{data.rstrip('/')}/{layer}/{place}/{name}")
     if not file.exists():
         raise InputError(f"{file.url} is missing: finish the run first")
-    return file
+    noted = file.read_noted()
+    Origin.of(noted).check_place(file.url.replace("\\", "/"), f"results at {file.url}")
+    return noted.content
 
 
 def _table(content: bytes) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from uniformaly_pipeline.parameters.naming import (
     category_key,
     data_set_name,
     detector_names,
+    judging_key,
     manifest_key,
     new_images_name,
     run_key,
@@ -95,8 +96,11 @@ class CurrentRun:
         if (detector := self.detector_of(task)) is not None:
             names = detector_names(detector)
             return {key: names[key] for key in ("dataset", "backbone", "run_key")}
-        made_by = self.parameters.predict.task if task == "predict" else task
-        return {"dataset": self.data_set, "backbone": self.backbone, "run_key": self.key(made_by)}
+        key = self.key(task)
+        if task == "predict":
+            made_by = self.parameters.predict.task
+            key = judging_key(made_by, self.key(made_by))
+        return {"dataset": self.data_set, "backbone": self.backbone, "run_key": key}
 
     @property
     def manifest_place(self) -> str:

@@ -138,13 +138,25 @@ def detector_names(location: str) -> dict[str, str]:
     """
     place = split_place(location)
     if place is not None:
-        _, data_set, backbone, key = place[1].split("/")
+        task, data_set, backbone, key = place[1].split("/")
         return {
-            "dataset": data_set, "backbone": backbone, "run_key": key, "category": place[2],
-        }  # fmt: skip
+            "dataset": data_set,
+            "backbone": backbone,
+            "run_key": judging_key(task, key),
+            "category": place[2],
+        }
     name = safe_name(Path(_last_name(location)).stem) or "detector"
     digest = _hash(without_secrets(location).rstrip("/"))[:6]
     return {"dataset": "detectors", "backbone": name, "run_key": digest, "category": name}
+
+
+def judging_key(task: str, key: str) -> str:
+    """R of what is judged by, or made of, a run's memory bank.
+
+    >>> judging_key("defect", "seed-3"), judging_key("multiclass", "seed-3")
+    ('seed-3', 'multiclass-seed-3')
+    """
+    return key if task == "defect" else f"{task}-{key}"
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -69,13 +70,15 @@ def image_scores(patch_scores: np.ndarray, top_k_ratio: float = 0.05) -> np.ndar
     """Mean of the highest patch scores of each image (equation 2).
 
     Args:
-        patch_scores: float32 [B, N], zeros for background, NaN where a patch does not count.
+        patch_scores: float32 [B, N] or [B, grid height, grid width], zeros for background, NaN
+            where a patch does not count.
         top_k_ratio: Share of all N patches, background included, 0..1; of an image with patches
             that do not count, of the others.
 
     Returns:
         float32 [B]; 0 where no patch counts.
     """
+    patch_scores = patch_scores.reshape(len(patch_scores), math.prod(patch_scores.shape[1:]))
     known = ~np.isnan(patch_scores)
     if not known.all():
         rows = [row[kept] for row, kept in zip(patch_scores, known, strict=True)]

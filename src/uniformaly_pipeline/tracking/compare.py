@@ -18,6 +18,7 @@ from rich.table import Table
 from uniformaly_pipeline.common.errors import CommandError, InputError, first_line
 from uniformaly_pipeline.common.files import new_file
 from uniformaly_pipeline.common.tables import to_csv
+from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.evaluation.metrics import (
     BRIEF_COSTS,
     BRIEF_METRICS,
@@ -46,8 +47,11 @@ FORMATS: tuple[Format, ...] = ("table", "csv", "markdown", "latex")
 ANY_WIDTH = 10_000
 """Columns of a page that holds every table."""
 
-DROPPED_FIRST = ("data_hash", "git_commit", "run_key", "top_k_ratio", "coreset_ratio", "started")
-"""Where the terminal is narrow, columns go in this order, then costs, then the last metrics."""
+DROPPED_FIRST = ("data_hash", "git_commit", "started")
+"""Where the terminal is narrow, columns go in this order, then costs, then :data:`DROPPED_NEXT`,
+then the last metrics."""
+
+DROPPED_NEXT = ("run_key", "coreset_ratio", "top_k_ratio")
 
 _SHORT = 7
 _LONG_HASH = rf"^(\w{{{_SHORT}}})\w*"
@@ -143,7 +147,7 @@ def _fitting(cells: pd.DataFrame, console: Console, style: Format) -> tuple[list
     costs = [name for name in numbers if name in BRIEF_COSTS]
     others = [name for name in numbers if name not in BRIEF_COSTS]
     # The first metric and what tells rows apart stay.
-    order = [*DROPPED_FIRST, *reversed(costs), *reversed(others[1:])]
+    order = [*DROPPED_FIRST, *reversed(costs), *DROPPED_NEXT, *reversed(others[1:])]
     order = [name for name in order if name in cells]
     kept, dropped = list(cells), []
     roomy = console.options.update(width=ANY_WIDTH)
@@ -206,8 +210,9 @@ def verdict(rows: tuple[int, int], found: PairComparison) -> str:
     several = found.num_categories > 1
     over = f" of {found.num_categories} categories, mean over them" if several else ""
     return (
-        f"{answer}: image AUROC {found.delong.first:.4f} and {found.delong.second:.4f} on the "
-        f"same {found.num_images} images{over}.\n"
+        f"{answer}: image AUROC {found.delong.first:.4f} (row {first}) and "
+        f"{found.delong.second:.4f} (row {second}) on the same "
+        f"{number_of(found.num_images, 'image')}{over}.\n"
         f"Difference {found.delong.difference:+.4f}; 95% intervals: {_interval(found.delong)} "
         f"(DeLong), {_interval(found.bootstrap)} (paired bootstrap)."
     )
@@ -321,7 +326,8 @@ def _compare_rows(
             raise InputError(f"there is no row {row}: the table has {len(table)}")
         if "runs" in table and table["runs"].iloc[row - 1] > 1:
             raise InputError(f"row {row} is of several seeds: --each-seed has a row for each run")
-    return compare_pair(tracking_uri, *(table.index[row - 1] for row in pair))
+    first, second = (table.index[row - 1] for row in pair)
+    return compare_pair(tracking_uri, first, second, (f"row {pair[0]}", f"row {pair[1]}"))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,15 @@ from uniformaly_pipeline.evaluation.significance import (
     delong,
     paired_bootstrap,
 )
+from uniformaly_pipeline.ingestion.levels import file_hash
 from uniformaly_pipeline.tracking.lifecycle import PARENT_TAG
 from uniformaly_pipeline.tracking.run_table import client_of
 from uniformaly_pipeline.tracking.runs import CATEGORY_TAG
 from uniformaly_pipeline.tracking.search import search
 
 SCORES = "image_scores.csv"
+SAME = ["image", "label", "content_hash"]
+"""What is the same in both runs: an image's name, what it is called, and its file's hash."""
 _BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
@@ -44,30 +47,35 @@ class PairComparison:
     bootstrap: AurocDifference
 
 
-def compare_pair(tracking_uri: str | None, first: str, second: str) -> PairComparison:
+def compare_pair(
+    tracking_uri: str | None, first: str, second: str, called: tuple[str, str] | None = None
+) -> PairComparison:
     """Compare the image AUROC of two runs, image by image.
 
     Args:
         tracking_uri: See :func:`.run_table.runs_table`.
         first: Id of a finished run of a task, or of a category.
         second: Id of another.
+        called: What error lines call them; ``None`` for their ids.
 
     Raises:
         InputError: A run keeps no image scores, or the runs are not on the same images with the
             same labels.
     """
     client = client_of(tracking_uri)
+    called = called or (f"run {first}", f"run {second}")
+    both = " and ".join(called)
     one, two = (_scores(client, run_id) for run_id in (first, second))
-    for run_id, scores in ((first, one), (second, two)):
+    for name, scores in zip(called, (one, two), strict=True):
         if not scores:
-            raise InputError(f"run {run_id} keeps no scores of images: it cannot be compared")
+            raise InputError(f"{name} keeps no scores of images: it cannot be compared")
     if set(one) != set(two):
-        raise InputError(f"runs {first} and {second} are not on the same categories")
+        raise InputError(f"{both} are not on the same categories")
     pairs = []
     for category in sorted(one):
-        joined = one[category].merge(two[category], on=["image", "label"], how="outer")
+        joined = one[category].merge(two[category], on=SAME, how="outer")
         if joined[["score_x", "score_y"]].isna().any(axis=None):
-            raise InputError(f"runs {first} and {second} are not on the same images of {category}")
+            raise InputError(f"{both} are not on the same images of {category}")
         labels = joined["label"].to_numpy()
         if joined["label"].nunique() == 2:
             first_scores, second_scores = (
@@ -81,7 +89,7 @@ def compare_pair(tracking_uri: str | None, first: str, second: str) -> PairCompa
 
 
 def _scores(client: Any, run_id: str) -> dict[str, pd.DataFrame]:
-    """``image``, ``label`` and ``score`` of each category's test images."""
+    """:data:`SAME` and ``score`` of each category's test images."""
     run = client.get_run(run_id)
     if CATEGORY_TAG in run.data.tags:
         runs = [run]
@@ -93,7 +101,10 @@ def _scores(client: Any, run_id: str) -> dict[str, pd.DataFrame]:
         for child in runs:
             if any(file.path == SCORES for file in client.list_artifacts(child.info.run_id)):
                 path = client.download_artifacts(child.info.run_id, SCORES, folder)
-                table = pd.read_csv(path, usecols=["image", "label", "score"])
+                table = pd.read_csv(path, usecols=lambda name: name in {*SAME, "score"})
+                # Runs of an older version do not say which pictures bore the names.
+                hashes = table.get("content_hash", pd.Series("", index=table.index))
+                table["content_hash"] = hashes.map(file_hash)
                 found[child.data.tags[CATEGORY_TAG]] = table
     return found
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import pandas as pd
@@ -37,6 +39,9 @@ SETTINGS = {
 
 TASK_SECTIONS = {"clustering", "lowshot", "ablation", "predict", "export"}
 """Sections of parameters that only the task of that name uses."""
+
+DIGESTS = "settings"
+"""Attribute of a table of runs: by ``run_id``, a digest of all its settings but the seed."""
 
 WORDS = ("task", "dataset", "backbone", "categories", "bpm", "run_key", "git_commit", "data_hash")
 
@@ -73,7 +78,8 @@ def runs_table(
         A row per run, by ``run_id``; a run of some stages only, which has no metrics, is left out,
         and the log says how many. Columns: ``run`` (its name), ``started``; the tags of
         :data:`SETTINGS`; further parameters by dotted key, if all runs have them and they differ;
-        metrics, those of :data:`.metrics.BRIEF_METRICS` first.
+        metrics, those of :data:`.metrics.BRIEF_METRICS` first. Its attribute :data:`DIGESTS` tells
+        by ``run_id`` which runs have the same settings but for the seed.
 
     Raises:
         InputError: There is no such database, experiment, metric, setting or column, or no run
@@ -105,6 +111,8 @@ def runs_table(
         logger.warning(left_out)
     parts = [_heads(found), _settings(found), _parameters(found), _metrics(found, metrics)]
     table = pd.concat(parts, axis=1)
+    idle = _idle_sections(found)
+    table.attrs[DIGESTS] = {run.info.run_id: _digest(run, idle) for run in found}
     if sort is not None:
         table = sort_table(table, sort)
     if differing:
@@ -218,15 +226,44 @@ def _settings(runs: Sequence[Any]) -> pd.DataFrame:
 
 def _parameters(runs: Sequence[Any]) -> pd.DataFrame:
     """Parameters that all runs have and that differ; those of :data:`SETTINGS` have columns."""
-    shared = set.intersection(*(set(run.data.params) for run in runs)) - set(SETTINGS.values())
-    tasks = {_setting(run, "task") for run in runs}
-    # What only other tasks use says nothing; kedro-mlflow logs a second copy of all parameters
-    # where a node takes the lot.
-    idle = {"parameters"} | (TASK_SECTIONS - tasks if len(tasks) == 1 else TASK_SECTIONS)
-    keys = sorted(key for key in shared if key.partition(".")[0] not in idle)
-    columns = {key: [run.data.params[key] for run in runs] for key in keys}
+    keys = set().union(*(run.data.params for run in runs)) - set(SETTINGS.values())
+    idle = _idle_sections(runs)
+    used = sorted(key for key in keys if key.partition(".")[0] not in idle)
+    columns = {key: [_parameter(run.data.params, key) for run in runs] for key in used}
+    columns = {key: values for key, values in columns.items() if None not in values}
     table = pd.DataFrame(columns, index=_ids(runs))
     return table[[name for name in table if _differs(table[name])]].apply(_as_numbers)
+
+
+def _idle_sections(runs: Sequence[Any]) -> set[str]:
+    """Sections of parameters that say nothing of some runs: what only other tasks use.
+
+    And a second copy of all parameters that kedro-mlflow logs where a node takes the lot.
+    """
+    tasks = {_setting(run, "task") for run in runs}
+    return {"parameters"} | (TASK_SECTIONS - tasks if len(tasks) == 1 else TASK_SECTIONS)
+
+
+def _digest(run: Any, idle: Set[str]) -> str:
+    """Tells runs of other settings apart, be they in the table or not; not by their seeds."""
+    told = sorted(
+        (key, value)
+        for key, value in run.data.params.items()
+        if key != "seed" and key.partition(".")[0] not in idle
+    )
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _parameter(params: Mapping[str, str], key: str) -> str | None:
+    """A parameter's value; of one that is a mapping in this run, and a value in others, in words.
+
+    >>> _parameter({"tiles.size": "200", "tiles.overlap": "32"}, "tiles")
+    'overlap 32, size 200'
+    """
+    prefix = f"{key}."
+    inner = [name for name in sorted(params) if name.startswith(prefix)]
+    words = ", ".join(f"{name.removeprefix(prefix)} {params[name]}" for name in inner)
+    return params.get(key, words or None)
 
 
 def _metrics(runs: Sequence[Any], wanted: Sequence[str]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from uniformaly_pipeline.common.tables import to_csv
+from uniformaly_pipeline.detector.state import DetectorState
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
 from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS
 from uniformaly_pipeline.parameters.dotted import flatten
@@ -31,7 +32,10 @@ NOTE_TAG = "mlflow.note.content"
 CATEGORY_TAG = "category"
 SETTING_TAG = "setting"
 LONGEST_TAG = 5000
-IDENTITY_COLUMNS = ["class", "split", "defect", "label", "content_hash", "mask_pixels"]
+TASKS_TAG = "tasks"
+"""Of a run of several tasks, which are; each is a child of it, with metrics of its own."""
+
+IDENTITY_COLUMNS = ["class", "split", "defect", "label", "content_hash", "mask_hash"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def run_tags(
     """What tells runs apart in a list of them.
 
     Args:
-        task: The task, or several joined by ``+``.
+        task: The task; empty for a part of one, and for several.
         parameters: The resolved parameters.
         names: ``dataset``, ``backbone`` and ``run_key``, see :meth:`.CurrentRun.names`.
         commit: The project's git commit, where it has one.
@@ -86,6 +90,19 @@ def run_tags(
     return {key: str(value) for key, value in tags.items() if value is not None}
 
 
+def detector_tags(state: DetectorState) -> dict[str, str]:
+    """The settings that a detector judges by, which are not those of the run that uses it."""
+    made = state.bank.metadata
+    tags = {
+        "bpm": made["bpm"]["mode"],
+        "top_k_ratio": state.scoring.top_k_ratio,
+        "coreset_ratio": made.get("coreset_ratio"),
+        "seed": made.get("seed"),
+    }
+    # A parameter of the run would stand in for a tag that is not there.
+    return {key: "unknown" if value is None else str(value) for key, value in tags.items()}
+
+
 def origin_tags(computed: int, total: int, earlier: Collection[str]) -> dict[str, str]:
     """What a run computed itself, and what it took from runs before.
 
@@ -107,16 +124,18 @@ def run_name(tags: Mapping[str, str]) -> str:
     """A run in a few words.
 
     Example:
-        >>> tags = {"task": "defect", "dataset": "demo", "backbone": "quickstart", "bpm": "off"}
-        >>> run_name({**tags, "seed": "0"})
-        'defect demo quickstart bpm=off seed=0'
+        >>> tags = {"task": "defect", "dataset": "demo", "backbone": "quickstart"}
+        >>> run_name({**tags, "run_key": "bpm.mode-off"})
+        'defect demo quickstart bpm.mode-off'
     """
-    words = [tags[key] for key in ("task", "dataset", "backbone")]
-    return " ".join([*words, *(f"{key}={tags[key]}" for key in ("bpm", "seed"))])
+    words = ("task", TASKS_TAG, "dataset", "backbone", "run_key")
+    return " ".join(tags[key] for key in words if key in tags)
 
 
 def data_hash(manifest: pd.DataFrame) -> str:
-    """A short hash of which pictures are learned from and tested, as what; not of their names.
+    """A short hash of which pictures and masks are learned from and tested, as what.
+
+    Names have no part in it.
 
     Args:
         manifest: See :func:`.manifest.build_manifest`.

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from uniformaly_pipeline.evaluation.significance import CONFIDENCE
-from uniformaly_pipeline.tracking.run_table import SETTINGS, metric_columns
+from uniformaly_pipeline.tracking.run_table import DIGESTS, SETTINGS, metric_columns
 
 INTERVAL = "_interval"
 """Ends the name of the column with half the width of a metric's 95% interval."""
@@ -32,8 +32,12 @@ def group_seeds(table: pd.DataFrame) -> pd.DataFrame:
     keys = [name for name in table if name in SETTINGS or "." in name]
     keys = [name for name in keys if name not in _OF_A_SEED]
     metrics = metric_columns(table)
+    # Settings that not all runs have are in no column.
+    digests = table.attrs.get(DIGESTS, {})
+    by = [*(table[name] for name in keys), pd.Series([digests.get(id) for id in table.index],
+                                                     table.index)]  # fmt: skip
     rows = []
-    for _, group in table.groupby(keys, dropna=False, sort=False) if keys else [((), table)]:
+    for _, group in table.groupby(by, dropna=False, sort=False):
         runs = group.sort_values("started", ascending=False, kind="stable")
         runs = runs.drop_duplicates("seed") if "seed" in runs else runs
         row = runs.iloc[0].copy()

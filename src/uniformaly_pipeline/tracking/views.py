@@ -18,8 +18,8 @@ DETECTION = [name for name in BRIEF_METRICS if name not in CLUSTER_METRICS]
 # The name of a run, which is pinned at the left, says what it is.
 COLUMNS = [
     *(f"metrics.`{name}`" for name in DETECTION),
-    *(f"tags.`{tag}`" for tag in ("task", "dataset", "backbone", "bpm")),
-    *(f"tags.`{tag}`" for tag in ("top_k_ratio", "coreset_ratio", "seed", "run_key")),
+    *(f"tags.`{tag}`" for tag in ("bpm", "top_k_ratio", "coreset_ratio", "seed")),
+    *(f"tags.`{tag}`" for tag in ("task", "dataset", "backbone", "run_key")),
     *(f"metrics.`{name}`" for name in BRIEF_METRICS if name in CLUSTER_METRICS),
     *(f"metrics.`{name}`" for name in BRIEF_COSTS),
     *(f"tags.`{tag}`" for tag in ("data_hash", "git_commit")),

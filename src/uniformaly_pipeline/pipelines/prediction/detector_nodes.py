@@ -16,6 +16,7 @@ from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.detector.decisions import list_images
 from uniformaly_pipeline.detector.detector import Detector
+from uniformaly_pipeline.detector.finished_run import open_images
 from uniformaly_pipeline.detector.results import Result, Unreadable
 from uniformaly_pipeline.detector.sources import Source
 from uniformaly_pipeline.detector.state import DetectorState, with_asked_threshold
@@ -23,6 +24,7 @@ from uniformaly_pipeline.features.view import frame_view
 from uniformaly_pipeline.ingestion.health import odd_images
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.manifest import levels_of, sizes_of
+from uniformaly_pipeline.memory_bank.bank import bank_images
 from uniformaly_pipeline.pipelines.prediction.nodes import draw_heat_maps, summarise_prediction
 from uniformaly_pipeline.reporting.gallery.new_images import brightest, draw_prediction
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage, show_place
@@ -217,13 +219,14 @@ def _row(result: Result) -> dict[str, Any]:
 def _normal_picture(detector: DetectorState, name: str) -> np.ndarray | None:
     """The encoder's view of a normal image: uint8 [H, W, 3]; ``None`` where it cannot be had."""
     height, width = detector.reading.preprocessing.input_size
+    number = detector.normal_images.index(name)
     if detector.thumbnails:
-        thumbnail = detector.thumbnails[detector.normal_images.index(name)]
+        thumbnail = detector.thumbnails[number]
         with Image.open(io.BytesIO(thumbnail)) as picture:
             return np.asarray(picture.convert("RGB").resize((width, height)))
-    try:
-        image = ImageFolder(detector.root).read_image(name, detector.reading.levels)
-    except (InputError, OSError) as error:
-        logger.warning("No picture of the normal image %s: %s", name, error)
+    sources = open_images(detector.root, [name], [bank_images(detector.bank)[number]])
+    if not sources:
+        logger.warning("No picture of the normal image %s: it is not where it was", name)
         return None
+    image = sources[0].open(detector.reading.levels).image
     return np.asarray(detector.reading.preprocessing.fit_image(image))

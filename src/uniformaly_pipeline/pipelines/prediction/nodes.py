@@ -124,7 +124,7 @@ def calibrate(
     normal = normal_test_images(bank_images)
     scored = score_new_patches(normal, bank_features, memory_bank, bpm, scoring)
     grids = scored.arrays["patch_scores"]
-    scores = image_scores(grids.reshape(len(grids), -1), scoring["top_k_ratio"])
+    scores = image_scores(grids, scoring["top_k_ratio"])
     return normal[["image"]].assign(score=scores).reset_index(drop=True)
 
 

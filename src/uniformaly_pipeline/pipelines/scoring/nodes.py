@@ -76,6 +76,6 @@ def score_test_images(
     tested = images[images["split"] == "test"]
     check_same_images(patch_scores, tested["content_hash"])
     grids = patch_scores.arrays["patch_scores"]
-    scores = image_scores(grids.reshape(len(grids), -1), scoring["top_k_ratio"])
+    scores = image_scores(grids, scoring["top_k_ratio"])
     columns = ["image", "label", "score", "defect", "mask", "content_hash"]
     return tested.assign(score=scores)[columns].reset_index(drop=True)
