@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from uniformaly_pipeline.commands.arrivals import Arrivals
 
@@ -68,3 +72,37 @@ def test_what_was_there_and_clutter_do_not_arrive(tmp_path: Path) -> None:
     assert arrivals.look(1.0) == [], "another name"
     assert arrivals.num_waiting == 1
     assert arrivals.look(2.0) == [tmp_path / "new.png"]
+
+
+def test_what_is_no_file_hides_none_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Links to nothing, loops, pipes, and files that go while the folder is read."""
+    arrivals = Arrivals(tmp_path, settle_s=1.0, patience_s=5.0)
+    names = [f"{number}.png" for number in range(6)]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+        (tmp_path / f"nothing {name}").symlink_to("gone.png")
+        (tmp_path / f"self {name}").symlink_to(f"self {name}")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "above").symlink_to(tmp_path.parent, target_is_directory=True)
+    os.mkfifo(tmp_path / "pipe.png")
+    assert arrivals.look(0.0) == []
+    assert arrivals.look(1.0) == [tmp_path / name for name in names]
+    for name in names:
+        arrivals.judged(tmp_path / name)
+
+    scandir = os.scandir
+
+    def with_ghosts(folder: Path) -> Any:
+        """As a folder looks whose first file is renamed while it is read."""
+        (tmp_path / "a.part").write_bytes(b"x")
+        with scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name != "a.part")
+        (tmp_path / "a.part").unlink()
+        return nullcontext(entries)
+
+    monkeypatch.setattr(os, "scandir", with_ghosts)
+    assert arrivals.look(2.0) == []
+    monkeypatch.undo()
+    assert arrivals.look(3.0) == [], "none is judged twice"

@@ -141,3 +141,11 @@ def test_add_writes_the_grown_detector(detector_file: Path, pictures: Path, tmp_
     assert len(load_state(tmp_path / "grown.safetensors").normal_images) == 19
     assert "does not exist" in error_line("add", path, tmp_path / "gone")
     assert path.read_bytes() == detector_file.read_bytes()
+
+
+def test_a_package_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line's machine has only what predicting takes."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    monkeypatch.delitem(sys.modules, "uniformaly_pipeline.tracking.compare", raising=False)
+    line = error_line("compare")
+    assert line.startswith("Error: this command takes pandas, which is not installed here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,48 @@ def test_several_arguments_keep_their_images_apart(
     assert {str(one), f"{pictures}/new/01.png", f"{pictures}/held/00.png"} <= set(names)
     assert {row["threshold"] for row in rows(out)} == {"1000000000.0"}
     assert not list(out.rglob("*.png")), "none is anomalous"
+
+
+def test_names_are_shown_as_they_are_and_lead_nowhere(
+    detector_file: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Brackets are no markup, and no picture is written over the image itself."""
+    folder = tmp_path / "a[/b].png/deep/er"
+    folder.mkdir(parents=True)
+    odd = tmp_path / "a[/b].png/img[bold].png"
+    Image.open(pictures / "new/00.png").save(odd)
+    before = odd.read_bytes()
+    monkeypatch.chdir(folder)
+    answer = uniformaly("predict", detector_file, "../../img[bold].png", "--out", "../../out")
+    assert answer.exit_code == 0, answer.output
+    assert "../../img[bold].png" in answer.output
+    assert odd.read_bytes() == before
+    out = tmp_path / "a[/b].png/out"
+    assert [path.relative_to(out).as_posix() for path in out.rglob("*.png")] == [
+        "pictures/img_bold_.png"
+    ]
+    answer = uniformaly("predict", detector_file, pictures / "new/00.png", "--out", "../../out")
+    assert "1 picture in ../../out of an earlier call" in caplog.text
+
+
+def test_a_picture_that_cannot_be_written_costs_no_result(
+    detector_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    Image.open(pictures / "new/00.png").save(folder / "a.png")
+    # Drawn, its name is two letters longer than a disk takes.
+    shutil.copy(folder / "a.png", folder / ("b" * 253))
+    answer = uniformaly("predict", detector_file, folder, "--out", tmp_path / "out")
+    assert answer.exit_code == 1
+    assert "1 picture could not be written" in answer.stderr
+    assert "no pictures of bbb" in answer.stderr
+    assert len(rows(tmp_path / "out")) == 2
+    assert (tmp_path / "out/pictures/a.png").exists()
 
 
 def test_bad_images_are_told_and_the_others_judged(

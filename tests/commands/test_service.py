@@ -118,7 +118,7 @@ def test_bad_and_huge_input_is_refused_and_the_next_is_judged(
             (b"", 422, "give the bytes"),
             (b"no image", 422, "cannot be read as an image"),
             (hole[: len(hole) // 2], 422, "cannot be read as an image"),
-            (wide.getvalue(), 422, "more than the 6,480 pixels"),
+            (wide.getvalue(), 422, "more than the 6,480 allowed"),
             (hole + b"\0", 413, "more than"),
         ]:
             found, answer = ask(f"{url}/predict", content)
@@ -174,6 +174,23 @@ def test_an_image_whose_client_has_gone_is_not_judged(detector: Detector, hole: 
         assert encoder.count == 2
         assert metric(url, 'uniformaly_refused_total{reason="cancelled"}') == 3
         assert metric(url, "uniformaly_waiting") == 0
+
+
+def test_who_hangs_up_while_sending_is_counted_and_no_traceback(
+    detector: Detector, hole: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(detector) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+            connection.sendall(head + b"abc")
+            time.sleep(0.1)
+        deadline = time.monotonic() + 10
+        while metric(url, 'uniformaly_refused_total{reason="cancelled"}') != 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert ask(f"{url}/predict", hole)[0] == 200
+    assert "Traceback" not in caplog.text
 
 
 def test_drift_is_told(detector: Detector, pictures: Path) -> None:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from uniformaly_pipeline.commands.arrivals import Arrivals
 from uniformaly_pipeline.commands.main import main
-from uniformaly_pipeline.commands.watching import Lines, judge_arrivals
+from uniformaly_pipeline.commands.watching import Lines, judge_arrivals, wake_ups
 from uniformaly_pipeline.detector.detector import Detector
+from uniformaly_pipeline.detector.drift import DriftMonitor
 from uniformaly_pipeline.detector.encoding import PatchArrays
+from uniformaly_pipeline.detector.sources import sources_of
 
 
 class QuickEncoder:
@@ -166,3 +172,63 @@ def test_the_command_judges_what_arrives_and_ends_when_told(
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
+def test_a_line_that_did_not_fit_spoils_no_other(
+    detector: Detector, pictures: Path, tmp_path: Path
+) -> None:
+    """A full disk takes the first bytes of a line; a kill may leave as little."""
+    import resource
+
+    (each,) = detector.predict_each_of(sources_of(str(pictures / "new/00.png")))
+    drift = DriftMonitor(detector.calibration_scores).look()
+    path = tmp_path / "results.jsonl"
+    Lines(pictures, tmp_path, "none").write(each, drift, 0.1)
+    size = path.stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, limits[1]))
+        Lines(pictures, tmp_path, "none").write(each, drift, 0.2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert path.stat().st_size == size
+    with path.open("a") as file:
+        file.write('{"image": "cut sho')
+    Lines(pictures, tmp_path, "none").write(each, drift, 0.3)
+    first, _, last = path.read_text().splitlines()
+    assert [json.loads(line)["seconds"] for line in (first, last)] == [0.1, 0.3]
+
+
+def test_names_that_are_no_text_do_not_end_it(tmp_path: Path, caplog: Any) -> None:
+    """Some cameras and old disks write Latin-1."""
+    stop, found = threading.Event(), []
+    waking = wake_ups(tmp_path, stop, 0.05, poll=False)
+    next(waking)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.png")).touch()
+    for _, name in zip(waking, range(40), strict=False):
+        found.append(name)
+    stop.set()
+    assert len(found) == 40
+    assert "Looking every 0.05 s" in caplog.text
+
+
+def test_files_beside_the_images_are_left_out_and_said_once(
+    detector: Detector, pictures: Path, tmp_path: Path, caplog: Any
+) -> None:
+    for number in range(3):
+        shutil.copy(pictures / "new/00.png", tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.json").write_text("{}")
+    found: list[Any] = []
+    clock = iter(np.arange(0.0, 100.0))
+    judge_arrivals(
+        detector,
+        Arrivals(tmp_path, 1.0, 1.0),
+        [None] * 4,
+        lambda each, *_: found.append(each),
+        clock=lambda: float(next(clock)),
+    )
+    assert [each.name for each in found] == ["0.png", "1.png", "2.png"]
+    assert caplog.text.count("is left out as no image, as is every .json") == 1

@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 from uniformaly_pipeline.common import files
 from uniformaly_pipeline.common.files import (
+    _PART,
     create_file,
     hash_file,
     new_file,
@@ -121,14 +122,51 @@ def test_a_folder_is_on_the_disk_before_it_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = noted(monkeypatch)
-    (tmp_path / "deep/a.part/old").mkdir(parents=True)
+    (tmp_path / "deep/a.part/mine").mkdir(parents=True)
     with new_folder(tmp_path / "deep/a") as part:
         assert names(part) == []
         (part / "file").write_bytes(b"new")
     assert (tmp_path / "deep/a/file").read_bytes() == b"new"
-    assert names(tmp_path / "deep") == ["a"]
+    assert names(tmp_path / "deep") == ["a", "a.part"]
     if Path("/proc/self/fd").exists():
         assert steps == ["all", "rename", "folder"]
+
+
+def test_a_folder_takes_the_place_of_another_or_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/old").touch()
+    with new_folder(tmp_path / "a", replace=True) as part:
+        (part / "new").touch()
+        assert names(tmp_path / "a") == ["old"]
+    assert names(tmp_path / "a") == ["new"]
+    rename = Path.rename
+
+    def fails(source: Path, target: Path) -> Path:
+        if target == tmp_path / "a" and (source / "newer").exists():
+            raise OSError(errno.EBUSY, "busy")
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="busy"), new_folder(tmp_path / "a", replace=True) as part:
+        (part / "newer").touch()
+    assert names(tmp_path / "a") == ["new"]
+    assert names(tmp_path) == ["a"]
+
+
+def test_the_longest_name_has_room_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / f"{'ä' * 125}.json"
+    with new_file(path) as part:
+        part.write_bytes(b"whole")
+        assert _PART.search(part.name)
+    assert path.read_bytes() == b"whole"
+    with (
+        pytest.raises(OSError, match="too long") as error,
+        new_file(tmp_path / ("x" * 256)) as part,
+    ):
+        part.write_bytes(b"")
+    assert error.value.filename is None or ".part" not in str(error.value.filename)
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

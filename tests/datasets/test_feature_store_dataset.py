@@ -57,3 +57,18 @@ def test_a_refusal_while_saving_reaches_the_user_as_one_line(
     assert cause is not None
     assert str(cause).startswith("the feature store needs up to")
     assert "\n" not in str(cause)
+
+
+def test_features_of_another_place_are_refused(fake_encoder: Any, tmp_path: Path) -> None:
+    """Two folders swapped by hand hold sound features, but of other settings."""
+    places = [tmp_path / f"data/nuts/vit/{key}" for key in ("default", "seed-3")]
+    for number, place in enumerate(places):
+        FeatureStoreDataset(filepath=str(place)).save(
+            fake_encoder.stream(["a"], weights_sha256=str(number))
+        )
+    shutil.copytree(tmp_path / "data", tmp_path / "moved/data")
+    assert FeatureStoreDataset(filepath=str(tmp_path / "moved/data/nuts/vit/seed-3")).load()
+    places[0].rename(tmp_path / "aside")
+    places[1].rename(places[0])
+    with pytest.raises(DatasetError, match="copied there, they are nuts/vit/seed-3"):
+        FeatureStoreDataset(filepath=str(places[0])).load()

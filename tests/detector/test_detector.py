@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 import subprocess
 import sys
 import weakref
@@ -587,3 +589,46 @@ def test_it_is_named_after_its_category_however_the_folder_is_written(
     assert _name_of("s3://bucket/bolt/train/good") == "bolt"
     assert _name_of("/") == "detector"
     assert _name_of([Path("a.png")]) == "detector"
+
+
+def test_images_are_taken_from_a_generator_as_they_are_needed(detector: Detector) -> None:
+    """An endless one is answered, and what is no image is told in its turn."""
+    given = []
+
+    def frames() -> Any:
+        frame = np.zeros((80, 80), np.uint8)
+        for number in itertools.count():
+            frame[:] = 40 * (number % 5)  # as a camera's buffer
+            frame[20:40, 10 + number % 7 : 30] = 255
+            given.append(frame.copy())
+            yield frame if number != 1 else np.zeros((3, 3, 5))
+
+    found = []
+    for each in detector.predict_each(frames(), batch_size=2):
+        found.append(each)
+        if len(found) == 7:
+            break
+    assert len(given) <= 7 + 3 * 2
+    assert isinstance(found[1], Unreadable)
+    assert "image 2 is an array of float64" in found[1].reason
+    for number in (0, 2, 3, 4, 5, 6):
+        expected = detector.predict(given[number])
+        assert found[number].score == pytest.approx(expected.score, rel=1e-6)
+    assert len({each.score for each in found if isinstance(each, Result)}) == 6
+
+
+def test_a_result_keeps_the_picture_that_was_judged(
+    detector: Detector, pictures: Path, tmp_path: Path
+) -> None:
+    grey = np.asarray(Image.open(pictures / "new/00.png").convert("L")).copy()
+    result = detector.predict(grey)
+    before = np.asarray(result.draw())
+    grey[:] = 0
+    assert (np.asarray(result.draw()) == before).all()
+    path = tmp_path / "a.png"
+    shutil.copy(pictures / "new/00.png", path)
+    result = detector.predict(path)
+    result.draw()
+    shutil.copy(pictures / "new/01.png", path)
+    with pytest.raises(InputError, match=r"a\.png is another image by now"):
+        result.draw()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -164,6 +165,27 @@ def test_an_older_export_is_replaced_and_nothing_else(
     with pytest.raises(InputError, match="no format 'tensorrt': choose safetensors, onnx"):
         detector.export(tmp_path / "new", "tensorrt")  # type: ignore[arg-type]
     assert files(tmp_path) == {"openvino", "other"}
+
+
+def test_an_export_through_a_link_or_onto_a_disk_of_its_own_loses_nothing(
+    detector: Detector,
+    copy: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = copy("openvino")
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "link.part").mkdir()
+    detector.export(tmp_path / "link", "onnx")
+    assert (tmp_path / "link").is_symlink()
+    assert files(folder) == {CARD, "detector.safetensors", "encoder.onnx"}
+    assert Detector.load(tmp_path / "link")
+    assert (tmp_path / "link.part").is_dir()
+    # A mounted disk can be neither renamed nor removed.
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == folder)
+    detector.export(folder, "openvino")
+    assert "encoder.onnx" not in files(folder)
+    assert Detector.load(folder)
 
 
 def test_the_detector_is_as_it_was_after_an_export(

@@ -156,3 +156,31 @@ def test_the_first_of_several_pictures_is_judged_and_the_others_are_told(tmp_pat
     assert source.open(Levels()).remarks == (
         "has several pictures in one file, of which the first is read",
     )
+
+
+def test_a_picture_opened_elsewhere_is_set_upright_as_its_file_is(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.arange(12 * 20, dtype=np.uint8).reshape(12, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "a.png", exif=exif)
+    (by_path,) = sources_of(tmp_path / "a.png")
+    (opened,) = sources_of(Image.open(tmp_path / "a.png"))
+    turned = by_path.open(Levels()).image
+    assert turned.size == (12, 20)
+    assert (np.asarray(opened.open(Levels()).image) == np.asarray(turned)).all()
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("x" * 5000, "is no path"),
+        ("~nobody-of-this-name/x.png", "is no path"),
+        ("", "is empty"),
+        ([""], "is empty"),
+        (["x" * 5000], "is no path"),
+    ],
+)
+def test_what_can_be_no_path_is_one_line(path: Any, line: str) -> None:
+    with pytest.raises(InputError, match=line) as error:
+        sources_of(path)
+    assert len(str(error.value)) < 300

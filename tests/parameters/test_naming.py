@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from uniformaly_pipeline.parameters.naming import (
     MAX_NAME,
     backbone_name,
     data_set_name,
+    detector_names,
     new_images_name,
     run_key,
     safe_name,
@@ -345,3 +347,20 @@ def test_one_change_moves_the_results(base: dict[str, Any], change: tuple[str, A
     test_other_settings_have_another_place.hypothesis.inner_test(
         base, {**base, change[0]: change[1]}
     )
+
+
+def test_detectors_are_told_apart_by_task_and_project(tmp_path: Path) -> None:
+    """Runs of one name in two projects, or of two pipelines, are not the same."""
+    own, other = str(tmp_path / "a/data"), str(tmp_path / "b/data")
+    place = "06_models/{}/nuts/quickstart/default/bolt"
+    names = {
+        (data, task): detector_names(f"{data}/{place.format(task)}", own)["run_key"]
+        for data in (own, other, "s3://b/data")
+        for task in ("defect", "multiclass")
+    }
+    assert names[own, "defect"] == "default"
+    assert names[own, "multiclass"] == "multiclass-default"
+    assert len(set(names.values())) == 6
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    linked = f"{tmp_path}/link/data/{place.format('defect')}"
+    assert detector_names(linked, own)["run_key"] == "default"

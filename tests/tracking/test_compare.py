@@ -313,6 +313,26 @@ def test_a_setting_that_only_some_runs_have_tells_them_apart(
         assert list(shown) == ["overlap 32, size 200", "None"]
 
 
+def test_a_tasks_own_settings_tell_its_runs_apart_beside_other_tasks(tracked: str) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracked)
+    experiment = client.create_experiment("mixed")
+    run = {"backbone": "small", "bpm": "off", "seed": 0}
+    for number, (task, of) in enumerate(
+        [("clustering", "all"), ("clustering", "max"), ("defect", "all"), ("defect", "max")], 1
+    ):
+        run_id = client.create_run(experiment, start_time=1_000_000 * number).info.run_id
+        own = {**parameters(run), "clustering": {"features": of}}
+        names = {"dataset": "demo", "backbone": "small", "run_key": f"{of}"}
+        log_parameters(run_id, own, run_tags(task, own, names, "0123456789ab"))
+        client.log_metric(run_id, "image_auroc", 0.9)
+        client.set_terminated(run_id)
+    table = group_seeds(runs_table(tracked, experiment="mixed"))
+    # To find defects they are nothing; of the two runs of one seed the newer counts.
+    assert list(table["task"]) == ["defect", "clustering", "clustering"]
+
+
 def test_where_and_sort(studied: Path) -> None:
     place = f"sqlite:///{studied}"
     table = runs_table(place, experiment="studied", where={"bpm": "binary"}, sort="image_auroc")

@@ -24,7 +24,7 @@ from tools.servers import serving
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.results import Result
 from uniformaly_pipeline.detector.state import Scoring
-from uniformaly_pipeline.tracking.detector_model import OUTPUT_TYPES
+from uniformaly_pipeline.tracking.detector_model import OUTPUT_TYPES, DetectorModel
 from uniformaly_pipeline.tracking.models import log_embedded, log_exported, requirements
 
 
@@ -75,6 +75,15 @@ def test_the_registered_model_judges_as_the_detector(
     ]:
         with pytest.raises(MlflowException, match=expected):
             model.predict(pd.DataFrame({"image": [text]}))
+    inner = DetectorModel()
+    inner.detector = detector
+    for odd in (None, b"bytes", 3):
+        with pytest.raises(MlflowException, match="image 1 is no text but"):
+            inner.predict(None, pd.DataFrame({"image": [odd]}))
+    broken = "\n".join([given["image"][0][:76], given["image"][0][76:]])
+    numbered = inner.predict(None, pd.DataFrame({"image": [broken, given["image"][0]]}, [7, 9]))
+    assert list(numbered.index) == [7, 9]
+    assert numbered["score"].nunique() == 1
     # Its own example is a request, and a table without the column is refused.
     example = model.metadata.load_input_example(mlflow.artifacts.download_artifacts(registered))
     assert len(model.predict(example)) == 1

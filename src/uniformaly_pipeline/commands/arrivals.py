@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from uniformaly_pipeline.ingestion.images import is_clutter
+from uniformaly_pipeline.ingestion.images import is_clutter, may_be_image
+
+logger = logging.getLogger(__name__)
 
 Stamp = tuple[int, int]
 """What changes while a file is written: its size and time."""
@@ -41,10 +46,11 @@ class Arrivals:
         self.patience_s = max(patience_s, settle_s)
         self._done: dict[Path, Stamp] = {}
         self._waiting: dict[Path, _Waiting] = {}
+        self._left_out: set[str] = set()
 
     def skip(self) -> int:
         """Take all that is there now as done; how many files that is."""
-        self._done = dict(_files(self.folder))
+        self._done = self._present()
         return len(self._done)
 
     def look(self, now: float) -> list[Path]:
@@ -58,7 +64,7 @@ class Arrivals:
             run out of patience.
         """
         ready = []
-        present = dict(_files(self.folder))
+        present = self._present()
         for path, stamp in present.items():
             if self._done.get(path) == stamp:
                 continue
@@ -73,6 +79,17 @@ class Arrivals:
             del self._waiting[path]  # renamed or removed: a new name arrives by itself
         self._done = {path: stamp for path, stamp in self._done.items() if path in present}
         return sorted(ready)
+
+    def _present(self) -> dict[Path, Stamp]:
+        """The images in the folder; other files are left out, which is said once of each kind."""
+        found = {}
+        for path, stamp in _files(self.folder):
+            if may_be_image(path.name):
+                found[path] = stamp
+            elif (kind := path.suffix.lower()) not in self._left_out:
+                self._left_out.add(kind)
+                logger.warning("%s is left out as no image, as is every %s", path.name, kind)
+        return found
 
     def judged(self, path: Path) -> None:
         """Note that a file is done with."""
@@ -102,19 +119,29 @@ class Arrivals:
         return len(self._waiting)
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, Stamp]]:
-    """All files below a folder but clutter; what vanishes meanwhile is left out."""
-    folders = [folder]
-    while folders:
+def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, Stamp]]:
+    """All files below a folder but clutter; what vanishes meanwhile is left out.
+
+    Linked folders are followed, loops are not; links to nothing and what is no file are left out.
+    """
+    here = Path(os.path.realpath(folder))
+    if any(each.is_relative_to(here) for each in above):
+        return
+    try:
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if not is_clutter(entry.name)]
+    except FileNotFoundError:
+        return
+    for entry in entries:
         try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if is_clutter(entry.name):
-                        continue
-                    if entry.is_dir():
-                        folders.append(Path(entry.path))
-                        continue
-                    status = entry.stat()
-                    yield Path(entry.path), (status.st_size, status.st_mtime_ns)
-        except FileNotFoundError:
-            continue
+            if entry.is_dir():
+                yield from _files(Path(entry.path), above | {here})
+                continue
+            status = entry.stat()
+        except OSError as error:
+            # Gone by now, or a link to nothing or to itself: the next entries are none of these.
+            if error.errno in (errno.ENOENT, errno.ELOOP):
+                continue
+            raise
+        if stat.S_ISREG(status.st_mode):
+            yield Path(entry.path), (status.st_size, status.st_mtime_ns)

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from uniformaly_pipeline import __version__
-from uniformaly_pipeline.common.errors import CommandError, InputError, find_input_error
+from uniformaly_pipeline.common.errors import CommandError, find_input_error
+from uniformaly_pipeline.common.secrets import scrub
 
 COMMANDS = {
     "fit": ("uniformaly_pipeline.commands.fitting:fit", "Make a detector from normal images."),
@@ -70,9 +71,14 @@ class _Commands(click.Group):
         """Run one; bad input is one line, and so is a machine that cannot go on."""
         try:
             return super().invoke(ctx)
-        except (InputError, OSError, MemoryError) as error:
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        # Wide because a library's error, such as torch's, may be the machine's fault; none other
+        # ends here, and none tells a secret.
+        except Exception as error:
             mendable = find_input_error(error)
             if mendable is None:
+                scrub(error)
                 raise
             raise CommandError(str(mendable)) from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import logging
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,16 +12,23 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from uniformaly_pipeline.commands import options
-from uniformaly_pipeline.common.errors import CommandError
+from uniformaly_pipeline.common.errors import CommandError, list_problems
 from uniformaly_pipeline.common.files import new_file
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.common.tables import as_cell
+from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.results import Result, Unreadable
 from uniformaly_pipeline.detector.sources import Source, sources_of
 from uniformaly_pipeline.reporting.gallery.naming import file_names
+
+logger = logging.getLogger(__name__)
+
+OF_ITS_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+"""Errors of a picture's own name, which no other picture need have."""
 
 SHOWN = 20
 """Images of the table on the screen."""
@@ -58,8 +67,9 @@ def predict(
     if threshold is not None or false_alarm_rate is not None:
         loaded.set_threshold(threshold, false_alarm_rate=false_alarm_rate)
     sources = [source for given in images for source in _named(given, len(images) > 1)]
-    results, problems = [], []
+    results, problems, undrawn = [], [], []
     names = file_names([source.name for source in sources])
+    stale = set() if out is None else set((out / "pictures").rglob("*.png"))
     judged = track(loaded.predict_each_of(sources), len(sources), "Judging", "images")
     for name, each in zip(names, judged, strict=True):
         if isinstance(each, Unreadable):
@@ -67,19 +77,34 @@ def predict(
             continue
         if out is not None and (pictures == "all" or (pictures == "anomalous" and
                                                       each.is_anomalous)):  # fmt: skip
-            path = out / "pictures" / f"{name.lstrip('/')}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with new_file(path) as part:
-                each.draw().save(part, "PNG")
+            path = out / "pictures" / f"{name}.png"
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with new_file(path) as part:
+                    each.draw().save(part, "PNG")
+            except OSError as error:
+                if error.errno not in OF_ITS_NAME:
+                    raise
+                undrawn.append(f"{each.name} ({error.strerror})")
+            stale.discard(path)
         results.append(each)
     results.sort(key=lambda result: -result.score)
     if out is not None:
         write_scores(out / "scores.csv", results)
+    if stale:
+        logger.warning(
+            "%s in %s of an earlier call: scores.csv has only those of this one",
+            number_of(len(stale), "picture"), out,
+        )  # fmt: skip
     _show(results, str(loaded.threshold), out)
+    for problem in problems[:SHOWN]:
+        click.echo(f"not judged: {problem.reason}", err=True)
+    if undrawn:
+        click.echo(f"no pictures of {list_problems(undrawn)}", err=True)
     if problems:
-        for problem in problems[:SHOWN]:
-            click.echo(f"not judged: {problem.reason}", err=True)
         raise CommandError(f"{len(problems)} of {len(sources)} images could not be judged")
+    if undrawn:
+        raise CommandError(f"{number_of(len(undrawn), 'picture')} could not be written")
 
 
 def write_scores(path: Path, results: Iterable[Result]) -> None:
@@ -114,12 +139,12 @@ def _show(results: list[Result], threshold: str, out: Path | None) -> None:
     for result in results[:SHOWN]:
         place, evidence = result.place, result.evidence
         table.add_row(
-            result.name,
+            Text(result.name),
             f"{result.score:.5g}",
             "" if result.p_value is None else f"{result.p_value:.3g}",
             "[bold red]yes[/]" if result.is_anomalous else "no",
             "" if place is None else f"({place.x:.0f}, {place.y:.0f})",
-            "" if evidence is None else evidence.normal_image,
+            Text("" if evidence is None else evidence.normal_image),
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     if len(results) > SHOWN:

@@ -16,6 +16,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import ClientDisconnect
 
 from uniformaly_pipeline import __version__
 from uniformaly_pipeline.detector.detector import Detector
@@ -174,6 +175,8 @@ def create_app(detector: Detector, limits: Limits | None = None) -> FastAPI:
         except asyncio.TimeoutError:
             words = f"the image was not there after {bounds.timeout_s:g} s"
             raise refuse("timeout", 408, words) from None
+        except ClientDisconnect:
+            raise refuse("cancelled", 499, "the client has gone") from None
         if not content:
             raise refuse("unreadable", 422, "give the bytes of an image's file as the body")
         if waiting >= bounds.max_waiting:

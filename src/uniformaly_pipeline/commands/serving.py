@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 
 import click
@@ -77,6 +78,9 @@ def serve(
             log_level="warning",
             timeout_graceful_shutdown=int(timeout) + 1,
         )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Its server ends by either, and then raises it once more: that is no failure.
+            signal.signal(number, lambda *_: None)
         uvicorn.Server(config).run(sockets=[listening])
 
 

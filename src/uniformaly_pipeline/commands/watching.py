@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,21 +93,40 @@ def watch(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     logger.info("Watching %s with %r", folder, loaded)
-    from watchfiles import watch as wake
-
-    ticks = wake(
-        folder,
-        stop_event=stop,
-        rust_timeout=max(50, int(500 * settle)),
-        yield_on_timeout=True,
-        debounce=100,
-        raise_interrupt=False,
-        force_polling=poll or None,
-        watch_filter=None,
-    )
     lines = Lines(folder, out, pictures)
+    ticks = wake_ups(folder, stop, max(0.05, settle / 2), poll)
     judge_arrivals(loaded, arrivals, ticks, lines.write, stop.is_set)
     logger.info("Stopped after %d images", lines.count)
+
+
+def wake_ups(folder: Path, stop: threading.Event, every_s: float, poll: bool) -> Iterator[None]:
+    """When to look at a folder: at its changes, and every so often without one.
+
+    Args:
+        folder: The folder.
+        stop: Ends it.
+        every_s: Seconds after which to look in any case.
+        poll: Whether the system tells of no changes, as of disks on other machines.
+    """
+    from watchfiles import watch
+
+    try:
+        for _ in watch(
+            folder,
+            stop_event=stop,
+            rust_timeout=int(1000 * every_s),
+            yield_on_timeout=True,
+            debounce=100,
+            raise_interrupt=False,
+            force_polling=poll or None,
+            watch_filter=None,
+        ):
+            yield
+    except RuntimeError as error:
+        # Its part in Rust takes no name that is not UTF-8.
+        logger.warning("Looking every %g s: changes cannot be told (%s)", every_s, error)
+        while not stop.wait(every_s):
+            yield
 
 
 def judge_arrivals(
@@ -189,8 +210,20 @@ class Lines:
 
     def _keep(self, line: str, path: Path) -> None:
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            with path.open("a+b", buffering=0) as file:
+                end = file.seek(0, os.SEEK_END)
+                # Of a line that a kill cut short the rest is missing, not the next line.
+                file.seek(max(end - 1, 0))
+                begin = b"\n" if file.read(1) not in (b"", b"\n") else b""
+                content = begin + line.encode() + b"\n"
+                try:
+                    written = file.write(content)
+                except OSError:
+                    file.truncate(end)
+                    raise
+                if written < len(content):  # so much the disk had room for
+                    file.truncate(end)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             # Who waits for a disk with room again would judge nothing meanwhile.
             logger.warning("Not in %s: %s (%s)", path, line, error.strerror)

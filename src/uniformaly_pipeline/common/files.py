@@ -24,6 +24,9 @@ CHUNK_BYTES = 1 << 20
 """What is held in memory of a file, in bytes."""
 
 
+LONGEST_NAME = 255
+"""Bytes of a file's name that disks take."""
+
 STALE_SECONDS = 3600.0
 """A file half written so long ago is nobody's."""
 
@@ -34,9 +37,13 @@ _cleaned: set[Path] = set()
 def part_name(name: str) -> str:
     """A name beside a file, for its content until it is whole; no two are the same.
 
-    It tells who writes, so that what a killed process left can be told from work in progress.
+    It tells who writes, so that what a killed process left can be told from work in progress. Of a
+    name as long as a disk takes the end is left out.
     """
-    return f"{name}.{_host_digest()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
+    told = f".{_host_digest()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
+    folder, _, last = name.rpartition("/")
+    kept = os.fsencode(last)[: LONGEST_NAME - len(told)].decode(errors="ignore")
+    return (f"{folder}/" if folder else "") + kept + told
 
 
 def remove_leftovers(folder: Path, others_after_s: float | None = None) -> None:
@@ -135,7 +142,14 @@ def _naming(path: Path) -> Iterator[None]:
         if error.filename is not None and Path(error.filename).parent == path.parent:
             error.filename = str(path.parent)
         raise
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        if error.filename is not None and _PART.search(str(error.filename)):
+            error.filename, error.filename2 = str(path), None
+        no_room = no_room_error(error, path)
+        if no_room is None:
+            raise
+        raise no_room from error
+    except SafetensorError as error:
         no_room = no_room_error(error, path)
         if no_room is None:
             raise
@@ -143,13 +157,14 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder that appears, whole, at the end of the block, which removes an old one if need be.
+def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
+    """A folder that appears, whole, at the end of the block.
 
     A block that fails or is interrupted leaves nothing; what a killed process left goes.
 
     Args:
         path: The folder; missing ones above it are made.
+        replace: Whether it takes the place of one that is there, which goes at the very end.
 
     Yields:
         The folder to write to.
@@ -159,20 +174,33 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     part = path.with_name(part_name(path.name))
     try:
-        # Earlier versions wrote there.
-        _remove(path.with_name(f"{path.name}.part"))
         remove_leftovers(path.parent)
         part.mkdir(parents=True)
         yield part
         # One call for all files: syncing them one by one takes long on slow disks.
         if hasattr(os, "sync"):
             os.sync()
-        part.rename(path)
+        if replace and path.is_dir():
+            _swap(part, path)
+        else:
+            part.rename(path)
         _sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):
             _remove(part)
         raise
+
+
+def _swap(part: Path, path: Path) -> None:
+    """Put a folder in the place of another, which is removed only then."""
+    old = path.with_name(part_name(path.name))
+    path.rename(old)
+    try:
+        part.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    _remove(old)
 
 
 def put_in_place(part: Path, path: Path) -> None:

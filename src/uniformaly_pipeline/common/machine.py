@@ -120,6 +120,8 @@ def _fault_of(error: BaseException) -> str | None:
         return _FULL_GPU
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return _FULL_MEMORY
+    if kind == "RuntimeError" and "determine home directory" in str(error):
+        return "a path begins with ~ and a name that nobody has here: write it in full"
     if kind == "BrokenProcessPool" or re.search(r"DataLoader worker .* killed", str(error)):
         return _KILLED
     if kind == "OperationalError":

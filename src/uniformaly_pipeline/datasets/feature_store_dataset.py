@@ -11,7 +11,7 @@ from kedro_datasets._typing import JSONPreview
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.origins import features_identity, remember
-from uniformaly_pipeline.features.store import FeatureStore, current_store
+from uniformaly_pipeline.features.store import FeatureStore, check_place, current_store
 from uniformaly_pipeline.features.store_update import FeatureStream, update_store
 
 
@@ -46,6 +46,7 @@ class FeatureStoreDataset(AbstractDataset[FeatureStream, FeatureStore]):
             DatasetInputError: There is none.
         """
         try:
+            check_place(self._path)
             store = FeatureStore(self._path)
         except InputError as error:
             raise DatasetInputError(str(error)) from error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, count
 from os import PathLike, fspath
 from pathlib import Path
@@ -51,6 +52,7 @@ from uniformaly_pipeline.detector.sources import (
     Opened,
     Source,
     choose_levels_of,
+    each_source_of,
     is_folder,
     is_one,
     region_of,
@@ -406,14 +408,21 @@ class Detector:
         Raises:
             InputError: A folder does not exist or holds no images.
         """
-        yield from self.predict_each_of(sources_of(images), batch_size)
+        yield from self.predict_each_of(each_source_of(images), batch_size)
 
     def predict_each_of(
-        self, sources: Sequence[Source], batch_size: int = BATCH_SIZE
+        self, sources: Iterable[Source], batch_size: int = BATCH_SIZE
     ) -> Iterator[Result | Unreadable]:
         """:meth:`predict_each` of images that are already listed, see :mod:`.sources`."""
-        encoded = self.state.reading.encode(self.encoder, sources, batch_size)
-        for source, each in zip(sources, encoded, strict=True):
+        ahead: deque[Source] = deque()
+
+        def taken() -> Iterator[Source]:
+            for source in sources:
+                ahead.append(source)
+                yield source
+
+        for each in self.state.reading.encode(self.encoder, taken(), batch_size):
+            source = ahead.popleft()
             if isinstance(each, InputError):
                 yield Unreadable(source.name, str(each))
             else:
@@ -609,7 +618,7 @@ class Detector:
             evidence=evidence,
             image_size=opened.image.size,
             preprocessing=reading.preprocessing,
-            _reopen=(lambda: source.open(reading.levels).image)
+            _reopen=partial(_read_again, source, reading, opened.content_hash)
             if source
             else (lambda: opened.image),
             remarks=opened.remarks,
@@ -760,6 +769,18 @@ def _encode_normal(
         replace(each, opened=_small(reading.preprocessing, each.opened))
         for each in _encode_each(reading, encoder, sources, batch_size, "Encoding normal images")
     ]
+
+
+def _read_again(source: Source, reading: Reading, content_hash: str) -> Image.Image:
+    """The image that was judged, as RGB.
+
+    Raises:
+        InputError: It cannot be read any more, or is another one by now.
+    """
+    again = source.open(reading.levels, reading.region)
+    if again.content_hash != content_hash:
+        raise InputError(f"{source.name} is another image by now than the one that was judged")
+    return again.image
 
 
 def _told_apart(known: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:

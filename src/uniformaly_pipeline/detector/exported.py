@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
@@ -12,7 +13,7 @@ from typing import Any, Literal, cast
 
 from uniformaly_pipeline import __version__
 from uniformaly_pipeline.common.errors import InputError, first_line
-from uniformaly_pipeline.common.files import new_folder
+from uniformaly_pipeline.common.files import new_file, new_folder
 from uniformaly_pipeline.common.remote_file import RemoteFile
 from uniformaly_pipeline.detector.encoding import PatchEncoder, Reading
 from uniformaly_pipeline.detector.state import (
@@ -110,13 +111,24 @@ def write_exported(exported: ExportedDetector, folder: str | PathLike[str]) -> N
 
 def _write_local(files: Mapping[str, bytes], folder: Path) -> None:
     check_free(folder)
-    with new_folder(folder) as part:
+    # A link stays one: what it leads to is replaced.
+    folder = Path(os.path.realpath(folder))
+    if os.path.ismount(folder):
+        _write_in_place(files, folder)
+        return
+    with new_folder(folder, replace=True) as part:
         for name, content in files.items():
             (part / name).write_bytes(content)
-        if folder.is_dir():
-            for old in folder.iterdir():
-                old.unlink()
-            folder.rmdir()
+
+
+def _write_in_place(files: Mapping[str, bytes], folder: Path) -> None:
+    """Replace the files of a folder that cannot be replaced itself, such as a mounted disk."""
+    for name, content in files.items():  # the card is the last
+        with new_file(folder / name) as part:
+            part.write_bytes(content)
+    for old in folder.iterdir():
+        if old.name not in files:
+            old.unlink()
 
 
 def check_free(folder: str | PathLike[str]) -> None:

@@ -160,6 +160,8 @@ def read_run(
     # Images to come are read as those of the normal class that is tested, and of them the same
     # counts.
     read_as = _class_of(table, category)
+    if read_as not in bank.metadata.get("levels", {read_as: ()}):
+        raise InputError(f"the run {run} does not say how images of '{category}' are read")
     reading = {
         key: {category: bank.metadata[key][read_as]}
         for key in ("levels", "regions")

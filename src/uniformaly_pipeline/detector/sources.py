@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from os import PathLike, fspath
 from pathlib import Path
@@ -26,6 +27,7 @@ from uniformaly_pipeline.ingestion.decoding import (
     decode_bytes,
     in_words,
     remarks_on,
+    upright,
 )
 from uniformaly_pipeline.ingestion.headers import is_deep
 from uniformaly_pipeline.ingestion.images import ImageFolder, answering
@@ -222,6 +224,37 @@ def sources_of(images: Images) -> list[Source]:
     ]
 
 
+def each_source_of(images: Images) -> Iterable[Source]:
+    """As :func:`sources_of`, but several images are taken one by one, when it is their turn.
+
+    What is no image at all is told in its place, when it is read.
+
+    Raises:
+        InputError: A folder does not exist or holds no image.
+    """
+    if isinstance(images, str | PathLike | np.ndarray) or not isinstance(images, Iterable):
+        return sources_of(images)
+    if is_one(images):
+        return sources_of(images)
+    return _one_by_one(images)
+
+
+def _one_by_one(images: Iterable[ImageLike]) -> Iterator[Source]:
+    for number, image in enumerate(images, 1):
+        name = f"image {number}"
+        try:
+            if isinstance(image, str | PathLike):
+                yield _file(fspath(image))
+            else:
+                yield _in_memory(image, name)
+        except InputError as error:
+            yield Source(name, partial(_refuse, error))
+
+
+def _refuse(error: InputError) -> bytes:
+    raise error
+
+
 def is_one(images: Images) -> bool:
     """Whether one image is meant rather than several."""
     if isinstance(images, str | PathLike):
@@ -236,10 +269,10 @@ def _at_path(path: str) -> list[Source]:
         # As a shell's variable that is not set; the folder we are in is ".".
         raise InputError("the path of the images is empty: give a file or folder")
     if not is_folder(path):
-        if "://" not in path and not Path(path).expanduser().exists():
+        if "://" not in path and not local_path(path).exists():
             raise InputError(f"{path} does not exist")
         return [_file(path)]
-    folder = ImageFolder(path if "://" in path else str(Path(path).expanduser()))
+    folder = ImageFolder(path if "://" in path else str(local_path(path)))
     files = folder.files_below()
     names = [name for name in files if is_to_judge(name)]
     if len(names) < len(files):
@@ -263,15 +296,31 @@ def _at_path(path: str) -> list[Source]:
 def is_folder(path: str) -> bool:
     """Whether a path or URL is a folder's."""
     if "://" not in path:
-        return Path(path).expanduser().is_dir()
+        return local_path(path).is_dir()
     with answering(path):
         fs, inside = url_to_fs(path)
         return bool(fs.isdir(inside))
 
 
+def local_path(path: str) -> Path:
+    """A local path, in the home folder where it begins with ``~``.
+
+    Raises:
+        InputError: It can be none: it is empty or too long, or nobody has that name.
+    """
+    try:
+        if not path:
+            raise InputError("the path of an image is empty: give a file or folder")
+        found = Path(path).expanduser()
+        found.exists()
+        return found
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"{path[:80]} is no path ({first_line(error)[:80]})") from error
+
+
 def _file(path: str) -> Source:
     if "://" not in path:
-        return Source(path, Path(path).expanduser().read_bytes, place=path)
+        return Source(path, local_path(path).read_bytes, place=path)
 
     def read() -> bytes:
         return read_content(*url_to_fs(path))
@@ -280,7 +329,9 @@ def _file(path: str) -> Source:
 
 
 def _in_memory(image: Any, name: str) -> Source:
+    """An image that is there already; of an array a copy, as cameras use theirs again."""
     if isinstance(image, Image.Image):
+        image = upright(image)
         image = np.asarray(image) if image.mode.startswith(("I", "F")) else image
     if isinstance(image, Image.Image):
         decoded = Decoded(image, None)
@@ -290,11 +341,11 @@ def _in_memory(image: Any, name: str) -> Source:
     if isinstance(image, np.ndarray) and image.size:
         is_byte = image.dtype == np.uint8
         if is_byte and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
-            decoded = Decoded(Image.fromarray(image), None)
+            decoded = Decoded(Image.fromarray(image.copy()), None)
             return Source(name, lambda: decoded)
         is_deep = np.issubdtype(image.dtype, np.integer) or np.issubdtype(image.dtype, np.floating)
         if image.ndim == 2 and is_deep and image.dtype.itemsize > 1:
-            deep = Decoded(None, image, tuple(remarks_on(image)))
+            deep = Decoded(None, image.copy(), tuple(remarks_on(image)))
             return Source(name, lambda: deep)
     if isinstance(image, np.ndarray):
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -251,6 +252,8 @@ def save_state(state: DetectorState, path: str | PathLike[str]) -> None:
         InputError: It cannot be written.
     """
     content, called = state.to_bytes(), _file_of(path)
+    if "://" not in called and Path(called).expanduser().is_symlink():
+        called = os.path.realpath(Path(called).expanduser())  # a link stays one
     if "://" not in called and Path(called).expanduser().is_dir():
         raise InputError(f"{called} is a folder: give a file such as bolt.safetensors")
     try:

@@ -49,6 +49,8 @@ OPEN_SHARDS = 4
 FORMAT_VERSION = 2
 HEADER_NAME = "header.json"
 CURRENT_NAME = "current.json"
+PLACE_PARTS = 3
+"""Parts of a path that tell features apart: data set, backbone and settings."""
 
 
 @dataclass(frozen=True)
@@ -487,9 +489,29 @@ def current_store(path: Path) -> Path:
 
 def known_checkpoint(path: Path) -> str | None:
     """SHA-256 of the file whose weights made the current store; ``None`` if nobody knows."""
+    return _noted(path, "checkpoint_sha256")
+
+
+def own_place(path: Path) -> str:
+    """What tells the folder of a data set's, a backbone's and a run's features from others."""
+    return "/".join(path.absolute().parts[-PLACE_PARTS:])
+
+
+def check_place(path: Path) -> None:
+    """Refuse features that belong to another data set, backbone or run.
+
+    Raises:
+        InputError: They were copied there; the line names both places.
+    """
+    place = _noted(path, "place")
+    if place is not None and place != own_place(path):
+        raise InputError(f"the features in {path} were copied there, they are {place}: {RUN_AGAIN}")
+
+
+def _noted(path: Path, name: str) -> str | None:
     with suppress(OSError, ValueError, TypeError, AttributeError):
-        known = json.loads((path / CURRENT_NAME).read_text(encoding="utf-8"))
-        return known.get("checkpoint_sha256")
+        noted = json.loads((path / CURRENT_NAME).read_text(encoding="utf-8")).get(name)
+        return None if noted is None else str(noted)
     return None
 
 

@@ -20,7 +20,13 @@ from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.estimates import EncodingCost, peak_memory
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.shards import StoredImage, write_shard
-from uniformaly_pipeline.features.store import CURRENT_NAME, HEADER_NAME, StoreHeader, good_shards
+from uniformaly_pipeline.features.store import (
+    CURRENT_NAME,
+    HEADER_NAME,
+    StoreHeader,
+    good_shards,
+    own_place,
+)
 
 if TYPE_CHECKING:
     from uniformaly_pipeline.features.encoder import Encoded
@@ -125,7 +131,13 @@ def update_store(path: Path, stream: FeatureStream) -> Path:
     _write_json(folder / HEADER_NAME, stream.header.to_json())
     _write_json(
         path / CURRENT_NAME,
-        json.dumps({"store": folder.name, "checkpoint_sha256": stream.checkpoint_sha256}),
+        json.dumps(
+            {
+                "store": folder.name,
+                "checkpoint_sha256": stream.checkpoint_sha256,
+                "place": own_place(path),
+            }
+        ),
     )
     if wanted:
         _encode_all(folder, stream, wanted)

@@ -23,10 +23,10 @@ from uniformaly_pipeline.ingestion.headers import (
     is_deep_sgi,
     is_turned,
     is_unsigned,
-    limited,
     num_pictures,
     orientation,
     strictly,
+    unlimited,
 )
 from uniformaly_pipeline.ingestion.levels import (
     Depth,
@@ -201,11 +201,8 @@ def decode(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Decoded:
 
 
 def _decode(file: BinaryIO, max_pixels: int) -> Decoded:
-    try:
-        with limited(max_pixels):
-            image: Image.Image = Image.open(file)
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(_too_large(max_pixels)) from error
+    with unlimited():
+        image: Image.Image = Image.open(file)
     if image.width * image.height > max_pixels:
         raise UnreadableImageError(_too_large(max_pixels, image.size))
     remarks, file_format = [], image.format
@@ -256,6 +253,12 @@ def in_words(remark: str, number: int = 1) -> str:
     return f"{one if number == 1 else several} {REMARKS[remark]}"
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """An image that was opened elsewhere as :func:`decode` sets it: by its EXIF orientation."""
+    turn, _ = orientation(image)
+    return image.transpose(_TURNS[turn]) if turn in _TURNS else image
+
+
 def remarks_on(deep: np.ndarray) -> list[str]:
     """What is odd about deep pixels [H, W] themselves, keys of :data:`REMARKS`."""
     is_finite = not np.issubdtype(deep.dtype, np.floating) or np.isfinite(deep).all()
@@ -277,9 +280,11 @@ def _alpha(image: Image.Image) -> Image.Image:
     return image.convert("RGBA").getchannel("A")
 
 
-def _too_large(max_pixels: int, size: tuple[int, int] | None = None) -> str:
-    what = "more" if size is None else f"{size[0]}x{size[1]} pixels, more"
-    return f"{what} than the {max_pixels:,} pixels of images.max_pixels"
+def _too_large(max_pixels: int, size: tuple[int, int]) -> str:
+    return (
+        f"{size[0]}x{size[1]} pixels, more than the {max_pixels:,} allowed by images.max_pixels or "
+        "--max-megapixels"
+    )
 
 
 def read_image(

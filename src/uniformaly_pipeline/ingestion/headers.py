@@ -60,11 +60,11 @@ strictly = _Strict()
 
 
 @contextmanager
-def limited(max_pixels: int) -> Iterator[None]:
-    """Pillow's limit belongs to the process: ours holds while a header is read."""
+def unlimited() -> Iterator[None]:
+    """Pillow's limit belongs to the process: who reads a header here looks at the size then."""
     with _opening:
         before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = max_pixels
+        Image.MAX_IMAGE_PIXELS = None
         try:
             yield
         finally:

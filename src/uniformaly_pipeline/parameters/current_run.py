@@ -94,7 +94,7 @@ class CurrentRun:
         ``predict`` goes by the bank that it judges by, ``export`` by the one that it exports.
         """
         if (detector := self.detector_of(task)) is not None:
-            names = detector_names(detector)
+            names = detector_names(detector, str(self.project_path / "data"))
             return {key: names[key] for key in ("dataset", "backbone", "run_key")}
         key = self.key(task)
         if task == "predict":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -126,11 +127,12 @@ def new_images_name(parameters: Parameters, shipped: Parameters, location: str) 
     return place if key == DEFAULT_KEY else f"{place}_{key}"
 
 
-def detector_names(location: str) -> dict[str, str]:
+def detector_names(location: str, data: str | None = None) -> dict[str, str]:
     """D, B and R of what a detector judges, and its category.
 
     Args:
         location: Its file, or a finished run's category, see :func:`.finished_run.split_place`.
+        data: The project's own folder ``data``: the run of another project is no run of this one.
 
     Returns:
         ``dataset``, ``backbone``, ``run_key`` and ``category``: those of the run; for a file
@@ -139,6 +141,8 @@ def detector_names(location: str) -> dict[str, str]:
     place = split_place(location)
     if place is not None:
         task, data_set, backbone, key = place[1].split("/")
+        if data is not None and not _is_same(place[0], data):
+            key = f"{key}-{_hash(without_secrets(place[0]).rstrip('/'))[:6]}"
         return {
             "dataset": data_set,
             "backbone": backbone,
@@ -148,6 +152,13 @@ def detector_names(location: str) -> dict[str, str]:
     name = safe_name(Path(_last_name(location)).stem) or "detector"
     digest = _hash(without_secrets(location).rstrip("/"))[:6]
     return {"dataset": "detectors", "backbone": name, "run_key": digest, "category": name}
+
+
+def _is_same(folder: str, other: str) -> bool:
+    """Whether two paths or URLs are of one folder."""
+    if "://" in folder or "://" in other:
+        return folder.rstrip("/") == other.rstrip("/")
+    return os.path.realpath(folder) == os.path.realpath(other)
 
 
 def judging_key(task: str, key: str) -> str:

@@ -71,20 +71,22 @@ class DetectorModel(PythonModel):
         except InputError as error:
             # Of other errors a server tells the traceback alone.
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        return pd.DataFrame(rows, columns=list(OUTPUT_TYPES))
+        return pd.DataFrame(rows, columns=list(OUTPUT_TYPES), index=model_input.index)
 
 
-def _source(name: str, text: str) -> Source:
-    """An image in base64, or at a path or URL.
+def _source(name: str, text: Any) -> Source:
+    """An image in base64, with or without breaks of lines, or at a path or URL.
 
     Raises:
         InputError: It is neither.
     """
+    if not isinstance(text, str):
+        raise InputError(f"{name} is no text but {type(text).__name__}: give base64, a path or URL")
     if "://" in text or os.path.exists(text):  # noqa: PTH110 - base64 may be too long for a Path
         (source,) = sources_of([text])
         return source
     try:
-        content = base64.b64decode(text, validate=True)
+        content = base64.b64decode("".join(text.split()), validate=True)
     except binascii.Error as error:
         raise InputError(f"{name} is neither base64 nor a file: {text[:80]}") from error
     return Source(name, lambda: content)

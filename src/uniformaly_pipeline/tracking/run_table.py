@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -111,8 +111,7 @@ def runs_table(
         logger.warning(left_out)
     parts = [_heads(found), _settings(found), _parameters(found), _metrics(found, metrics)]
     table = pd.concat(parts, axis=1)
-    idle = _idle_sections(found)
-    table.attrs[DIGESTS] = {run.info.run_id: _digest(run, idle) for run in found}
+    table.attrs[DIGESTS] = {run.info.run_id: _digest(run) for run in found}
     if sort is not None:
         table = sort_table(table, sort)
     if differing:
@@ -244,8 +243,9 @@ def _idle_sections(runs: Sequence[Any]) -> set[str]:
     return {"parameters"} | (TASK_SECTIONS - tasks if len(tasks) == 1 else TASK_SECTIONS)
 
 
-def _digest(run: Any, idle: Set[str]) -> str:
+def _digest(run: Any) -> str:
     """Tells runs of other settings apart, be they in the table or not; not by their seeds."""
+    idle = _idle_sections([run])
     told = sorted(
         (key, value)
         for key, value in run.data.params.items()

@@ -15,6 +15,11 @@ def test_file_names_keep_folders_and_drop_suffixes() -> None:
     ]
 
 
+def test_no_name_leads_out_of_the_folder() -> None:
+    paths = ["../a.png", "../../a.png", "/a.png", "x/../../b.png", "//host/c.png", "..a/d.png"]
+    assert file_names(paths) == ["a", "a-2", "a-3", "x/b", "host/c", "..a/d"]
+
+
 def test_file_names_keep_letters_of_any_language_and_no_signs() -> None:
     assert file_names(["größe/ä$(b)*.png"]) == ["größe/ä_b_"]
 
