@@ -118,7 +118,8 @@ def install(command: Sequence[str], log: Path, packages: Path, out: TextIO = sys
         last = log.read_text(encoding="utf-8").splitlines()[-LAST_LINES:]
         print(*last, f"pip failed after {took}; all it said is in {log}", sep="\n", file=out)
     else:
-        print(f"pip: {state.total} packages installed in {took}", file=out)
+        number = "1 package" if state.total == 1 else f"{state.total} packages"
+        print(f"pip: {number} installed in {took}", file=out)
     return pip.returncode
 
 
@@ -126,6 +127,9 @@ def main() -> None:
     """Install into the environment of this interpreter, with the arguments of ``pip install``."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
     plain = ["--progress-bar", "off", *sys.argv[1:]]
+    if Path(sys.prefix).is_symlink():
+        # What is installed there is another checkout's as well.
+        sys.exit(f"{sys.prefix} is a link: remove it, and make will make an environment here")
     log = Path(sys.prefix) / "pip.log"
     try:
         status = install([*pip, *plain], log, Path(sysconfig.get_path("purelib")))

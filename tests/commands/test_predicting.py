@@ -32,7 +32,7 @@ def test_a_folder_becomes_scores_and_pictures(
     out = tmp_path / "results"
     answer = uniformaly("predict", detector_file, pictures / "new", "--out", out, "--device", "cpu")
     assert answer.exit_code == 0, answer.output
-    assert "1 of 3 images are anomalous" in answer.output
+    assert "1 of 3 images is anomalous" in answer.output
     expected = sorted(detector.predict(pictures / "new"), key=lambda result: -result.score)
     found = rows(out)
     assert [row["image"] for row in found] == [result.name for result in expected]
@@ -146,5 +146,5 @@ except SystemExit as end:
 print([name for name in ("kedro", "mlflow", "sklearn") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "1 of 1 images are anomalous" in done.stdout
+    assert "1 of 1 image is anomalous" in done.stdout
     assert done.stdout.splitlines()[-2:] == ["ended with 0", "[]"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import pytest
+import yaml
+from kedro.logging import RichHandler
 from omegaconf import OmegaConf
+from rich.console import Console
 
 from uniformaly_pipeline.common.log_files import all_handlers, prepare_log_files
 
@@ -104,3 +108,14 @@ def test_a_mistake_of_who_logs_is_still_told(
     assert "not enough arguments" in capfd.readouterr().err
     OWN.warning("the next")
     assert log_file.read_text() == "the next\n"
+
+
+@pytest.mark.parametrize("name", ["rich", "problems"])
+def test_a_name_with_brackets_is_shown_as_it_is(name: str) -> None:
+    """Read as colours, they would vanish, or end the run."""
+    settings = yaml.safe_load((ROOT / "conf/logging.yml").read_text(encoding="utf-8"))
+    options = {k: v for k, v in settings["handlers"][name].items() if k not in ("class", "level")}
+    shown = io.StringIO()
+    handler = RichHandler(**options, console=Console(file=shown, width=200))
+    handler.emit(logging.makeLogRecord({"msg": "left out: %s", "args": ("a[red]/[/b].txt",)}))
+    assert "left out: a[red]/[/b].txt" in shown.getvalue()

@@ -334,7 +334,7 @@ main()
     assert float(score) == pytest.approx(expected.score, rel=1e-4)
     assert normal == expected.evidence.normal_image
     assert float(highest) == pytest.approx(expected.anomaly_map.max(), rel=1e-3)
-    assert "1 of 1 images are anomalous" in rest
+    assert "1 of 1 image is anomalous" in rest
     assert (tmp_path / "scores.csv").exists()
 
 

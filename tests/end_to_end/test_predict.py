@@ -295,7 +295,7 @@ def test_a_finished_run_or_a_file_judges_without_root_and_settings(
     one = here / "hole/000.png"
     project.run("predict", predict={"images": str(one), "detector": "nut.safetensors"})
     shown = capsys.readouterr().out
-    assert "0 of 1 images flagged: score above 1e+06, set by hand" in shown
+    assert "0 of 1 image flagged: score above 1e+06, set by hand" in shown
     (found,) = (project.path / "data/07_model_output/predict/detectors").rglob("scores.csv")
     row = pd.read_csv(found).iloc[0]
     assert row["score"] == pytest.approx(before["nut/test/hole/000.png"], rel=1e-6)

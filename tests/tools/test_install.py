@@ -61,7 +61,7 @@ def test_elsewhere_few_lines_are_printed(tmp_path: Path) -> None:
     shown = io.StringIO()
     code = f"print({SAID!r}); print('Installing collected packages: a')"
     assert install(pip(code), tmp_path / "log", tmp_path, shown) == 0
-    assert shown.getvalue().startswith("pip: 1 packages installed in ")
+    assert shown.getvalue().startswith("pip: 1 package installed in ")
     assert len(shown.getvalue().splitlines()) == 1
 
 
@@ -74,3 +74,14 @@ def test_a_failure_shows_what_pip_said_last_and_keeps_its_status(tmp_path: Path)
     assert "ERROR: no x" in lines
     assert len(lines) <= 20
     assert str(tmp_path / "log") in lines[-1]
+
+
+def test_an_environment_of_another_checkout_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / ".venv").symlink_to(tmp_path / "theirs")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    with pytest.raises(SystemExit, match="is a link: remove it"):
+        module.main()
+    assert list((tmp_path / "theirs").iterdir()) == []

@@ -77,6 +77,11 @@ class _Commands(click.Group):
         # ends here, and none tells a secret.
         except Exception as error:
             mendable = find_input_error(error)
+            if isinstance(error, ModuleNotFoundError):
+                raise CommandError(
+                    f"this command takes {error.name}, which is not installed here: install "
+                    "uniformaly-pipeline with all that it needs"
+                ) from error
             if mendable is None:
                 scrub(error)
                 raise

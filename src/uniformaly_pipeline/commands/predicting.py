@@ -151,6 +151,7 @@ def _show(results: list[Result], threshold: str, out: Path | None) -> None:
         rest = "they are in scores.csv" if out is not None else "give --out for all of them"
         click.echo(f"and {len(results) - SHOWN} more with lower scores: {rest}")
     flagged = sum(result.is_anomalous for result in results)
-    click.echo(f"{flagged} of {len(results)} images are anomalous")
+    verb = "is" if flagged == 1 else "are"
+    click.echo(f"{flagged} of {number_of(len(results), 'image')} {verb} anomalous")
     if out is not None:
         click.echo(f"written to {out}")

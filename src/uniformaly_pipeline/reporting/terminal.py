@@ -7,8 +7,11 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.detector.exported import describe_card
 from uniformaly_pipeline.evaluation.leaderboard import (
     SUMMARY_ROWS,
@@ -74,13 +77,13 @@ def _leaderboard(
     title: str, leaderboard: pd.DataFrame, columns: Sequence[str], partial: Mapping[str, int]
 ) -> Table:
     """The rows of a leaderboard, with the number of categories below a mean that is over fewer."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("category")
     for name in columns:
         table.add_column(metric_label(name), justify="right")
     for _, row in leaderboard.iterrows():
         last = row["category"] == leaderboard["category"].iloc[-3:].iloc[0]
-        cells = [str(row["category"]), *(metric_cell(name, row[name]) for name in columns)]
+        cells = [escape(str(row["category"])), *(metric_cell(name, row[name]) for name in columns)]
         table.add_row(*cells, end_section=bool(last))
         if row["category"] == SUMMARY_ROWS[0] and any(name in partial for name in columns):
             over = [f"(of {partial[name]})" if name in partial else "" for name in columns]
@@ -144,7 +147,7 @@ def _sweep_table(
     spread: bool,
 ) -> Table:
     """A block of rows for each parameter; every metric's best within it bears a star."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("parameter", no_wrap=True)
     table.add_column("value", no_wrap=True)
     for name in metrics:
@@ -174,7 +177,7 @@ def _sweep_table(
 def print_decisions(
     title: str, scores: pd.DataFrame, metrics: Mapping[str, Any], hints: Sequence[tuple[str, str]]
 ) -> None:
-    """Print the new images that were flagged, and at which threshold.
+    """Print the new images with the highest scores, and how many were flagged at which threshold.
 
     Args:
         title: Heading of the table.
@@ -183,24 +186,30 @@ def print_decisions(
         hints: What there is to see, and the path that shows it.
     """
     console = Console()
-    table = Table(title=title, title_justify="left")
-    for name, justify in (("image", "left"), ("score", "right"), ("p", "right"), ("at", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    flagged = scores[scores["flagged"] == 1]
-    for row in flagged.head(MAX_DECISIONS).itertuples():
-        table.add_row(row.image, f"{row.score:.4g}", f"{row.p_value:.3g}", f"{row.x}, {row.y}")
-    if len(flagged):
-        console.print(table)
-    more = len(flagged) - MAX_DECISIONS
+    table = Table(title=escape(title), title_justify="left")
+    # As "uniformaly predict" has them.
+    for name in ("image", "score", "p-value", "anomalous", "where"):
+        table.add_column(name, justify="right" if name in ("score", "p-value") else "left")
+    for row in scores.head(MAX_DECISIONS).itertuples():
+        table.add_row(
+            Text(row.image),
+            f"{row.score:.5g}",
+            "" if pd.isna(row.p_value) else f"{row.p_value:.3g}",
+            "[bold red]yes[/]" if row.flagged else "no",
+            f"({row.x}, {row.y})",
+        )
+    console.print(table)
+    if len(scores) > MAX_DECISIONS:
+        more = len(scores) - MAX_DECISIONS
+        console.print(f"and {more:,} more with lower scores: they are in scores.csv")
     console.print(
-        f"{metrics['num_flagged']} of {metrics['num_images']} images flagged"
-        + (f" ({more} more than shown)" if more > 0 else "")
+        f"{metrics['num_flagged']} of {number_of(metrics['num_images'], 'image')} flagged"
         + f": score above {metrics['threshold']:.4g}, "
         + (
             "set by hand"
             if metrics["false_alarm_rate"] is None
             else f"which at most {metrics['false_alarm_rate']:.3g} of normal images exceed "
-            f"(from {metrics['num_calibration']} held-out normal images)"
+            f"(from {number_of(metrics['num_calibration'], 'held-out normal image')})"
         ),
         highlight=False,
     )
@@ -235,16 +244,20 @@ def print_findings(
         hints: What there is to see, and the path that shows it.
     """
     console = Console()
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for name in counts.columns:
         table.add_column(name, justify="right" if counts[name].dtype.kind in "iuf" else "left")
     for row in counts.head(MAX_COUNTS).itertuples(index=False):
-        table.add_row(*["–" if pd.isna(value) else str(value) for value in row])
+        table.add_row(*["–" if pd.isna(value) else escape(str(value)) for value in row])
     console.print(table)
     if len(counts) > MAX_COUNTS:
         console.print(f"and {len(counts) - MAX_COUNTS} more rows")
     for row in findings.head(MAX_DECISIONS).itertuples():
-        console.print(f"{row.severity}: {row.finding}", soft_wrap=True, highlight=False)
+        console.print(
+            f"{row.severity}: {row.finding}", soft_wrap=True, highlight=False, markup=False
+        )
+    if len(findings) > MAX_DECISIONS:
+        console.print(f"and {len(findings) - MAX_DECISIONS:,} more findings: see the report")
     if findings.empty:
         console.print("nothing to remark")
     _print_hints(console, hints)

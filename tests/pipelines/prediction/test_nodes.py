@@ -619,7 +619,7 @@ def test_a_report_says_what_was_done() -> None:
         "<dt>Data set</dt><dd>nuts_and_bolts</dd>",
         "<dt>Backbone</dt><dd>tiny_vit</dd>",
         "<dt>Memory bank</dt><dd>hex nut, 98,765 vectors</dd>",
-        "<dt>Flagged</dt><dd>17 of 1234 images</dd>",
+        "<dt>Flagged</dt><dd>17 of 1,234 images</dd>",
         "<dt>False-alarm rate</dt><dd>at most 0.125</dd>",
         "<dt>Seed</dt><dd>4711</dd>",
         "kedro run --pipeline=predict --params=x</code>",
@@ -641,7 +641,7 @@ def test_a_report_says_what_was_done() -> None:
 @pytest.mark.parametrize(
     ("name", "change", "text"),
     [
-        ("metrics", {"num_flagged": 18}, "18 of 1234 images"),
+        ("metrics", {"num_flagged": 18}, "18 of 1,234 images"),
         ("metrics", {"threshold": 5.4321}, "exceeds 5.432"),
         ("metrics", {"num_calibration": 42}, "scores of 42 normal images"),
         ("task", {"names": TASK["names"] | {"dataset": "gears"}}, "<dd>gears</dd>"),

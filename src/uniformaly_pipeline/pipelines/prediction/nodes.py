@@ -12,6 +12,7 @@ from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.detector.decisions import (
     check_same_masking,
     choose_threshold,
@@ -371,7 +372,7 @@ def write_prediction_report(
         facts={
             "Settings": task["names"]["run_key"],
             "Memory bank": f"{name}, {metrics['bank_size']:,} vectors",
-            "Flagged": f"{metrics['num_flagged']} of {metrics['num_images']} images",
+            "Flagged": f"{metrics['num_flagged']} of {number_of(metrics['num_images'], 'image')}",
             **threshold_facts(metrics),
         },
         sections=[*prediction_sections(scores, calibration_scores, metrics), *apart],

@@ -79,9 +79,10 @@ def _places(drawn: Sequence[tuple[str, GalleryImage]]) -> list[ReportSection]:
         if "looked_at" in image.views
     }
     text = (
-        "What is outlined was looked at, shown on an image of each category. The rest was cropped "
-        "off, or lies outside of the region of interest: it has no part in any score, map or "
-        "pixel metric."
+        "What is outlined was looked at, shown on an image of each category of which a part is "
+        "left out. The rest was cropped off, or lies outside of the region of interest: it has no "
+        "part in any score, map or pixel metric. Of other categories all of every image was "
+        "looked at."
     )
     return [ReportSection("Where was looked", text, figures=figures)] if figures else []
 
@@ -226,6 +227,7 @@ def prediction_sections(
         metrics["threshold"],
     )
     table = scores[["image", "score", "p_value", "flagged", "x", "y", "normal_image"]]
+    table = table.assign(flagged=table["flagged"].map({0: "no", 1: "yes"}))
     return [
         ReportSection(
             "Decisions",
