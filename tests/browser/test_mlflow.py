@@ -173,7 +173,13 @@ def test_compare_page_shows_what_differs(visit: Any, server: Server, screenshot:
     runs = ",".join(f"%22{run}%22" for run in server.runs)
     page = visit(f"compare-runs?runs=[{runs}]&experiments=[%22{server.experiment}%22]")
     page.get_by_text("Comparing 3 Runs").wait_for()
-    for text in ("bpm.mode", "off", "untrained", "image_auroc", "defect demo quickstart bpm=off"):
+    for text in (
+        "bpm.mode",
+        "off",
+        "untrained",
+        "image_auroc",
+        "defect demo quickstart bpm.mode-off",
+    ):
         page.get_by_text(text).first.wait_for(state="attached")
     screenshot("mlflow_compare")
 

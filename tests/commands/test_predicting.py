@@ -91,6 +91,15 @@ def test_names_are_shown_as_they_are_and_lead_nowhere(
     assert "1 picture in ../../out of an earlier call" in caplog.text
 
 
+def test_results_lie_beside_the_images(detector_file: Path, pictures: Path) -> None:
+    """A second call would judge the pictures of the first."""
+    out = pictures / "new/results"
+    answer = uniformaly("predict", detector_file, pictures / "new", "--out", out)
+    assert answer.exit_code == 1
+    assert f"{out} lies in {pictures / 'new'}, whose images are judged" in answer.stderr
+    assert not out.exists()
+
+
 def test_a_picture_that_cannot_be_written_costs_no_result(
     detector_file: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from PIL import Image
 
 from uniformaly_pipeline.commands.arrivals import Arrivals
 from uniformaly_pipeline.commands.main import main
-from uniformaly_pipeline.commands.watching import Lines, judge_arrivals, wake_ups
+from uniformaly_pipeline.commands.watching import Lines, judge_arrivals, judged_before, wake_ups
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.drift import DriftMonitor
 from uniformaly_pipeline.detector.encoding import PatchArrays
@@ -232,3 +233,35 @@ def test_files_beside_the_images_are_left_out_and_said_once(
     )
     assert [each.name for each in found] == ["0.png", "1.png", "2.png"]
     assert caplog.text.count("is left out as no image, as is every .json") == 1
+
+
+def test_after_a_restart_the_rest_is_judged_and_nothing_twice(
+    detector: Detector, pictures: Path, tmp_path: Path
+) -> None:
+    """A kill may cut the last line short; its image is judged again, as is one replaced since."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(5):
+        shutil.copy(pictures / "new/00.png", folder / f"{number}.png")
+        os.utime(folder / f"{number}.png", (1e9, 1e9))
+    drift = detector.monitor().look()
+    lines = Lines(folder, tmp_path, "none")
+    for number in range(3):
+        (each,) = detector.predict_each_of(sources_of([folder / f"{number}.png"]))
+        lines.write(replace(each, name=f"{number}.png"), drift, 0.1)
+    results = tmp_path / "results.jsonl"
+    with results.open("a") as file:
+        file.write('{"time": "2026-01-01T00:00:00+0000", "image": "3.p')
+    os.utime(folder / "1.png", (4e9, 4e9))
+    arrivals, found = Arrivals(folder, 1.0, 1.0), []
+    arrivals.skip(judged_before(results))
+    clock = iter(np.arange(0.0, 100.0))
+    judge_arrivals(
+        detector,
+        arrivals,
+        [None] * 4,
+        lambda each, *_: found.append(each.name),
+        clock=lambda: float(next(clock)),
+    )
+    assert found == ["1.png", "3.png", "4.png"]
+    assert judged_before(tmp_path / "none.jsonl") == {}

@@ -632,3 +632,18 @@ def test_a_result_keeps_the_picture_that_was_judged(
     shutil.copy(pictures / "new/01.png", path)
     with pytest.raises(InputError, match=r"a\.png is another image by now"):
         result.draw()
+
+
+def test_a_detector_that_has_learned_more_knows_that_its_calibration_is_older(
+    detector_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    grown = Detector.load(detector_file)
+    assert not grown.monitor()._only_higher
+    grown.add(pictures / "held")
+    grown.save(tmp_path / "grown.safetensors")
+    again = Detector.load(tmp_path / "grown.safetensors")
+    assert again.monitor()._only_higher
+    more = np.random.default_rng(5).integers(0, 255, (2, 80, 90, 3), np.uint8)
+    again.set_threshold(1.0)
+    again.add(list(more), calibration=[pictures / "new/00.png", pictures / "new/01.png"])
+    assert not again.monitor()._only_higher

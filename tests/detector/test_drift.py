@@ -96,3 +96,17 @@ def test_a_folder_is_compared_as_a_whole() -> None:
     assert shifted.window == 300
     assert shifted.p_value == pytest.approx(ks_2samp(2 * scores, calibration).pvalue)
     assert not compare(calibration, np.zeros(0)).is_drifting
+
+
+def test_after_learning_more_only_higher_scores_are_a_drift() -> None:
+    """Every image that the bank learns makes scores smaller, of images of the same kind too."""
+    rng = np.random.default_rng(0)
+    calibration = rng.normal(10.0, 1.0, 50)
+    both, higher = DriftMonitor(calibration), DriftMonitor(calibration, only_higher=True)
+    for score in rng.normal(7.0, 1.0, 60):
+        lower = both.update(score), higher.update(score)
+    assert [each.is_drifting for each in lower] == [True, False]
+    for score in rng.normal(14.0, 1.0, 60):
+        now = higher.update(score)
+    assert now.is_drifting
+    assert now.direction == "higher"

@@ -37,7 +37,7 @@ RUNS: tuple[list[str], ...] = (
 """Options of the runs; the last one's results are shown in Kedro-Viz and the report."""
 
 COMPARED = [
-    f"defect demo {run}" for run in ("quickstart bpm=binary", "quickstart bpm=off", "untrained")
+    f"defect demo {run}" for run in ("quickstart default", "quickstart bpm.mode-off", "untrained")
 ]
 EXPERIMENT = "uniformaly_pipeline"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +49,23 @@ class Arrivals:
         self._waiting: dict[Path, _Waiting] = {}
         self._left_out: set[str] = set()
 
-    def skip(self) -> int:
-        """Take all that is there now as done; how many files that is."""
-        self._done = self._present()
+    def skip(self, judged: Mapping[str, float] | None = None) -> int:
+        """Take what is there now as done; how many files that is.
+
+        Args:
+            judged: When images were judged, seconds since 1970 by their path below the folder: of
+                these what has not changed since is done. ``None``: all is.
+        """
+        present = self._present()
+        if judged is not None:
+            present = {
+                path: stamp
+                for path, stamp in present.items()
+                # Times are kept to the second.
+                if stamp[1] / 1e9
+                < judged.get(path.relative_to(self.folder).as_posix(), -math.inf) + 1
+            }
+        self._done = present
         return len(self._done)
 
     def look(self, now: float) -> list[Path]:

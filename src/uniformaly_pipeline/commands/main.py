@@ -101,3 +101,4 @@ def main() -> None:
     handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     logging.getLogger("uniformaly_pipeline").setLevel(logging.INFO)
+    logging.getLogger("uniformaly_pipeline.features.engines").setLevel(logging.WARNING)

@@ -15,14 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from uniformaly_pipeline.commands import options
-from uniformaly_pipeline.common.errors import CommandError, list_problems
+from uniformaly_pipeline.common.errors import CommandError, InputError, list_problems
 from uniformaly_pipeline.common.files import new_file
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.common.tables import as_cell
 from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.results import Result, Unreadable
-from uniformaly_pipeline.detector.sources import Source, sources_of
+from uniformaly_pipeline.detector.sources import Source, local_path, sources_of
 from uniformaly_pipeline.reporting.gallery.naming import file_names
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ def predict(
     loaded = Detector.load(detector, checkpoint=checkpoint, device=device)
     if threshold is not None or false_alarm_rate is not None:
         loaded.set_threshold(threshold, false_alarm_rate=false_alarm_rate)
+    if out is not None:
+        _refuse_within(out, images)
     sources = [source for given in images for source in _named(given, len(images) > 1)]
     results, problems, undrawn = [], [], []
     names = file_names([source.name for source in sources])
@@ -121,6 +123,17 @@ def write_scores(path: Path, results: Iterable[Result]) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _refuse_within(out: Path, images: Iterable[str]) -> None:
+    """Refuse to write where the next call would judge what is written.
+
+    Raises:
+        InputError: The folder lies in one whose images are judged.
+    """
+    for given in images:
+        if "://" not in given and out.resolve().is_relative_to(local_path(given).resolve()):
+            raise InputError(f"{out} lies in {given}, whose images are judged: choose another")
 
 
 def _named(given: str, is_one_of_several: bool) -> list[Source]:

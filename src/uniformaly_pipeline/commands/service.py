@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from uniformaly_pipeline import __version__
 from uniformaly_pipeline.detector.detector import Detector
-from uniformaly_pipeline.detector.drift import Drift, DriftMonitor
+from uniformaly_pipeline.detector.drift import Drift
 from uniformaly_pipeline.detector.results import Result, Unreadable
 from uniformaly_pipeline.detector.sources import Source
 
@@ -90,7 +90,7 @@ class _Judge:
     def __init__(self, detector: Detector, limits: Limits) -> None:
         self._detector = detector
         self._limits = limits
-        self._monitor = DriftMonitor(detector.calibration_scores)
+        self._monitor = detector.monitor()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="detector")
 
     def submit(

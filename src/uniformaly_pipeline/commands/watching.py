@@ -10,6 +10,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,17 @@ import click
 from uniformaly_pipeline.commands import options
 from uniformaly_pipeline.commands.arrivals import Arrivals
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.files import new_file
 from uniformaly_pipeline.detector.detector import Detector
-from uniformaly_pipeline.detector.drift import Drift, DriftMonitor
+from uniformaly_pipeline.detector.drift import Drift
 from uniformaly_pipeline.detector.results import Result, Unreadable
 from uniformaly_pipeline.detector.sources import Source
 from uniformaly_pipeline.reporting.gallery.naming import file_names
 
 logger = logging.getLogger(__name__)
+
+TIME = "%Y-%m-%dT%H:%M:%S%z"
+"""How a line says when it was written."""
 
 RESULTS = "results.jsonl"
 
@@ -36,7 +42,11 @@ RESULTS = "results.jsonl"
               help="Keep the lines in results.jsonl and pictures here.")  # fmt: skip
 @click.option("--pictures", type=click.Choice(["all", "anomalous", "none"]), default="anomalous",
               show_default=True, help="Which images to draw.")  # fmt: skip
-@click.option("--existing", is_flag=True, help="Judge the files that are there already, too.")
+@click.option(
+    "--existing",
+    is_flag=True,
+    help="Judge the files that are there already, but for those in results.jsonl.",
+)
 @click.option("--settle", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
               metavar="SECONDS", help="A file unchanged for so long is whole.")  # fmt: skip
 @click.option(
@@ -87,7 +97,9 @@ def watch(
             raise InputError(f"{out} lies in {folder}, whose new files are judged: choose another")
         out.mkdir(parents=True, exist_ok=True)
     arrivals = Arrivals(folder, settle, patience)
-    if not existing and (skipped := arrivals.skip()):
+    if existing:
+        arrivals.skip({} if out is None else judged_before(out / RESULTS))
+    elif skipped := arrivals.skip():
         logger.warning("%d files are there already: --existing judges them, too", skipped)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -97,6 +109,21 @@ def watch(
     ticks = wake_ups(folder, stop, max(0.05, settle / 2), poll)
     judge_arrivals(loaded, arrivals, ticks, lines.write, stop.is_set)
     logger.info("Stopped after %d images", lines.count)
+
+
+def judged_before(path: Path) -> dict[str, float]:
+    """When images were judged by an earlier ``watch``: seconds since 1970 by name.
+
+    Args:
+        path: Its lines; there may be none, and the last one may be cut short.
+    """
+    found = {}
+    with suppress(FileNotFoundError), path.open(encoding="utf-8") as lines:
+        for line in lines:
+            with suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                found[entry["image"]] = datetime.strptime(entry["time"], TIME).timestamp()
+    return found
 
 
 def wake_ups(folder: Path, stop: threading.Event, every_s: float, poll: bool) -> Iterator[None]:
@@ -147,7 +174,7 @@ def judge_arrivals(
         is_stopped: Whether to end before the next image.
         clock: Seconds that never go back.
     """
-    monitor = DriftMonitor(detector.calibration_scores)
+    monitor = detector.monitor()
     for _ in ticks:
         ready = arrivals.look(clock())
         sources = [
@@ -192,7 +219,7 @@ class Lines:
         if drift.is_drifting != self._was_drifting:
             self._was_drifting = drift.is_drifting
             logger.warning("%s", drift)
-        entry: dict[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        entry: dict[str, Any] = {"time": time.strftime(TIME)}
         if isinstance(each, Unreadable):
             entry |= {"image": each.name, "error": each.reason}
         else:
@@ -238,7 +265,8 @@ class Lines:
         try:
             picture = result.draw()
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
+            with new_file(path) as part:
+                picture.save(part, "PNG")
         except (InputError, OSError) as error:
             # The image may be gone by now, or the disk full: the line is still true.
             logger.warning("No picture of %s: %s", result.name, error)

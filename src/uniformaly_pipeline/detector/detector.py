@@ -27,6 +27,7 @@ from uniformaly_pipeline.detector.conformal import (
     conformal_p_values,
     images_needed,
 )
+from uniformaly_pipeline.detector.drift import DriftMonitor
 from uniformaly_pipeline.detector.encoding import (
     BATCH_SIZE,
     EncodedImage,
@@ -85,6 +86,9 @@ THUMBNAIL_PX = 256
 """Longest side of a normal image's picture in a detector's file."""
 
 _THUMBNAIL_QUALITY = 80
+
+GROWN = "grown_since_calibration"
+"""Entry of a bank's metadata: whether it has learned images after its calibration."""
 
 
 class Detector:
@@ -483,6 +487,7 @@ class Detector:
             hashes = [each.opened.content_hash for each in new]
             source = EncodedImages(reading.header, new)
             bank = grow_bank(state.bank, source, hashes, reading.masking, coreset_ratio)
+            bank = ArrayBundle(bank.arrays, {**bank.metadata, GROWN: held_out is None})
             thumbnails = state.thumbnails
             if thumbnails:
                 thumbnails += tuple(_jpeg(each.opened.image) for each in new)
@@ -496,6 +501,15 @@ class Detector:
         self.state = state
         self.__dict__["_neighbors"] = grown._neighbors
         return self
+
+    def monitor(self) -> DriftMonitor:
+        """What tells whether the scores of the images to come drift from the calibration scores.
+
+        After :meth:`add` without new calibration images these are of a smaller memory bank: scores
+        fall, and only higher ones are a drift.
+        """
+        is_older = bool(self.state.bank.metadata.get(GROWN, False))
+        return DriftMonitor(self.calibration_scores, only_higher=is_older)
 
     def set_threshold(
         self, value: float | None = None, *, false_alarm_rate: float | None = None

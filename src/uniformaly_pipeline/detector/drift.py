@@ -79,14 +79,22 @@ class DriftMonitor:
     otherwise go unseen. So many true anomalies within a few images show as a drift as well.
     """
 
-    def __init__(self, calibration_scores: np.ndarray, windows: tuple[int, ...] = WINDOWS) -> None:
+    def __init__(
+        self,
+        calibration_scores: np.ndarray,
+        windows: tuple[int, ...] = WINDOWS,
+        only_higher: bool = False,
+    ) -> None:
         """Take the calibration scores, float [n]; with none of them nothing is ever said.
 
         Args:
             calibration_scores: float [n].
             windows: How many of the last scores are compared.
+            only_higher: Whether lower scores are no drift: they fall with every image that a
+                memory bank learns after the calibration, see :meth:`.detector.Detector.monitor`.
         """
         self._windows = windows
+        self._only_higher = only_higher
         self._calibration = np.sort(np.asarray(calibration_scores, np.float64))
         self._last: deque[float] = deque(maxlen=max(windows))
         self._num_images = 0
@@ -114,8 +122,10 @@ class DriftMonitor:
         found = [(self._p_value(scores[-window:]), window) for window in windows]
         p_value, window = min(found)
         p_value = min(1.0, p_value * len(windows))
-        is_drifting = p_value < FALSE_ALARMS
         higher = np.median(scores[-window:]) > np.median(self._calibration)
+        if self._only_higher and not higher:
+            p_value = 1.0
+        is_drifting = p_value < FALSE_ALARMS
         direction: Literal["higher", "lower"] = "higher" if higher else "lower"
         return Drift(p_value, is_drifting, window, direction if is_drifting else None,
                      self._num_images)  # fmt: skip

@@ -77,6 +77,7 @@ def open_images(root: str, paths: Sequence[str], content_hashes: Sequence[str]) 
     folder = ImageFolder(root)
     for path, content_hash in zip(paths, content_hashes, strict=True):
         if not path or not folder.exists(path):
+            logger.warning("%s is not in %s any more: no picture of it is shown", path, root)
             return []
         if hashlib.sha256(folder.read_bytes(path)).hexdigest() != file_hash(content_hash):
             logger.warning(

@@ -426,7 +426,7 @@ def picture(tmp_path: Path) -> bytes:
 
 def test_the_page_shows_findings_counts_and_samples(picture: bytes) -> None:
     page = write_examination(COUNTS, FINDINGS, NO_MASKS, picture, picture, PARAMETERS)
-    assert "2 warnings, 1 errors" in page
+    assert "2 warnings, 1 error" in page
     for text in ("gnats leak", "few gnats", "gnats repeat", "4711", "insects: the images"):
         assert text in page
     assert "Nothing to remark" not in page

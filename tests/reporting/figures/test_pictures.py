@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from uniformaly_pipeline.reporting.figures.pictures import (
+    GROUND,
     contact_sheet,
     outline_mask,
 )
@@ -62,7 +63,7 @@ def test_contact_sheet_places_pictures_row_by_row() -> None:
     sheet = np.asarray(contact_sheet([red, blue, red], columns=2, tile=40))
     middle = [(28, 28), (28, 76), (76, 28)]
     assert [tuple(sheet[place]) for place in middle] == [(255, 0, 0), (0, 0, 255), (255, 0, 0)]
-    assert tuple(sheet[76, 76]) == (255, 255, 255)
+    assert tuple(sheet[76, 76]) == GROUND
 
 
 def test_contact_sheet_cuts_long_captions_at_the_tile() -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.features.backbone import Backbone, input_grid
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.view import frame_view, view_findings
@@ -237,7 +238,8 @@ def write_examination(
     """Put the doctor's findings, the counts and sample images on one HTML page."""
     numbers = findings["severity"].value_counts()
     text = (
-        ", ".join(f"{number} {name}s" for name, number in numbers.items()) or "Nothing to remark."
+        ", ".join(number_of(number, str(name)) for name, number in numbers.items())
+        or "Nothing to remark."
     )
     sections = [
         ReportSection(

@@ -8,10 +8,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from uniformaly_pipeline.reporting.figures.style import INK, Colour
+from uniformaly_pipeline.reporting.figures.style import Colour
 from uniformaly_pipeline.scoring.heat_map import check_same_size
 
 _GAP_PX = 8
+_FONT_PX = 14
+GROUND: Colour = (74, 80, 87)
+"""Behind the pictures of a sheet: neither a page of light colours nor a dark one makes it glare."""
 
 
 def outline_mask(image: np.ndarray, mask: np.ndarray, colour: Colour) -> np.ndarray:
@@ -69,12 +72,12 @@ def contact_sheet(
         raise ValueError("a contact sheet needs pictures, at least one column and a tile size")
     if captions is not None and len(captions) != len(pictures):
         raise ValueError(f"{len(pictures)} pictures but {len(captions)} captions")
-    font = ImageFont.load_default(size=12)
+    font = ImageFont.load_default(size=_FONT_PX)
     columns = min(columns, len(pictures))
-    caption_height = 18 if captions is not None else 0
+    caption_height = _FONT_PX + 6 if captions is not None else 0
     step = (tile + _GAP_PX, tile + caption_height + _GAP_PX)
     rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (columns * step[0] + _GAP_PX, rows * step[1] + _GAP_PX), "white")
+    sheet = Image.new("RGB", (columns * step[0] + _GAP_PX, rows * step[1] + _GAP_PX), GROUND)
     draw = ImageDraw.Draw(sheet)
     for position, picture in enumerate(pictures):
         left = _GAP_PX + position % columns * step[0]
@@ -84,7 +87,7 @@ def contact_sheet(
         sheet.paste(fitted, (left + (tile - fitted.width) // 2, top + (tile - fitted.height) // 2))
         if captions is not None:
             text = _cut_to_width(captions[position], font, tile)
-            draw.text((left, top + tile + 2), text, fill=INK, font=font)
+            draw.text((left, top + tile + 2), text, fill="white", font=font)
     return sheet
 
 
