@@ -227,7 +227,8 @@ class Reading:
     def _prepare(self, source: Source) -> tuple[Opened, np.ndarray] | InputError:
         try:
             opened = source.open(self.levels, self.region)
-            opened.warn()
+            if not source.is_known:
+                opened.warn()
             seen = opened.image if self.region is None else self.region.hide_rest(opened.image)
             return opened, self.preprocessing.image_array(seen)
         except InputError as error:

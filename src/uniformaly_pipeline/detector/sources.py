@@ -79,12 +79,14 @@ class Source:
         read: Gives the encoded file, or the pixels.
         max_pixels: Most pixels that it may have.
         place: The path or URL of its file, ``None`` where there is none.
+        is_known: Whether what is odd about it has been said already.
     """
 
     name: str
     read: Callable[[], bytes | Decoded]
     max_pixels: int = MAX_PIXELS
     place: str | None = None
+    is_known: bool = False
 
     def lies_at(self, path: str) -> bool:
         """Whether its file is the one of a path or URL, however that is written."""

@@ -197,7 +197,7 @@ def _source(folder: ImageFolder, path: str) -> Source:
         with folder.open(path) as file:
             return file.read()
 
-    return Source(path, read, folder.max_pixels)
+    return Source(path, read, folder.max_pixels, is_known=True)
 
 
 def _row(result: Result) -> dict[str, Any]:
