@@ -778,9 +778,9 @@ def keep_user_aside(config_loader: AbstractConfigLoader) -> None:
     if not os.environ.get(TRACKING_VARIABLE):
         os.environ.pop(TRACKING_VARIABLE, None)  # empty, it would stand for MLflow's old files
     settings = _tracking_settings(config_loader)
-    server = settings.get("server")
+    server = settings.get("server") or {}
     if not isinstance(server, dict):
-        server = {}
+        raise InputError("mlflow.yml: server: input should be a mapping of keys to values")
     uri = server.get("mlflow_tracking_uri")
     if not isinstance(uri, str) or not uri:
         found = "is missing" if uri is None else f"is {uri!r} but must be text"

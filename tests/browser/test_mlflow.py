@@ -63,7 +63,8 @@ def parameters(run: dict[str, Any]) -> dict[str, Any]:
 def track(client: Any, experiment: str, run: dict[str, Any]) -> str:
     """A finished run with a category, as the hooks track it."""
     run_id: str = client.create_run(experiment).info.run_id
-    names = {"dataset": "demo", "backbone": run["backbone"], "run_key": "default"}
+    key = "default" if run["bpm"] == "binary" else f"bpm.mode-{run['bpm']}"
+    names = {"dataset": "demo", "backbone": run["backbone"], "run_key": key}
     tags = runs.run_tags("defect", parameters(run), names, "0123456789ab")
     name = {NAME_TAG: runs.run_name(tags)}
     runs.log_parameters(run_id, parameters(run), {**tags, **name})

@@ -76,7 +76,9 @@ def test_tracking(project: Any, small: Parameters, tracking_uri: str) -> None:
     assert len(parents) == 1
     parent = parents[0]
     assert parent.info.status == "FINISHED"
-    assert parent.info.run_name == "defect images vit_tiny_patch16_224 bpm=binary seed=7"
+    place = project.place().split("/")
+    assert parent.info.run_name == " ".join(["defect", "images", "vit_tiny_patch16_224", place[-1]])
+    assert place[-1].startswith("seed-7_")
     told = {
         "task": "defect", "dataset": "images", "backbone": "vit_tiny_patch16_224",
         "bpm": "binary", "run_key": project.place().rpartition("/")[2],

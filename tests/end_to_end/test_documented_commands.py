@@ -24,9 +24,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 ELSEWHERE = {
-    r"^make (run|test|bench|bench-gpu|mlflow)\b": "installs, measures or serves",
+    r"^make (run|test|bench|bench-gpu|mlflow|viz)\b": "installs, measures or serves",
     r"^python -m (benchmarks|tools)\.": "measures for long",
-    r"^(pip|python3 -m venv|pre-commit|docker|curl|cp|tar|source|export) ": "of the system",
+    r"^(pip|python3 -m venv|pre-commit|docker|curl|printf|cp|tar|source|export) ": "of the system",
     r"^(useradd|systemctl|journalctl) ": "of the system",
     r"^/opt/": "of a line's machine",
     r" /opt/": "of a line's machine",

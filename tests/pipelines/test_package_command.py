@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tarfile
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def test_no_file_of_conf_local_is_packed(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(kedro_project, "call", without_a_wheel)
     monkeypatch.chdir(tmp_path)
+    # Kedro puts the project's code first, for this process and for those that it starts.
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "")
     run = CliRunner().invoke(cli, ["package"], obj=bootstrap_project(tmp_path))
     assert run.exit_code == 0, run.output
     (archive,) = (tmp_path / "dist").iterdir()

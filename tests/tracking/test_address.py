@@ -64,11 +64,16 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"server": None}, {"server": {"request_header_provider": {}}}, {"server": [1]}],
+    [{}, {"server": None}, {"server": {"request_header_provider": {}}}],
 )
 def test_settings_without_an_address_are_refused_by_its_key(settings: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"server\.mlflow_tracking_uri is missing"):
         keep_user_aside({"mlflow": settings})  # type: ignore[arg-type]
+
+
+def test_a_server_is_a_mapping() -> None:
+    with pytest.raises(InputError, match="server: input should be a mapping"):
+        keep_user_aside({"mlflow": {"server": [1]}})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("address", ["", 5, ["sqlite:///a.db"]])

@@ -328,7 +328,7 @@ def test_a_detector_is_exported_under_its_own_name(make_run: MakeRun) -> None:
     plan = plan_task("export", run)
     assert list(plan.categories) == ["hex_nut"]
     assert plan.problem is None
-    place = "/project/data/06_models/defect/demo/quickstart/seed-3/nut"
+    place = f"{run.project_path}/data/06_models/defect/demo/quickstart/seed-3/nut"
     run = make_run("folder", (), export__detector=place, **gone)
     assert list(plan_task("export", run).categories) == ["nut"]
     told = run_parameters(run)["export"]

@@ -268,7 +268,7 @@ def render_report(
         "command": command,
     }
     drawn = [image for gallery in galleries.values() for image in gallery]
-    context["has_images"] = bool(drawn) or leaderboard is not None
+    context["has_images"] = bool(galleries) or leaderboard is not None
     most_views = max((len(image.views) for image in drawn), default=0)
     template = _environment().get_template("report.html.j2")
 
