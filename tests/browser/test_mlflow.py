@@ -179,7 +179,7 @@ def test_compare_page_shows_what_differs(visit: Any, server: Server, screenshot:
         "off",
         "untrained",
         "image_auroc",
-        "defect demo quickstart bpm.mode-off",
+        "defect bpm.mode-off demo quickstart",
     ):
         page.get_by_text(text).first.wait_for(state="attached")
     screenshot("mlflow_compare")

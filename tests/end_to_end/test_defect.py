@@ -77,7 +77,7 @@ def test_tracking(project: Any, small: Parameters, tracking_uri: str) -> None:
     parent = parents[0]
     assert parent.info.status == "FINISHED"
     place = project.place().split("/")
-    assert parent.info.run_name == " ".join(["defect", "images", "vit_tiny_patch16_224", place[-1]])
+    assert parent.info.run_name == " ".join(["defect", place[-1], "images", "vit_tiny_patch16_224"])
     assert place[-1].startswith("seed-7_")
     told = {
         "task": "defect", "dataset": "images", "backbone": "vit_tiny_patch16_224",

@@ -86,7 +86,7 @@ def test_within_the_users_run_ours_is_a_child_and_changes_nothing(
     assert [child.info.status for child in children] == ["FINISHED"]
     assert children[0].data.tags[PARENT_TAG] == done.info.run_id
     assert done.info.status == "FINISHED"
-    assert done.info.run_name.startswith("defect images")
+    assert done.info.run_name.startswith("defect ")
     assert done.info.experiment_id == own.info.experiment_id
     for run in (failed, done):
         assert run.data.tags[PARENT_TAG] == own.info.run_id

@@ -56,7 +56,7 @@ def test_coreset_ratio_is_that_of_the_tasks_banks() -> None:
 
 def test_name() -> None:
     name = run_name(run_tags("defect", PARAMETERS, NAMES))
-    assert name == f"defect demo quickstart {NAMES['run_key']}"
+    assert name == f"defect {NAMES['run_key']} demo quickstart"
 
 
 @pytest.fixture

@@ -36,9 +36,9 @@ RUNS: tuple[list[str], ...] = (
 )
 """Options of the runs; the last one's results are shown in Kedro-Viz and the report."""
 
-COMPARED = [
-    f"defect demo {run}" for run in ("quickstart default", "quickstart bpm.mode-off", "untrained")
-]
+COMPARED = (0, 2, 3)
+"""Rows of MLflow's table, which has the newest run first: all but the ablation."""
+
 EXPERIMENT = "uniformaly_pipeline"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 NO_ASSISTANT = (
@@ -65,7 +65,15 @@ def main() -> None:
             with serve(project / "build") as viz:
                 photograph_viz(chromium, viz)
             with serve(project / "data/08_reporting") as reports:
-                photograph_report(chromium, reports)
+                photograph_report(chromium, f"{reports}/{newest_report(project)}")
+
+
+def newest_report(project: Path) -> str:
+    """The report of the last run of ``defect``, below the folder of reports."""
+    folder = project / "data/08_reporting"
+    found = folder.glob("defect/demo/quickstart/*/report.html")
+    newest = max(found, key=lambda path: path.stat().st_mtime)
+    return newest.relative_to(folder).as_posix()
 
 
 def make_project(project: Path) -> Path:
@@ -151,8 +159,8 @@ def photograph_mlflow(chromium: Any, url: str, experiment: str) -> None:
     page.get_by_text("Compare runs", exact=True).click()
     page.locator(".ag-header-cell").get_by_text("image_auroc").wait_for()
     save(page, "mlflow_runs")
-    for name in COMPARED:
-        row = page.locator(".ag-pinned-left-cols-container [role=row]", has_text=name).first
+    for number in COMPARED:
+        row = page.locator(".ag-pinned-left-cols-container [role=row]").nth(number)
         row.locator(".ag-checkbox-input").check()
     page.get_by_role("button", name="Compare", exact=True).click()
     page.get_by_text("Comparing 3 Runs").wait_for()
@@ -194,7 +202,7 @@ def open_preview(page: Any, address: str) -> None:
 
 def photograph_report(chromium: Any, url: str) -> None:
     page = new_page(chromium, 1200, 900)
-    page.goto(f"{url}/defect/demo/quickstart/default/report.html")
+    page.goto(url)
     save(page, "report")
     page.close()
 
