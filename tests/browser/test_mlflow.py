@@ -137,7 +137,7 @@ def test_runs_list_side_by_side_with_our_columns(
     visit: Any, server: Server, screenshot: Any
 ) -> None:
     page = visit(views.view_address(server.url, server.experiment))
-    page.get_by_text("defect demo untrained").first.wait_for()
+    page.get_by_text("defect default demo untrained").first.wait_for()
     # Without scrolling.
     for metric in views.DETECTION:
         header = page.locator(f".ag-header-cell[col-id='metrics.`{metric}`']").bounding_box()
@@ -165,7 +165,7 @@ def test_views_are_in_the_menu(visit: Any, server: Server, screenshot: Any) -> N
     page.get_by_role("button", name="Views").click()
     page.get_by_text("Compare categories and settings").click()
     # The categories are below their run.
-    page.get_by_text("defect demo untrained").first.wait_for()
+    page.get_by_text("defect default demo untrained").first.wait_for()
     page.locator(".ag-header-cell").get_by_text("category", exact=True).wait_for()
     screenshot("mlflow_categories")
 

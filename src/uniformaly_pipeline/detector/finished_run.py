@@ -216,7 +216,11 @@ def _bank_of(data: str, run: str, category: str) -> str:
 
 def _which(data: str, category: str, runs: Sequence[str]) -> str:
     if not runs:
-        return f"{data} holds no finished run with a memory bank of '{category}'"
+        fs, root = url_to_fs(data)
+        found = fs.glob(f"{posixpath.join(root, SCORES)}/*/*/*/*/*/{PATCHES}")
+        known = sorted({path.replace("\\", "/").split("/")[-2] for path in found})
+        hint = did_you_mean(category, known) if known else ""
+        return f"{data} holds no finished run with a memory bank of '{category}'{hint}"
     return f"{data} holds {len(runs)} runs of '{category}', choose one: {', '.join(runs)}"
 
 
