@@ -811,6 +811,7 @@ class TrackingHooks:
     """Logs parameters, metrics and artifacts to the run that kedro-mlflow opened."""
 
     _computed: Pipeline
+    _tags: dict[str, str]
 
     @hook_impl(trylast=True)
     def before_pipeline_run(
@@ -840,11 +841,11 @@ class TrackingHooks:
     def _log_start(
         self, run_id: str, pipeline: Pipeline, total: int, catalog: CatalogProtocol
     ) -> None:
-        run = _run()
-        tags = _tags(run, pipeline, catalog)
-        name = runs.run_name(tags) if _finished_tasks(pipeline) else "part of a run"
-        tags |= runs.origin_tags(len(pipeline.nodes), total, _earlier_results(pipeline))
-        runs.log_parameters(run_id, run.parameters.resolved(), {**tags, NAME_TAG: name})
+        run, tasks = _run(), _finished_tasks(pipeline)
+        tags = self._tags = _tags_of(tasks, run, catalog)
+        name = runs.run_name(tags) if tasks else "part of a run"
+        origin = runs.origin_tags(len(pipeline.nodes), total, _earlier_results(pipeline))
+        runs.log_parameters(run_id, run.parameters.resolved(), {**tags, **origin, NAME_TAG: name})
         views.save_views(run_id)
 
     @hook_impl(tryfirst=True)
@@ -862,8 +863,8 @@ class TrackingHooks:
 
     def _log_results(self, run_id: str, catalog: CatalogProtocol) -> None:
         run, pipeline = _run(), self._computed
-        tags = _tags(run, pipeline, catalog) | _log_images(run_id, pipeline, catalog, run)
-        made = pipeline.all_outputs()
+        images = _log_images(run_id, pipeline, catalog, run)
+        tags, made = self._tags | images, pipeline.all_outputs()
         tasks = [
             task
             for task in _finished_tasks(pipeline)
@@ -872,13 +873,13 @@ class TrackingHooks:
         commands = [f"`{command_for(run, task)}`" for task in tasks]
         notes = "\n\n".join([*commands, *notes_on(run.parameters)])
         runs.log_tags(run_id, {**tags, runs.NOTE_TAG: notes})
-        if len(tasks) == 1:
-            _log_task(run_id, plan_task(tasks[0], run), pipeline, catalog, run, tags)
+        if runs.TASKS_TAG not in tags:
+            for task in tasks:  # one, or none of a part of a run
+                _log_task(run_id, plan_task(task, run), pipeline, catalog, run, tags)
             return
         # Tasks have metrics of the same names: each gets a run of its own below this one.
         for task, command in zip(tasks, commands, strict=True):
-            own = tags | _tags_of([task], run, catalog) | {runs.NOTE_TAG: command}
-            own.pop(runs.TASKS_TAG)
+            own = {**_tags_of([task], run, catalog), **images, runs.NOTE_TAG: command}
             with child_run(run_id, runs.run_name(own)) as of_task:
                 runs.log_parameters(of_task, run.parameters.resolved(), own)
                 _log_task(of_task, plan_task(task, run), pipeline, catalog, run, own)
@@ -905,11 +906,6 @@ def _earlier_results(pipeline: Pipeline) -> set[str]:
     """What a pipeline starts from that an earlier run made."""
     names = (name for name in pipeline.inputs() if not name.startswith("params:"))
     return set(names) - SOURCES
-
-
-def _tags(run: CurrentRun, pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
-    """What tells this run apart from others."""
-    return _tags_of(_finished_tasks(pipeline), run, catalog)
 
 
 def _tags_of(tasks: Sequence[str], run: CurrentRun, catalog: CatalogProtocol) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 from pathlib import Path
 
@@ -33,10 +34,15 @@ def test_the_port_that_the_system_chose_is_told(
         with socket.socket(family) as asking:
             asking.connect((host, ports[0]))
 
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(number)  # as its server does once it has ended by it
+
     monkeypatch.setattr(uvicorn.Server, "run", run)
+    before = signal.getsignal(signal.SIGINT)
     caplog.set_level(logging.INFO)
     answer = serve(detector_file, "--port", "0", "--host", host)
     assert answer.startswith("0"), answer
+    assert signal.getsignal(signal.SIGINT) is before
     shown = f"[{host}]" if ":" in host else host
     assert f"at http://{shown}:{ports[0]}/predict" in caplog.text + answer
 

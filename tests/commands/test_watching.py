@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,32 +176,63 @@ def test_the_command_judges_what_arrives_and_ends_when_told(
         process.wait()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
+def names_judged(detector: Detector, arrivals: Arrivals) -> list[str]:
+    """What is judged of a folder in which nothing changes any more, in order."""
+    found: list[str] = []
+    clock = iter(np.arange(0.0, 100.0))
+    judge_arrivals(
+        detector,
+        arrivals,
+        [None] * 4,
+        lambda each, *_: found.append(each.name),
+        clock=lambda: float(next(clock)),
+    )
+    return found
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """A limit that a file meets as it meets a full disk."""
+    resource = pytest.importorskip("resource", reason="Windows has no such limits")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+
+
 def test_a_line_that_did_not_fit_spoils_no_other(
     detector: Detector, pictures: Path, tmp_path: Path
 ) -> None:
     """A full disk takes the first bytes of a line; a kill may leave as little."""
-    import resource
-
     (each,) = detector.predict_each_of(sources_of(str(pictures / "new/00.png")))
     drift = DriftMonitor(detector.calibration_scores).look()
     path = tmp_path / "results.jsonl"
     Lines(pictures, tmp_path, "none").write(each, drift, 0.1)
     size = path.stat().st_size
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, limits[1]))
+    with files_up_to(size + 20):
         Lines(pictures, tmp_path, "none").write(each, drift, 0.2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
     assert path.stat().st_size == size
     with path.open("a") as file:
         file.write('{"image": "cut sho')
     Lines(pictures, tmp_path, "none").write(each, drift, 0.3)
     first, _, last = path.read_text().splitlines()
     assert [json.loads(line)["seconds"] for line in (first, last)] == [0.1, 0.3]
+
+
+def test_a_picture_appears_whole_or_not_at_all(
+    detector: Detector, pictures: Path, tmp_path: Path, caplog: Any
+) -> None:
+    (each,) = detector.predict_each_of(sources_of(str(pictures / "new/00.png")))
+    drift = detector.monitor().look()
+    (tmp_path / "pictures").mkdir()
+    with files_up_to(2000):
+        Lines(pictures, tmp_path, "all").write(replace(each, name="0.png"), drift, 0.1)
+    assert "No picture of 0.png" in caplog.text
+    assert list((tmp_path / "pictures").iterdir()) == []
 
 
 def test_names_that_are_no_text_do_not_end_it(tmp_path: Path, caplog: Any) -> None:
@@ -222,16 +254,7 @@ def test_files_beside_the_images_are_left_out_and_said_once(
     for number in range(3):
         shutil.copy(pictures / "new/00.png", tmp_path / f"{number}.png")
         (tmp_path / f"{number}.json").write_text("{}")
-    found: list[Any] = []
-    clock = iter(np.arange(0.0, 100.0))
-    judge_arrivals(
-        detector,
-        Arrivals(tmp_path, 1.0, 1.0),
-        [None] * 4,
-        lambda each, *_: found.append(each),
-        clock=lambda: float(next(clock)),
-    )
-    assert [each.name for each in found] == ["0.png", "1.png", "2.png"]
+    assert names_judged(detector, Arrivals(tmp_path, 1.0, 1.0)) == ["0.png", "1.png", "2.png"]
     assert caplog.text.count("is left out as no image, as is every .json") == 1
 
 
@@ -253,15 +276,7 @@ def test_after_a_restart_the_rest_is_judged_and_nothing_twice(
     with results.open("a") as file:
         file.write('{"time": "2026-01-01T00:00:00+0000", "image": "3.p')
     os.utime(folder / "1.png", (4e9, 4e9))
-    arrivals, found = Arrivals(folder, 1.0, 1.0), []
+    arrivals = Arrivals(folder, 1.0, 1.0)
     arrivals.skip(judged_before(results))
-    clock = iter(np.arange(0.0, 100.0))
-    judge_arrivals(
-        detector,
-        arrivals,
-        [None] * 4,
-        lambda each, *_: found.append(each.name),
-        clock=lambda: float(next(clock)),
-    )
-    assert found == ["1.png", "3.png", "4.png"]
+    assert names_judged(detector, arrivals) == ["1.png", "3.png", "4.png"]
     assert judged_before(tmp_path / "none.jsonl") == {}

@@ -70,5 +70,5 @@ def test_features_of_another_place_are_refused(fake_encoder: Any, tmp_path: Path
     assert FeatureStoreDataset(filepath=str(tmp_path / "moved/data/nuts/vit/seed-3")).load()
     places[0].rename(tmp_path / "aside")
     places[1].rename(places[0])
-    with pytest.raises(DatasetError, match="copied there, they are nuts/vit/seed-3"):
+    with pytest.raises(DatasetError, match="copied there, they are those of nuts/vit/seed-3"):
         FeatureStoreDataset(filepath=str(places[0])).load()

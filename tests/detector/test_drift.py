@@ -110,3 +110,10 @@ def test_after_learning_more_only_higher_scores_are_a_drift() -> None:
         now = higher.update(score)
     assert now.is_drifting
     assert now.direction == "higher"
+
+
+def test_a_whole_folder_is_compared_likewise() -> None:
+    rng = np.random.default_rng(1)
+    calibration, lower = rng.normal(10.0, 1.0, 50), rng.normal(7.0, 1.0, 60)
+    assert compare(calibration, lower).is_drifting
+    assert not compare(calibration, lower, only_higher=True).is_drifting

@@ -116,6 +116,16 @@ def test_it_lies_anywhere_and_a_failed_write_leaves_the_old_one(
         save_state(state, blocked / "below.safetensors")
 
 
+def test_a_link_to_a_detector_stays_one(detector_file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "v3.safetensors"
+    target.write_bytes(detector_file.read_bytes())
+    (tmp_path / "current.safetensors").symlink_to("v3.safetensors")
+    changed = replace(load_state(target), name="changed")
+    save_state(changed, tmp_path / "current.safetensors")
+    assert (tmp_path / "current.safetensors").is_symlink()
+    assert load_state(target).name == "changed"
+
+
 def test_the_file_tells_no_password(detector_file: Path) -> None:
     """Weights may come from where one must log in; a detector's file is handed on."""
     state = load_state(detector_file)

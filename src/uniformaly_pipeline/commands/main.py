@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from uniformaly_pipeline import __version__
-from uniformaly_pipeline.common.errors import CommandError, find_input_error
-from uniformaly_pipeline.common.secrets import scrub
+from uniformaly_pipeline.common.errors import InputError, answered
 
 COMMANDS = {
     "fit": ("uniformaly_pipeline.commands.fitting:fit", "Make a detector from normal images."),
@@ -69,23 +68,14 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run one; bad input is one line, and so is a machine that cannot go on."""
-        try:
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        # Wide because a library's error, such as torch's, may be the machine's fault; none other
-        # ends here, and none tells a secret.
-        except Exception as error:
-            mendable = find_input_error(error)
-            if isinstance(error, ModuleNotFoundError):
-                raise CommandError(
+        with answered():
+            try:
+                return super().invoke(ctx)
+            except ModuleNotFoundError as error:
+                raise InputError(
                     f"this command takes {error.name}, which is not installed here: install "
                     "uniformaly-pipeline with all that it needs"
                 ) from error
-            if mendable is None:
-                scrub(error)
-                raise
-            raise CommandError(str(mendable)) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

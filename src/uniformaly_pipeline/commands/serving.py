@@ -78,10 +78,14 @@ def serve(
             log_level="warning",
             timeout_graceful_shutdown=int(timeout) + 1,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # Its server ends by either, and then raises it once more: that is no failure.
-            signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listening])
+        # Its server ends by either, and then raises it once more: that is no failure.
+        ends = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, lambda *_: None) for number in ends}
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 import click
 
 from uniformaly_pipeline.common.machine import causes, machine_fault
-from uniformaly_pipeline.common.secrets import without_secrets
+from uniformaly_pipeline.common.secrets import scrub, without_secrets
 
 MAX_SUGGESTED = 12
 """Names that an error line offers to choose from."""
@@ -81,6 +82,27 @@ def find_input_error(error: BaseException | None) -> InputError | None:
             return InputError(remote.split(_REMOTE, 1)[1].splitlines()[0])
     fault = machine_fault(error)
     return None if fault is None else InputError(fault)
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Around a command: what a user can mend ends it with one line, anything else tells no secret.
+
+    Raises:
+        CommandError: Bad input, or a machine that cannot go on.
+    """
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    # Wide because any error, a library's too, may be caused by one that a user can mend, and the
+    # traceback of any other, a bug of ours too, may print secrets. None ends here: all go on.
+    except Exception as error:
+        mendable = find_input_error(error)
+        if mendable is None:
+            scrub(error)
+            raise
+        raise CommandError(str(mendable)) from error
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -142,14 +142,9 @@ def _naming(path: Path) -> Iterator[None]:
         if error.filename is not None and Path(error.filename).parent == path.parent:
             error.filename = str(path.parent)
         raise
-    except OSError as error:
-        if error.filename is not None and _PART.search(str(error.filename)):
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and _PART.search(str(error.filename)):
             error.filename, error.filename2 = str(path), None
-        no_room = no_room_error(error, path)
-        if no_room is None:
-            raise
-        raise no_room from error
-    except SafetensorError as error:
         no_room = no_room_error(error, path)
         if no_room is None:
             raise

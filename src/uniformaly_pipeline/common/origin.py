@@ -56,6 +56,6 @@ class Origin:
             )
 
 
-def own_place(path: str) -> str:
-    """What a result at a path says of where it belongs."""
-    return "/".join(url_to_fs(path)[1].split("/")[-PLACE_PARTS:])
+def own_place(path: str, parts: int = PLACE_PARTS) -> str:
+    """What a result at a path says of where it belongs: so many last parts of the path."""
+    return "/".join(url_to_fs(path)[1].split("/")[-parts:])

@@ -93,7 +93,7 @@ def foreign_errors() -> Iterator[None]:
     except (OSError, MemoryError, InputError):
         raise
     # Wide because aiohttp's, botocore's, gcsfs's and others' errors have no other base in common,
-    # and these libraries need not be installed here to be named.
+    # and these libraries need not be installed here to be named. None is lost: all are raised.
     except Exception as error:
         raise OSError(answer_of(error)) from error
 

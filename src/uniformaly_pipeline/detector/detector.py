@@ -45,12 +45,11 @@ from uniformaly_pipeline.detector.exported import (
     load_translated,
     write_exported,
 )
-from uniformaly_pipeline.detector.finished_run import FinishedRun, open_images, read_run
+from uniformaly_pipeline.detector.finished_run import FinishedRun, normal_picture, read_run
 from uniformaly_pipeline.detector.results import Evidence, Place, Result, Unreadable
 from uniformaly_pipeline.detector.sources import (
     ImageLike,
     Images,
-    Opened,
     Source,
     choose_levels_of,
     each_source_of,
@@ -73,7 +72,7 @@ from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import WHOLE_IMAGE, Preprocessing
 from uniformaly_pipeline.ingestion.regions import tell_misfits_once
 from uniformaly_pipeline.memory_bank.bank import bank_images, build_memory_bank
-from uniformaly_pipeline.memory_bank.growth import grow_bank
+from uniformaly_pipeline.memory_bank.growth import GROWN, grow_bank
 from uniformaly_pipeline.scoring.neighbors import NearestNeighbors
 from uniformaly_pipeline.scoring.scores import image_scores
 
@@ -86,9 +85,6 @@ THUMBNAIL_PX = 256
 """Longest side of a normal image's picture in a detector's file."""
 
 _THUMBNAIL_QUALITY = 80
-
-GROWN = "grown_since_calibration"
-"""Entry of a bank's metadata: whether it has learned images after its calibration."""
 
 
 class Detector:
@@ -696,16 +692,14 @@ def with_pictures(state: DetectorState) -> DetectorState:
     """
     if state.thumbnails or not state.root:
         return state
-    reading = state.reading
-    sources = open_images(state.root, state.normal_images, bank_images(state.bank))
-    shown = track(sources, len(sources), "Reading normal images", "images")
-    return replace(
-        state,
-        thumbnails=tuple(
-            _jpeg(_small(reading.preprocessing, source.open(reading.levels)).image)
-            for source in shown
-        ),
-    )
+    reading, thumbnails = state.reading, []
+    images = list(zip(state.normal_images, bank_images(state.bank), strict=True))
+    for path, key in track(images, len(images), "Reading normal images", "images"):
+        picture = normal_picture(state.root, path, key, reading.levels)
+        if picture is None:
+            return state
+        thumbnails.append(_jpeg(_small(reading.preprocessing, picture)))
+    return replace(state, thumbnails=tuple(thumbnails))
 
 
 def _hold_out(
@@ -780,7 +774,10 @@ def _encode_normal(
         InputError: As :func:`_encode_each`.
     """
     return [
-        replace(each, opened=_small(reading.preprocessing, each.opened))
+        replace(
+            each,
+            opened=replace(each.opened, image=_small(reading.preprocessing, each.opened.image)),
+        )
         for each in _encode_each(reading, encoder, sources, batch_size, "Encoding normal images")
     ]
 
@@ -810,11 +807,11 @@ def _told_apart(known: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _small(preprocessing: Preprocessing, opened: Opened) -> Opened:
+def _small(preprocessing: Preprocessing, image: Image.Image) -> Image.Image:
     """An image with no more pixels than its picture in the detector's file needs."""
-    view = preprocessing.fit_image(opened.image)
+    view = preprocessing.fit_image(image)
     view.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    return replace(opened, image=view)
+    return view
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -59,14 +59,15 @@ class Drift:
         )
 
 
-def compare(calibration_scores: np.ndarray, scores: np.ndarray) -> Drift:
+def compare(calibration_scores: np.ndarray, scores: np.ndarray, only_higher: bool = False) -> Drift:
     """How all scores of a folder of images compare with the calibration scores.
 
     Args:
         calibration_scores: float [n].
         scores: float [m].
+        only_higher: See :class:`DriftMonitor`.
     """
-    monitor = DriftMonitor(calibration_scores, (max(1, len(scores)),))
+    monitor = DriftMonitor(calibration_scores, (max(1, len(scores)),), only_higher)
     for score in scores[:-1]:
         monitor._last.append(float(score))
     return monitor.update(float(scores[-1])) if len(scores) else monitor.look()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import posixpath
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from fsspec.core import url_to_fs
+from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.checked_file import CheckedFile
@@ -22,7 +22,7 @@ from uniformaly_pipeline.common.remote_file import RemoteFile
 from uniformaly_pipeline.detector.sources import Source
 from uniformaly_pipeline.detector.state import Scoring
 from uniformaly_pipeline.ingestion.images import ImageFolder
-from uniformaly_pipeline.ingestion.levels import file_hash
+from uniformaly_pipeline.ingestion.levels import Levels, file_hash
 from uniformaly_pipeline.memory_bank.bank import bank_images
 from uniformaly_pipeline.scoring.scores import check_same_bank, check_same_images, image_scores
 
@@ -63,33 +63,32 @@ class FinishedRun:
     root: str
 
 
-def open_images(root: str, paths: Sequence[str], content_hashes: Sequence[str]) -> list[Source]:
-    """Images below a data set's root, if all of them are there and as they were.
+def normal_picture(root: str, path: str, content_hash: str, levels: Levels) -> Image.Image | None:
+    """A normal image as it was learned from, as RGB.
 
     Args:
-        root: The root.
-        paths: Where they lie below it.
-        content_hashes: What they were, in the same order, see :meth:`.levels.Levels.key`.
+        root: The data set's root.
+        path: Where it lies below it; empty where nobody knows.
+        content_hash: What it was, see :meth:`.levels.Levels.key`.
+        levels: Black and white of deep pixels.
 
     Returns:
-        None where one of them is gone or another by now, which the log says.
+        ``None`` where it is gone or another by now, which the log says.
+
+    Raises:
+        InputError: It cannot be read.
     """
     folder = ImageFolder(root)
-    for path, content_hash in zip(paths, content_hashes, strict=True):
-        if not path or not folder.exists(path):
-            logger.warning("%s is not in %s any more: no picture of it is shown", path, root)
-            return []
-        if hashlib.sha256(folder.read_bytes(path)).hexdigest() != file_hash(content_hash):
-            logger.warning(
-                "%s in %s is another image than was learned from: no picture of it is shown",
-                path, root,
-            )  # fmt: skip
-            return []
-
-    def source(path: str) -> Source:
-        return Source(path, lambda: folder.read_bytes(path))
-
-    return [source(path) for path in paths]
+    if not path or not folder.exists(path):
+        logger.warning("%s is not in %s any more: no picture of it is shown", path, root)
+        return None
+    source = Source(path, lambda: folder.read_bytes(path))
+    opened = source.open(levels)
+    if file_hash(opened.content_hash) != file_hash(content_hash):
+        logger.warning("%s in %s is another image than was learned from: no picture of it is shown",
+                       path, root)  # fmt: skip
+        return None
+    return opened.image
 
 
 def find_runs(data: str, category: str, task: str | None = None) -> list[str]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
+from uniformaly_pipeline.common.origin import Origin
 from uniformaly_pipeline.common.secrets import hide_secrets
 from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.features.estimates import feature_bytes
@@ -492,20 +493,14 @@ def known_checkpoint(path: Path) -> str | None:
     return _noted(path, "checkpoint_sha256")
 
 
-def own_place(path: Path) -> str:
-    """What tells the folder of a data set's, a backbone's and a run's features from others."""
-    return "/".join(path.absolute().parts[-PLACE_PARTS:])
-
-
 def check_place(path: Path) -> None:
     """Refuse features that belong to another data set, backbone or run.
 
     Raises:
         InputError: They were copied there; the line names both places.
     """
-    place = _noted(path, "place")
-    if place is not None and place != own_place(path):
-        raise InputError(f"the features in {path} were copied there, they are {place}: {RUN_AGAIN}")
+    origin = Origin("", place=_noted(path, "place") or "")
+    origin.check_place(path.absolute().as_posix(), f"features in {path}")
 
 
 def _noted(path: Path, name: str) -> str | None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.files import STALE_SECONDS, new_file, remove_leftovers
+from uniformaly_pipeline.common.origin import own_place
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.estimates import EncodingCost, peak_memory
 from uniformaly_pipeline.features.masking import BackPatchMasking
@@ -23,9 +24,9 @@ from uniformaly_pipeline.features.shards import StoredImage, write_shard
 from uniformaly_pipeline.features.store import (
     CURRENT_NAME,
     HEADER_NAME,
+    PLACE_PARTS,
     StoreHeader,
     good_shards,
-    own_place,
 )
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def update_store(path: Path, stream: FeatureStream) -> Path:
             {
                 "store": folder.name,
                 "checkpoint_sha256": stream.checkpoint_sha256,
-                "place": own_place(path),
+                "place": own_place(str(path), PLACE_PARTS),
             }
         ),
     )

@@ -21,6 +21,9 @@ from uniformaly_pipeline.memory_bank import coreset
 from uniformaly_pipeline.memory_bank.bank import bank_images, check_same_features, hashes_as_bytes
 from uniformaly_pipeline.memory_bank.exact_search import ExactSearch
 
+GROWN = "grown_since_calibration"
+"""Entry of a bank's metadata: whether it has learned images after its detector's calibration."""
+
 
 def grow_bank(
     bank: ArrayBundle,

@@ -8,13 +8,7 @@ from typing import Any
 import click
 from kedro import runner as runners
 
-from uniformaly_pipeline.common.errors import (
-    CommandError,
-    InputError,
-    did_you_mean,
-    find_input_error,
-)
-from uniformaly_pipeline.common.secrets import scrub
+from uniformaly_pipeline.common.errors import CommandError, InputError, answered, did_you_mean
 from uniformaly_pipeline.parameters.command_line import parse_assignments
 
 RUNNERS = ("SequentialRunner", "ParallelRunner", "ThreadRunner")
@@ -29,18 +23,8 @@ class RunCommand(click.Command):
         Raises:
             CommandError: Bad input, or a machine that cannot go on.
         """
-        try:
+        with answered():
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        # Wide because any error may be caused by one that a user can mend, and the traceback of any
-        # other, a bug of ours too, may print secrets. None ends here: all are raised again.
-        except Exception as error:
-            mendable = find_input_error(error)
-            if mendable is not None:
-                raise CommandError(str(mendable)) from error
-            scrub(error)
-            raise
 
 
 def own_run(command: click.Command) -> click.Command:

@@ -137,7 +137,8 @@ def test_pictures_of_normal_images_are_the_detectors_or_the_roots(
     with caplog.at_level(logging.WARNING):
         without = gallery(replace(bare, root=str(pictures / "gone")))
     assert "nearest_normal" not in without[0].views
-    assert "No picture of the normal image" in caplog.text
+    assert "is not in" in caplog.text
+    assert "no picture of it is shown" in caplog.text
 
 
 def test_heat_maps_are_of_the_encoders_view(state: DetectorState, judged: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.detector.decisions import list_images
 from uniformaly_pipeline.detector.detector import Detector
-from uniformaly_pipeline.detector.finished_run import open_images
+from uniformaly_pipeline.detector.finished_run import normal_picture
 from uniformaly_pipeline.detector.results import Result, Unreadable
 from uniformaly_pipeline.detector.sources import Source
 from uniformaly_pipeline.detector.state import DetectorState, with_asked_threshold
@@ -224,9 +224,6 @@ def _normal_picture(detector: DetectorState, name: str) -> np.ndarray | None:
         thumbnail = detector.thumbnails[number]
         with Image.open(io.BytesIO(thumbnail)) as picture:
             return np.asarray(picture.convert("RGB").resize((width, height)))
-    sources = open_images(detector.root, [name], [bank_images(detector.bank)[number]])
-    if not sources:
-        logger.warning("No picture of the normal image %s: it is not where it was", name)
-        return None
-    image = sources[0].open(detector.reading.levels).image
-    return np.asarray(detector.reading.preprocessing.fit_image(image))
+    key, reading = bank_images(detector.bank)[number], detector.reading
+    found = normal_picture(detector.root, name, key, reading.levels)
+    return None if found is None else np.asarray(reading.preprocessing.fit_image(found))

@@ -31,6 +31,7 @@ from uniformaly_pipeline.ingestion.levels import Levels
 from uniformaly_pipeline.ingestion.manifest import levels_of, sizes_of
 from uniformaly_pipeline.ingestion.regions import regions_of
 from uniformaly_pipeline.memory_bank.bank import bank_levels, bank_region, check_same_features
+from uniformaly_pipeline.memory_bank.growth import GROWN
 from uniformaly_pipeline.parameters.current_run import settings_of
 from uniformaly_pipeline.reporting.gallery.naming import file_names
 from uniformaly_pipeline.reporting.gallery.new_images import brightest, draw_prediction
@@ -322,7 +323,8 @@ def summarise_prediction(
 
     Returns:
         ``num_images``, ``num_flagged``, ``threshold`` [unit of the scores], ``false_alarm_rate``
-        (``None`` where the threshold was set by hand), ``num_calibration`` and ``bank_size``.
+        (``None`` where the threshold was set by hand), ``num_calibration`` and ``bank_size``; and
+        :data:`.growth.GROWN` where the bank has learned images since it was calibrated.
     """
     chosen = choose_threshold(calibration_scores["score"].to_numpy(), false_alarm_rate, threshold)
     return {
@@ -332,6 +334,7 @@ def summarise_prediction(
         "false_alarm_rate": chosen.false_alarm_rate,
         "num_calibration": len(calibration_scores),
         "bank_size": len(memory_bank.arrays["memory_bank"]),
+        **({GROWN: True} if memory_bank.metadata.get(GROWN) else {}),
     }
 
 

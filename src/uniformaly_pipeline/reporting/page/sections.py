@@ -14,6 +14,7 @@ from PIL import Image
 from uniformaly_pipeline.detector.drift import compare
 from uniformaly_pipeline.evaluation.metrics import CLUSTER_METRICS, SWEPT_METRICS
 from uniformaly_pipeline.evaluation.paper import category_names, follows_paper, paper_sweep
+from uniformaly_pipeline.memory_bank.growth import GROWN
 from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 from uniformaly_pipeline.reporting.figures.style import figure_png
 from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
@@ -209,7 +210,9 @@ def prediction_sections(
         f"The p-value is the share of the {number} held-out normal images that score as high, the "
         "image itself included."
     )
-    drift = compare(calibration_scores["score"].to_numpy(), scores["score"].to_numpy())
+    drift = compare(
+        calibration_scores["score"].to_numpy(), scores["score"].to_numpy(), GROWN in metrics
+    )
     if drift.is_drifting:
         text += (
             f" Taken together, these images score {drift.direction} than the held-out normal ones "
