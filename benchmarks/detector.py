@@ -23,13 +23,19 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from safetensors.torch import save_file
 
 from benchmarks.inputs import draw_defects
 from benchmarks.machine import describe
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.encoding import PatchArrays, PatchEncoder, TorchEncoder
-from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone, named_backbone
+from uniformaly_pipeline.features.backbone import (
+    UNTRAINED,
+    Backbone,
+    load_backbone,
+    named_backbone,
+)
 from uniformaly_pipeline.features.engines.linear import LinearKind, has_onednn, use_linear
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.memory_bank.coreset import greedy_coreset
@@ -38,6 +44,7 @@ ROOT = Path(__file__).parents[1]
 BATCH = 8
 LEAST = 5
 """Runs of each engine and batch, however long they take."""
+RANDOM, RANDOM_MODEL = "ViT-B/8 (random)", "vit_base_patch8_224"
 ENGINES = ("torch (MKL)", "torch (oneDNN)", "onnxruntime", "openvino")
 
 
@@ -88,13 +95,17 @@ class _Torch:
         return self._encoder(images)
 
 
-def backbones(vits14: str | None, quick: bool) -> dict[str, Backbone]:
-    """What to measure by its name."""
+def backbones(vits14: str | None, quick: bool, folder: Path) -> dict[str, Backbone]:
+    """What to measure by its name; random weights are put into the folder."""
     found = {"quickstart": named_backbone("quickstart")}
     if vits14 is not None:
         found["ViT-S/14"] = Backbone("vit_small_patch14_dinov2", vits14)
     if not quick:
-        found["ViT-B/8 (random)"] = Backbone("vit_base_patch8_224", UNTRAINED)
+        # A file, as trained ones are: drawing them anew at each start would be measured as well.
+        path = folder / f"{RANDOM_MODEL}.safetensors"
+        untrained = Backbone(RANDOM_MODEL, UNTRAINED)
+        save_file(load_backbone(untrained, (224, 224)).state_dict(), path)
+        found[RANDOM] = replace(untrained, checkpoint=str(path))
     return found
 
 
@@ -105,7 +116,8 @@ def fit(backbone: Backbone, size: Size, images: Path) -> Detector:
         backbone=backbone,
         preprocessing=Preprocessing(resize=size.side, crop=size.side),
         coreset_ratio=1.0,
-        feature_dtype="float32" if backbone.checkpoint == UNTRAINED else "float16",
+        # Half precision's range ends below features of random weights.
+        feature_dtype="float32" if backbone.model == RANDOM_MODEL else "float16",
         device="cpu",
     )
     bank = detector.state.bank
@@ -282,13 +294,15 @@ def main(given: Sequence[str] | None = None) -> None:
     if machine["busy"]:
         print(f"Warning: the machine is busy (load {machine['load_average']:.1f})", file=sys.stderr)
     found: dict[str, Any] = {}
-    for name, backbone in backbones(arguments.vits14, arguments.quick).items():
-        print(f"Measuring {name}", file=sys.stderr)
-        with tempfile.TemporaryDirectory() as folder:
-            found[name] = measure(backbone, QUICK if arguments.quick else FULL, Path(folder))
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        result = {"machine": machine, "quick": arguments.quick, "backbones": found}
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    size = QUICK if arguments.quick else FULL
+    with tempfile.TemporaryDirectory() as weights:
+        for name, backbone in backbones(arguments.vits14, arguments.quick, Path(weights)).items():
+            print(f"Measuring {name}", file=sys.stderr)
+            with tempfile.TemporaryDirectory() as folder:
+                found[name] = measure(backbone, size, Path(folder))
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            result = {"machine": machine, "quick": arguments.quick, "backbones": found}
+            arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(table(found))
 
 

@@ -132,6 +132,40 @@ def test_position_embeddings_are_resampled_to_the_input_size(
     assert all(torch.equal(model.state_dict()[name], blocks[name]) for name in blocks)
 
 
+def test_half_precision_weights_are_computed_with_in_float32(
+    weights: State, tmp_path: Path
+) -> None:
+    half = {name: value.half() for name, value in weights.items()}
+    model = load_backbone(with_checkpoint(save(half, tmp_path / "half.safetensors")), SIZE)
+    assert_holds(model, {name: value.float() for name, value in half.items()})
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+def test_a_file_that_changes_later_leaves_the_model_alone(
+    name: str, weights: State, tmp_path: Path
+) -> None:
+    path = save(weights, tmp_path / name)
+    model = load_backbone(with_checkpoint(path), SIZE)
+    with path.open("r+b") as file:  # the same file, as a mapping would see it
+        file.write(bytes(path.stat().st_size))
+    assert_holds(model, weights)
+
+
+def test_tables_that_no_checkpoint_holds_are_computed(tmp_path: Path) -> None:
+    """Rotary position embeddings are made with the model, not stored."""
+    kwargs = {**KWARGS, "num_heads": 1}
+    rotary = replace(TINY, model="vit_small_patch16_dinov3", model_kwargs=kwargs)
+    model = load_backbone(rotary, SIZE, seed=1)
+    path = save(model.state_dict(), tmp_path / "rotary.safetensors")
+    loaded = load_backbone(replace(rotary, checkpoint=str(path)), SIZE)
+    again = load_backbone(rotary, SIZE, weights=model.state_dict())
+    pixels = torch.rand(1, 3, *SIZE)
+    expected = model(pixels)
+    assert torch.equal(loaded(pixels), expected)
+    assert torch.equal(again(pixels), expected)
+
+
 def test_home_folder_is_understood(
     weights: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,26 +100,47 @@ def load_backbone(
         InputError: timm does not know the model, its weights cannot be had or do not fit, a layer
             is out of range, or the input size is no multiple of the patch size.
     """
-    import torch
-
     if weights is not None:
-        model = _create(backbone)
-        _check_layers(model, backbone)
-        _set_input_size(model, backbone, input_size)
-        _load_state(model, "of the detector", dict(weights))
-        return model.eval().requires_grad_(False)
-    if backbone.checkpoint == UNTRAINED:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = _create(backbone)
+        model = _filled(backbone, "of the detector", dict(weights), input_size)
+    elif backbone.checkpoint == UNTRAINED:
+        model = _untrained(backbone, seed)
     elif backbone.checkpoint is None:
         model = _create(backbone, pretrained=True)
     else:
-        model = _create(backbone)
-        _load_state(model, backbone.checkpoint, _read_checkpoint(backbone))
+        model = _filled(backbone, backbone.checkpoint, _read_checkpoint(backbone))
     _check_layers(model, backbone)
     _set_input_size(model, backbone, input_size)
     return model.eval().requires_grad_(False)
+
+
+def _untrained(backbone: Backbone, seed: int) -> nn.Module:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _create(backbone)
+
+
+def _filled(
+    backbone: Backbone,
+    checkpoint: str,
+    state: dict[str, torch.Tensor],
+    input_size: tuple[int, int] | None = None,
+) -> nn.Module:
+    """The model with weights of the size that it is set to first, by default its own."""
+    import torch
+
+    with torch.device("meta"):
+        # Weights that are replaced at once need no values: drawing them takes a second for a B/8.
+        model = _create(backbone)
+    tensors = chain(model.named_parameters(), model.named_buffers())
+    if {name for name, _ in tensors} - model.state_dict().keys():
+        model = _create(backbone)  # tables that it computes and no checkpoint holds
+    _check_layers(model, backbone)
+    if input_size is not None:
+        _set_input_size(model, backbone, input_size)
+    _load_state(model, checkpoint, state)
+    return model
 
 
 def check_backbone(backbone: Backbone, input_size: tuple[int, int]) -> None:
@@ -409,7 +431,9 @@ def _load_state(model: nn.Module, checkpoint: str, state: dict[str, torch.Tensor
     state = _adapt_state(model, state)
     _check_state(model, checkpoint, state)
     own = model.state_dict()
-    model.load_state_dict({name: state[name] for name in own})
+    # Copies: what lies in a file that is mapped would change with it.
+    weights = {name: state[name].to(own[name].dtype, copy=True) for name in own}
+    model.load_state_dict(weights, assign=True)
 
 
 def _check_state(model: nn.Module, checkpoint: str, state: dict[str, torch.Tensor]) -> None:
