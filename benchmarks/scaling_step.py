@@ -34,11 +34,12 @@ def measure(num_images: int, num_categories: int, folder: Path) -> dict[str, Any
     from uniformaly_pipeline.scoring.patches import score_patches
 
     paths = sorted((folder / "images").rglob("*.png"))
-    images = {path.stem: str(path) for path in paths[:num_images]}
+    root = ImageFolder("/")
+    images = {root.content_hash(str(path)): str(path) for path in paths[:num_images]}
     masking = BackPatchMasking()
     start = time.perf_counter()
     stream = feature_stream(
-        ImageFolder("/"),
+        root,
         images,
         _tiny_backbone(),
         Preprocessing(),

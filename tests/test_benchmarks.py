@@ -17,7 +17,15 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import against_anomalib, gpu, hidden_defects, many_categories, memory, products
+from benchmarks import (
+    against_anomalib,
+    gpu,
+    hidden_defects,
+    many_categories,
+    memory,
+    products,
+    scaling_step,
+)
 from benchmarks import authors_schedule as authors
 from benchmarks import detector as of_detectors
 from benchmarks.__main__ import main
@@ -35,6 +43,7 @@ from benchmarks.worker import Worker
 from uniformaly_pipeline.features.backbone import Backbone, load_backbone
 from uniformaly_pipeline.features.encoder import Encoder
 from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.memory_bank.coreset import greedy_coreset
 
 LAYERS = tuple(range(2, 10))
@@ -86,6 +95,18 @@ def test_both_score_a_category_alike(name: str, tiny: Backbone, tmp_path: Path) 
     assert answer["agreement"]["our_image_auroc"] == pytest.approx(
         answer["agreement"]["authors_image_auroc"], abs=0.02
     )
+
+
+def test_a_step_of_scaling_encodes_and_scores_what_it_says(
+    tmp_path: Path, tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scaling_step, "_tiny_backbone", lambda: tiny_backbone)
+    draw_classes(tmp_path / "images", ["plate"], train=5, test=0)
+    found = scaling_step.measure(4, 2, tmp_path)
+    assert (found["images"], found["categories"]) == (4, 2)
+    assert found["encode_seconds"] > 0
+    assert found["category_seconds"] > 0
+    assert len(FeatureStore(tmp_path / "store_4_2").index) == 4
 
 
 def test_a_class_stands_for_ten() -> None:

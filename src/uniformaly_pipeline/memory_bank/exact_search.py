@@ -28,7 +28,10 @@ WEAK = 0.1
 FEW = 0.03
 """Share below which single vectors are ruled out by their bounds, not compared leaf by leaf."""
 FEW_PAIRS = 1 << 12
-"""Queries with a leaf each whose bounds are gathered at a time."""
+"""Queries with a leaf each whose bounds are looked at before what was found is taken in."""
+GATHERED = 1 << 18
+"""Numbers that a thread gathers at a time. They stay in the processor's cache, and in memory that
+the process has already: of large blocks each page is new, which takes eight times longer."""
 
 
 class ExactSearch:
@@ -148,9 +151,8 @@ class ExactSearch:
         leaves = bounds.topk(min(bounds.shape[1], -(-count // LEAF)), largest=False).indices
         best = self._bounds_in(leaves, low).topk(count, largest=False).indices
         places = leaves.gather(1, best // LEAF) * LEAF + best % LEAF
-        near = self._bank.index_select(0, places.flatten()).unflatten(0, places.shape)
-        products = near.mul_(queries[:, None]).sum(dim=2)
-        return (self._half_norms[places] - products).amax(dim=1)
+        rows = _row_of(places)
+        return self._distances_to(queries, rows, places.flatten()).view_as(places).amax(dim=1)
 
     def _distances(self, queries: torch.Tensor, block: slice, out: torch.Tensor) -> None:
         import torch
@@ -193,10 +195,35 @@ class ExactSearch:
             leaves: int64 [m, n], the leaves of each query.
             low: float32 [m, a], the queries' factors of the bounds.
         """
-        # Much faster than indexing and a product of matrices for each query.
-        of_leaves = self._low.unflatten(0, (-1, LEAF)).index_select(0, leaves.flatten())
-        near = of_leaves.unflatten(0, leaves.shape).flatten(1, 2)
-        return near.mul_(low[:, None]).sum(dim=-1)
+        import torch
+
+        of_leaves = self._low.unflatten(0, (-1, LEAF))
+        found = torch.empty(len(leaves), leaves.shape[1] * LEAF)
+
+        def step(part: slice) -> None:
+            # Much faster than indexing and a product of matrices for each query.
+            near = of_leaves.index_select(0, leaves[part].flatten())
+            near = near.unflatten(0, (-1, leaves.shape[1])).flatten(1, 2)
+            torch.sum(near.mul_(low[part, None]), dim=-1, out=found[part])
+
+        side_by_side(lambda: step, _parts(len(leaves), leaves.shape[1] * LEAF * low.shape[1]))
+        return found
+
+    def _distances_to(
+        self, queries: torch.Tensor, rows: torch.Tensor, places: torch.Tensor
+    ) -> torch.Tensor:
+        """Distances of queries [m, D] by row [p] to the vectors at places [p]: float32 [p]."""
+        import torch
+
+        products = torch.empty(len(places))
+
+        def step(part: slice) -> None:
+            near = self._bank.index_select(0, places[part])
+            near.mul_(queries.index_select(0, rows[part]))
+            torch.sum(near, dim=1, out=products[part])
+
+        side_by_side(lambda: step, _parts(len(places), queries.shape[1]))
+        return self._half_norms[places] - products
 
     def _look_at_vectors(self, wanted: torch.Tensor, low: torch.Tensor, best: _Best) -> None:
         """Compare queries with those vectors of the leaves they want whose bounds rule none out.
@@ -212,9 +239,7 @@ class ExactSearch:
             bounds = self._bounds_in(leaves[:, None], low.index_select(0, rows))
             pair, place = (bounds <= best.limits[rows][:, None]).nonzero().T
             rows, places = rows[pair], leaves[pair] * LEAF + place
-            near = self._bank.index_select(0, places)
-            products = near.mul_(best.queries.index_select(0, rows)).sum(dim=1)
-            best.update(rows, places, (self._half_norms[places] - products)[:, None])
+            best.update(rows, places, self._distances_to(best.queries, rows, places)[:, None])
 
     def _look_into(self, wanted: torch.Tensor, best: _Best) -> None:
         """Compare queries with the leaves they want, bool [m, leaves]."""
@@ -301,6 +326,12 @@ class _Best:
         index, query = order[place].numpy(), row.numpy()
         nearest_first = np.lexsort((index, squares.numpy(), query))
         return index[_first_of_each(query[nearest_first], nearest_first, self._nearest.shape)]
+
+
+def _parts(rows: int, width: int) -> list[slice]:
+    """Slices of so many rows of which each gathers ``width`` numbers."""
+    size = max(1, GATHERED // width)
+    return [slice(first, first + size) for first in range(0, rows, size)]
 
 
 def _half_norms(rows: torch.Tensor) -> torch.Tensor:
