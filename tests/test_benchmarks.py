@@ -279,11 +279,24 @@ def test_the_limit_is_that_of_the_library_that_was_fastest(
     assert fastest([(2, 3, 4)]).library == "fast"
     rate = fastest([(2, 3, 4), (2, 3, 4)], libraries=["middling"])
     assert rate.library == "middling"
-    products._library.cache_clear()
-    assert limit([(5, 6, 7)]).library == "fast"
-    del made["slow"], made["middling"]  # they are not asked again
-    assert limit([(5, 6, 7)]).library == "fast"
-    products._library.cache_clear()
+
+
+def test_the_limit_is_measured_apart_and_of_one_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ONNX Runtime or OpenVINO bring must not stay in the process that is measured."""
+    monkeypatch.setattr(products, "_FASTEST", {})
+    asked: list[list[str]] = []
+    run = subprocess.run
+
+    def record(command: list[str], **options: Any) -> Any:
+        asked.append(json.loads(options["input"])["libraries"])
+        return run(command, **options)
+
+    monkeypatch.setattr(products.subprocess, "run", record)
+    monkeypatch.setattr(products, "_makers", lambda dtype: pytest.fail("measured in this process"))
+    first, second = limit([(5, 6, 7)]), limit([(5, 6, 7)])
+    assert asked == [[], [first.library], [second.library]]
+    assert first.library == second.library
+    assert second.flops > 0
 
 
 def test_many_categories_are_measured_once(

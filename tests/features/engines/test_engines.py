@@ -64,6 +64,32 @@ def test_features_and_attention_are_torchs_in_any_batch(
     np.testing.assert_array_equal(together.features, kept)
 
 
+DROPPED = """
+import os, signal, sys, threading
+import numpy as np
+from pathlib import Path
+from uniformaly_pipeline.features.engines.openvino import OpenVinoEncoder
+
+encoders = [OpenVinoEncoder(Path(sys.argv[1]))]
+encoders[0](np.zeros((1, 3, 32, 48), np.float32))
+thread = threading.Thread(target=encoders.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_a_model_was_dropped_in_another_thread_is_handled(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    """OpenVINO frees the stack that it gave the signals of the thread that loaded it."""
+    in_openvino(encoder, tmp_path)
+    command = [sys.executable, "-c", DROPPED, str(tmp_path / "encoder.xml")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 @pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
 def test_libraries_of_linear_layers_agree(tiny_backbone: Backbone) -> None:
     encoder = Encoder(load_backbone(tiny_backbone, SIZE), LAYERS, 9, "cpu", "float32")

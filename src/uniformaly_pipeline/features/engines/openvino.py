@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,7 +41,15 @@ class OpenVinoEncoder:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": usable_cores(),
         }
-        self._compiled = openvino.Core().compile_model(source, "CPU", options)
+
+        def compile_model() -> Any:
+            return openvino.Core().compile_model(source, "CPU", options)
+
+        # OpenVINO gives the thread that it is loaded in a stack for signals, and frees it in the
+        # thread that drops the model last. Where that is another one, the next signal ends the
+        # process with a segmentation fault, so the first one ends before.
+        with ThreadPoolExecutor(1) as thread:
+            self._compiled = thread.submit(compile_model).result()
 
     def __call__(self, images: np.ndarray) -> PatchArrays:
         """Encode a batch, see :class:`.arrays.PatchEncoder`."""
