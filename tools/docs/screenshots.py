@@ -1,7 +1,8 @@
-"""Screenshots of MLflow, Kedro-Viz and the report for the documentation, from small real runs.
+"""Screenshots of reports, MLflow and Kedro-Viz for the documentation, from runs of the demo.
 
-python -m tools.docs.screenshots                 # a few minutes; needs Chromium and Playwright
-python -m tools.docs.screenshots --project=DIR   # of a copy of the project that has runs
+python -m tools.docs.screenshots                 # ten minutes; needs Chromium and Playwright
+python -m tools.docs.screenshots --project=DIR   # into DIR, going on with the runs it has
+python -m tools.docs.screenshots --only=report   # or mlflow, viz, tasks
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,16 +30,48 @@ from tools.servers import serving
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs/images"
 MAX_BYTES = 300_000
+NEW_IMAGES = "data/01_raw/demo/bolt/test/cracked"
+TASKS = ("multiclass", "semantic", "clustering", "lowshot", "ablation")
 RUNS: tuple[list[str], ...] = (
     ["--params=bpm.mode=off"],
     ["--params=backbone=untrained"],
-    ["--pipelines=ablation", "--params=ablation.features=max+top_k"],
+    *([f"--pipelines={task}"] for task in TASKS),
+    ["--pipelines=predict", f"--params=predict.images={NEW_IMAGES},predict.category=bolt"],
     [],
 )
-"""Options of the runs; the last one's results are shown in Kedro-Viz and the report."""
+"""Options of the runs, on the demo as it ships; the last one's results are shown in Kedro-Viz."""
 
-COMPARED = (0, 2, 3)
-"""Rows of MLflow's table, which has the newest run first: all but the ablation."""
+COMPARED = (0, len(RUNS) - 2, len(RUNS) - 1)
+"""Rows of MLflow's table, which has the newest run first: those of ``defect``."""
+
+SHOWN = {
+    "semantic": "Images",
+    "multiclass": "Memory banks",
+    "clustering": "Figures of each category",
+    "lowshot": "AUROC",
+    "ablation": "top_k_ratio",
+    "predict": "Images",
+}
+"""What a section's heading in each task's report begins with."""
+
+VIZ_PIPELINES = ("__default__", "defect", *TASKS, "predict", "export")
+
+KEEP = """(wanted) => {
+    for (const each of document.querySelectorAll("body > header, body > nav, main > *"))
+        if (!wanted.some((selector) => each.matches(selector))) each.remove();
+}"""
+ALONE = """(title) => {
+    const section = title.closest("section");
+    for (const each of document.querySelectorAll("body > header, body > nav, main > *"))
+        if (each !== section) each.remove();
+    return Math.ceil(section.getBoundingClientRect().bottom);
+}"""
+SHORTEN = """() => {
+    for (const each of document.querySelectorAll(
+        "#results details, #decisions > p, #decisions > .scroll, #decisions .outcome"
+    )) each.remove();
+    document.querySelectorAll("#decisions details").forEach((each, i) => { if (i) each.remove(); });
+}"""
 
 EXPERIMENT = "uniformaly_pipeline"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -55,36 +89,46 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--project", type=Path, help="a copy of the project that has runs")
-    given = parser.parse_args().project
-    with tempfile.TemporaryDirectory() as folder:
-        project = given or make_project(Path(folder) / "project")
-        kedro(project, "viz", "build", "--include-previews")
-        with browser() as chromium, mlflow(project) as tracking:
-            photograph_mlflow(chromium, tracking, experiment_id(project))
+    parser.add_argument("--project", type=Path, help="a copy of the project, made if need be")
+    parser.add_argument("--only", choices=("report", "tasks", "mlflow", "viz"))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, browser() as chromium:
+        project = given.project or Path(folder) / "project"
+        make_project(project)
+        reports = project / "data/08_reporting"
+        if given.only in (None, "report"):
+            photograph_report(chromium, report_of(reports, "defect"))
+        if given.only in (None, "tasks"):
+            for task, selector in SHOWN.items():
+                photograph_task(chromium, task, report_of(reports, task), selector)
+        if given.only in (None, "mlflow"):
+            with mlflow(project) as tracking:
+                photograph_mlflow(chromium, tracking, experiment_id(project))
+        if given.only in (None, "viz"):
+            kedro(project, "viz", "build", "--include-previews")
             with serve(project / "build") as viz:
                 photograph_viz(chromium, viz)
-            with serve(project / "data/08_reporting") as reports:
-                photograph_report(chromium, f"{reports}/{newest_report(project)}")
 
 
-def newest_report(project: Path) -> str:
-    """The report of the last run of ``defect``, below the folder of reports."""
-    folder = project / "data/08_reporting"
-    found = folder.glob("defect/demo/quickstart/*/report.html")
-    newest = max(found, key=lambda path: path.stat().st_mtime)
-    return newest.relative_to(folder).as_posix()
+def report_of(folder: Path, task: str) -> str:
+    """The address of the report of a task's run as it ships."""
+    found = [*folder.glob(f"{task}/demo/quickstart/**/report.html")]
+    (path,) = (each for each in found if task == "predict" or each.parent.name == "default")
+    return path.resolve().as_uri()
 
 
-def make_project(project: Path) -> Path:
-    """A copy of the project with a few runs."""
-    for folder in ("conf", "src"):
-        shutil.copytree(ROOT / folder, project / folder)
-    shutil.copy(ROOT / "pyproject.toml", project)
-    (project / "data").mkdir()
-    for options in RUNS:
-        kedro(project, "run", "--env=test", *options)
-    return project
+def make_project(project: Path) -> None:
+    """A copy of the project with a few runs; those that it has stay."""
+    if not project.exists():
+        for folder in ("conf", "src"):
+            shutil.copytree(ROOT / folder, project / folder)
+        shutil.copy(ROOT / "pyproject.toml", project)
+        (project / "data").mkdir()
+    for number, options in enumerate(RUNS):
+        done = project / f"run_{number}.done"
+        if not done.exists():
+            kedro(project, "run", *options)
+            done.touch()
 
 
 def kedro(project: Path, *arguments: str) -> None:
@@ -140,9 +184,13 @@ def new_page(chromium: Any, width: int, height: int) -> Any:
 
 
 def save(page: Any, name: str) -> None:
-    """Photograph a page once it has come to rest; colours are reduced to keep the file small."""
+    """Photograph a page once it has come to rest."""
     page.wait_for_timeout(1500)
-    picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    keep(Image.open(BytesIO(page.screenshot())).convert("RGB"), name)
+
+
+def keep(picture: Image.Image, name: str) -> None:
+    """Colours are reduced to keep the file small."""
     path = IMAGES / f"{name}.png"
     for colours in (256, 128, 64, 32):
         picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
@@ -174,36 +222,45 @@ def photograph_mlflow(chromium: Any, url: str, experiment: str) -> None:
 
 
 def photograph_viz(chromium: Any, url: str) -> None:
-    page = new_page(chromium, 1440, 900)
+    """The first view of each pipeline, a category unfolded, and two previews."""
+    page = new_page(chromium, 1280, 800)
     page.goto(f"{url}/?pid=__default__")
     page.locator(".pipeline-node").first.wait_for()
     page.locator(".feature-hints__close").first.click()
-    page.locator(".pipeline-node--modularPipeline[data-id='defect']").click()
-    page.locator(".pipeline-node--modularPipeline[data-id='defect.button']").wait_for()
-    # The farewell of the hints goes away by itself.
-    page.wait_for_timeout(6000)
-    save(page, "viz_categories")
-    open_preview(page, f"{url}/?pid=__default__&sn=defect.button.patch_scores")
-    save(page, "viz_heat_maps")
-    open_preview(page, f"{url}/?pid=ablation&sn=ablation.sweep_plot")
-    save(page, "viz_curves")
+    page.locator(".pipeline-menu-button--labels, .pipeline-toolbar button").first.click()
+    for pipeline in VIZ_PIPELINES:
+        page.goto(f"{url}/?pid={pipeline}")
+        page.locator(".pipeline-node").first.wait_for()
+        # The farewell of the hints goes away by itself, and the graph moves to its place.
+        page.wait_for_timeout(6000)
+        save(page, f"viz_{pipeline}")
     page.close()
 
 
-def open_preview(page: Any, address: str) -> None:
-    page.goto(address)
-    expand = page.get_by_text("Expand preview")
-    expand.wait_for()
-    hints = page.locator(".feature-hints__close")
-    if hints.count():
-        hints.first.click()
-    expand.click()
-
-
 def photograph_report(chromium: Any, url: str) -> None:
+    """The top of a report, and a tour of what is below it."""
     page = new_page(chromium, 1200, 900)
     page.goto(url)
     save(page, "report")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.locator(".filters select[name=defect]").select_option("chipped")
+    page.evaluate(KEEP, ["#results", "#decisions", "#images"])
+    page.evaluate(SHORTEN)
+    page.set_viewport_size({"width": 1280, "height": 1830})
+    page.wait_for_timeout(1500)
+    tour = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    tour.save(IMAGES / "report.jpg", quality=80, optimize=True, progressive=True)
+    page.close()
+
+
+def photograph_task(chromium: Any, task: str, url: str, heading: str) -> None:
+    """The top of the section that a task's report is looked at for."""
+    page = new_page(chromium, 1100, 900)
+    page.goto(url)
+    title = page.locator("main h2", has_text=re.compile(f"^{heading}")).first
+    height = title.evaluate(ALONE)
+    page.set_viewport_size({"width": 1100, "height": min(900, height + 20)})
+    save(page, f"task_{task}")
     page.close()
 
 
