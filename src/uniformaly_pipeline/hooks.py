@@ -221,6 +221,9 @@ def _versioned(config_loader: AbstractConfigLoader) -> set[str]:
 class OriginHooks:
     """Has results say what they were made from, in the thread or process that saves them."""
 
+    in_workers = True
+    """Whether workers on other machines call them, too; see :mod:`.pipelines.ray_worker`."""
+
     _catalog: CatalogProtocol
 
     @hook_impl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from PIL import Image
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features import extraction
 from uniformaly_pipeline.features.backbone import Backbone, load_backbone
+from uniformaly_pipeline.features.engines import choice
+from uniformaly_pipeline.features.engines.choice import Measurements
 from uniformaly_pipeline.features.extraction import feature_stream
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
@@ -159,3 +162,49 @@ def test_a_deep_image_is_encoded_by_the_levels_given(tmp_path: Path) -> None:
     digest = folder.content_hash("deep.tif")
     assert [*same.content_hashes, *bright.content_hashes] == [f"{digest}@0..1", f"{digest}@0..0.5"]
     assert encoded("bytes.png").content_hashes == (folder.content_hash("bytes.png"),)
+
+
+def test_a_stream_made_elsewhere_gives_the_same_bits(
+    make_dataset: Callable[..., ImageFolder], tmp_path: Path
+) -> None:
+    folder = make_dataset(tmp_path / "images", train=3)
+    images = [f"bottle/train/good/{number:03d}.png" for number in range(3)]
+    stream = make_stream(folder=folder, batch_size=2, layer_choices=[[0], [0, 1]])
+    assert stream.portable is not None
+    remade = pickle.loads(pickle.dumps(stream.portable()))(1)
+    assert remade.header == stream.header
+    assert remade.images == {}
+    for here, there in zip(stream.encode(images), remade.encode(images), strict=True):
+        assert torch.equal(here.features, there.features)
+        assert torch.equal(here.attention, there.attention)
+        assert here.content_hashes == there.content_hashes
+
+
+@pytest.mark.parametrize("linear", ["mkl", "onednn"])
+def test_linear_layers_elsewhere_are_those_chosen_here(
+    linear: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Measurements, "known", lambda _: {linear: 0.0})
+    stream = make_stream()
+    assert stream.portable is not None
+    portable = stream.portable()
+    other = {"mkl": "onednn", "onednn": "mkl"}[linear]
+    monkeypatch.setattr(Measurements, "known", lambda _: {other: 0.0})  # of that machine
+    used: list[str] = []
+    monkeypatch.setattr(choice, "use_linear", lambda _, kind: used.append(kind))
+    list(portable(1).encode([]))
+    assert used == [linear]
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "expected"), [("auto", 1, 1), ("auto", 4, 3), ("auto", 99, 8), (2, 99, 2)]
+)
+def test_workers_elsewhere_fit_the_cores_there(
+    asked: Any, cores: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = make_stream(num_workers=asked)
+    assert stream.portable is not None
+    given: list[Any] = []
+    monkeypatch.setattr(extraction, "encode_images", lambda *_, **o: given.append(o) or iter(()))
+    list(stream.portable()(cores).encode([]))
+    assert given[0]["num_workers"] == expected

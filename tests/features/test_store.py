@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.features import shards, store_update
+from uniformaly_pipeline.features import encoders, shards, store_update
 from uniformaly_pipeline.features import store as store_module
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore, PatchFeatures, current_store
@@ -155,7 +155,7 @@ def test_time_of_encoding_is_that_of_the_images_asked_for(
     # Every look at the clock is a second later; a batch of two images takes one.
     seconds = iter(range(1000))
     monkeypatch.setattr(store_update.time, "monotonic", lambda: float(next(seconds)))
-    monkeypatch.setattr(store_update, "track", lambda batches, *_: batches)
+    monkeypatch.setattr(encoders, "track", lambda batches, *_: batches)
     store = fake_encoder.store(tmp_path, NAMES)
     assert store.encode_seconds(HASHES) == pytest.approx(3.0)
     assert store.encode_seconds(["#a", "#b", "#c"]) == pytest.approx(1.5)

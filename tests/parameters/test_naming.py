@@ -306,7 +306,7 @@ def experiment(given_parameters: Parameters) -> str:
     """All that changes results, written down in full, without the naming's help."""
     values = given_parameters.resolved()
     for section in (
-        "reporting", "predict", "export", "mlflow", "clustering", "lowshot", "ablation",
+        "reporting", "predict", "export", "mlflow", "ray", "clustering", "lowshot", "ablation",
     ):  # fmt: skip
         del values[section]
     values["encoder"] = values["encoder"]["precision"]

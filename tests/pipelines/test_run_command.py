@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from kedro.framework.cli.project import run as kedro_run
+from kedro.utils import load_obj
 
 from uniformaly_pipeline.cli import cli
+from uniformaly_pipeline.pipelines.ray_runner import RayRunner
 from uniformaly_pipeline.pipelines.run_command import own_run
 
 
@@ -67,6 +70,27 @@ def test_what_is_no_pair_is_one_line() -> None:
 def test_an_unknown_runner_is_answered_with_the_known_ones(name: str) -> None:
     result = run(pytest.fail, f"--runner={name}")
     assert f"--runner: there is no '{name}'; " in error_line(result)
+
+
+@pytest.mark.parametrize("given", [["--env=ray"], []])
+def test_the_environment_ray_runs_on_ray(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    if not given:
+        monkeypatch.setenv("KEDRO_ENV", "ray")
+    found: dict[str, Any] = {}
+    assert run(found.update, *given).exit_code == 0
+    assert load_obj(found["runner"]) is RayRunner
+    assert run(found.update, *given, "--runner=ThreadRunner").exit_code == 0
+    assert found["runner"] == "ThreadRunner"
+    monkeypatch.delenv("KEDRO_ENV", raising=False)
+    assert run(found.update, "--env=gpu").exit_code == 0
+    assert found["runner"] is None
+
+
+def test_without_ray_its_environment_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    line = error_line(run(pytest.fail, "--env=ray"))
+    assert line.startswith("Ray is not installed: pip install")
 
 
 def raised(error: BaseException) -> Any:

@@ -43,6 +43,7 @@ TITLES = {
     "predict": "Predict",
     "export": "Export",
     "mlflow": "MLflow",
+    "ray": "Ray",
     "reporting": "Report",
 }
 """Headings of the sections; one that is missing here is headed by its key."""
@@ -60,6 +61,7 @@ NOTES = {
     "predict": "See [Judge new images](predict.md).",
     "export": "See [The detector](detector.md#export).",
     "mlflow": "See [Register it in MLflow](register_in_mlflow.md).",
+    "ray": "See [Many images, many categories, many machines](scale.md#ray).",
 }
 
 INTRODUCTION = """\

@@ -52,6 +52,14 @@ def use_threads(count: int) -> None:
         os.environ["OMP_NUM_THREADS"] = str(count)
 
 
+def use_own_threads(count: int) -> None:
+    """Have a process compute with ``count`` threads, whoever's cores the others are."""
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    import torch
+
+    torch.set_num_threads(count)
+
+
 def keep_threads() -> None:
     """Let threads of Python that start later compute with as many threads as this one does.
 

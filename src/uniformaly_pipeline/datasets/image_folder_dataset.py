@@ -52,6 +52,11 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
         self._folder = ImageFolder(filepath, options, max_pixels)
         self.metadata = metadata
 
+    @property
+    def root(self) -> str:
+        """Root of the data set, as it was given."""
+        return self._root
+
     def load(self) -> ImageFolder:
         """Access to the images; nothing is read yet, but a published archive is unpacked.
 

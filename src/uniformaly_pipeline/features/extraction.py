@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Literal
+from typing import Any, Literal
 
 from uniformaly_pipeline.features.backbone import (
     Backbone,
@@ -29,11 +29,12 @@ from uniformaly_pipeline.features.engines.choice import (
     torch_engine,
     translated,
 )
+from uniformaly_pipeline.features.engines.linear import LinearKind
 from uniformaly_pipeline.features.masking import BackPatchMasking, Keep, drops_patches
 from uniformaly_pipeline.features.precision import check_on_images
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import StoreHeader
-from uniformaly_pipeline.features.store_update import FeatureStream
+from uniformaly_pipeline.features.stream import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.levels import Levels
 from uniformaly_pipeline.ingestion.regions import Region
@@ -59,6 +60,7 @@ def feature_stream(
     levels: Mapping[str, Levels] | None = None,
     regions: Mapping[str, Region] | None = None,
     sizes: Mapping[str, tuple[int, int]] | None = None,
+    linear: LinearKind | None = None,
 ) -> FeatureStream:
     """Load the backbone and describe how to encode images with it.
 
@@ -86,6 +88,7 @@ def feature_stream(
         levels: Black and white of deep images by path.
         regions: What counts of images by path; of others all does.
         sizes: (width, height) of images in pixels by path, to estimate what tiles of them take.
+        linear: What computes linear layers in float32 on a CPU, where that was chosen elsewhere.
 
     Returns:
         A stream that encodes what it is asked for.
@@ -118,7 +121,7 @@ def feature_stream(
     )
     for region in set((regions or {}).values()):
         preprocessing.check_region(region, header.grid)
-    in_torch = torch_engine(encoder, backbone, size, compile)
+    in_torch = torch_engine(encoder, backbone, size, compile, linear)
 
     def encode_with(prepare: Callable[[], BatchEncoder], images: list[str]) -> Iterator[Encoded]:
         return encode_images(
@@ -143,6 +146,30 @@ def feature_stream(
             if sizes and path in sizes
         }
 
+    def portable(engine: Engine) -> Callable[[int], FeatureStream]:
+        return functools.partial(
+            _on_cores,
+            folder=folder,
+            images={},
+            backbone=backbone,
+            preprocessing=preprocessing,
+            masking=masking,
+            keep=keep,
+            dtype=dtype,
+            # The number of a GPU is this machine's.
+            device="cuda" if device.startswith("cuda") else device,
+            precision=header.precision,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            compile=compile,
+            engine=engine,
+            seed=seed,
+            layer_choices=layer_choices,
+            levels=levels,
+            regions=regions,
+            linear=in_torch.linear if engine == "torch" else None,
+        )
+
     def stream_of(other: Literal["openvino", "onnx"]) -> FeatureStream:
         chosen = translated(other, encoder, size, in_torch.measurements)
         return FeatureStream(
@@ -154,6 +181,7 @@ def feature_stream(
             functools.partial(seconds_of_openvino, in_torch),
             num_inputs=num_inputs,
             checkpoint_sha256=file,
+            portable=functools.partial(portable, other),
         )
 
     if engine in ("openvino", "onnx"):
@@ -168,7 +196,15 @@ def feature_stream(
         in_torch.seconds,
         num_inputs=num_inputs,
         checkpoint_sha256=file,
+        portable=functools.partial(portable, "torch"),
     )
     if engine == "auto" and in_torch.measurements is not None and has_openvino():
         stream = replace(stream, alternatives=(stream_of("openvino"),))
     return stream
+
+
+def _on_cores(cores: int, num_workers: int | Literal["auto"], **settings: Any) -> FeatureStream:
+    """A stream for a process that shares its machine with others."""
+    if num_workers == "auto":
+        num_workers = max(1, min(8, cores - 1))
+    return feature_stream(num_workers=num_workers, **settings)

@@ -209,6 +209,10 @@ class FeatureStore:
         self._verified: set[Path] = set()
         self._columns = self._part(0)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: without the files that this one has open."""
+        return {**self.__dict__, "_shards": {}}
+
     def _part(self, number: int) -> slice:
         """Columns of one of the store's layer choices; a store has at least one."""
         dim = self.header.dim // len(self.header.layer_choices or [()])
@@ -340,6 +344,22 @@ class FeatureStore:
         if self.header.masking is None:
             return masking.foreground(self._attention_tensor(content_hashes)).numpy()
         return self._stored_foreground(self._rows(content_hashes))
+
+    def count(self, content_hashes: Sequence[str], masking: BackPatchMasking) -> np.ndarray:
+        """How many patches of each image :meth:`load` gives: int64 [B].
+
+        Raises:
+            InputError: The store kept only the patches of another masking, or lacks an image.
+        """
+        self._check_masking(masking)
+        rows = self._rows(content_hashes)
+        if self.header.masking is not None:
+            counts: np.ndarray = rows["count"].to_numpy(np.int64)
+            return counts
+        if self.tiles is None:
+            return self.foreground(content_hashes, masking).sum(axis=1)
+        views = (self._views("attention", row) for row in rows.itertuples())
+        return np.array([masking.foreground(each).sum() for each in views], np.int64)
 
     def load(
         self,

@@ -14,12 +14,12 @@ from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.features.store import PatchSource, StoreHeader
+from uniformaly_pipeline.features.store import FeatureStore, PatchSource, StoreHeader
 from uniformaly_pipeline.ingestion.levels import Levels
 from uniformaly_pipeline.ingestion.regions import Region
 from uniformaly_pipeline.memory_bank import coreset
+from uniformaly_pipeline.memory_bank.parts import IMAGES_AT_ONCE, Chosen, choose_in_parts
 
-IMAGES_AT_ONCE = 16
 SPACE = "features"
 """The space of a covering radius that is measured between the features themselves."""
 
@@ -169,7 +169,8 @@ def build_memory_bank(
             not projected.
         num_starts: Random points that the first distances are taken to.
         coreset_parts: 1 for a greedy coreset, more for one in two rounds, see
-            :func:`.coreset.two_round_coreset`.
+            :func:`.coreset.two_round_coreset`; of a store on disk only a part's patches, or the
+            picks of all parts, are then in memory at a time, see :mod:`.parts`.
         seed: Seed of projection and starts.
         device: Torch device, or ``auto``.
         levels: Black and white of deep images by class, recorded for images to come.
@@ -188,38 +189,53 @@ def build_memory_bank(
     Raises:
         InputError: No patch counts.
     """
-    candidates = collect_candidates(store, content_hashes, masking, projection_dim, seed)
-    num_patches = len(candidates.points)
-    kept, radius_bound = np.arange(num_patches), None
-    if coreset_ratio < 1:
-        kept, radius_bound = choose_points(
-            candidates.points,
-            coreset_ratio,
-            num_starts=num_starts,
+    if coreset_ratio < 1 and coreset_parts > 1 and isinstance(store, FeatureStore):
+        chosen = choose_in_parts(
+            store,
+            content_hashes,
+            masking,
+            ratio=coreset_ratio,
             parts=coreset_parts,
+            projection_dim=projection_dim,
+            num_starts=num_starts,
             seed=seed,
-            device=device,
+            device=_device_of_choice(device),
         )
-    bank = candidates.features(kept)
-    radius = 0.0 if len(kept) == num_patches else candidates.covering_radius(bank)
-    projected = candidates.points.shape[1] < store.dim
+    else:
+        candidates = collect_candidates(store, content_hashes, masking, projection_dim, seed)
+        num_patches = len(candidates.points)
+        kept, radius_bound = np.arange(num_patches), None
+        if coreset_ratio < 1:
+            kept, radius_bound = choose_points(
+                candidates.points,
+                coreset_ratio,
+                num_starts=num_starts,
+                parts=coreset_parts,
+                seed=seed,
+                device=device,
+            )
+        bank = candidates.features(kept)
+        radius = 0.0 if len(kept) == num_patches else candidates.covering_radius(bank)
+        chosen = Chosen(
+            bank, candidates.image[kept], candidates.patch[kept], num_patches, radius, radius_bound
+        )
     return ArrayBundle(
         {
-            "memory_bank": bank.astype(store.header.dtype),
-            "image": candidates.image[kept],
-            "patch": candidates.patch[kept],
+            "memory_bank": chosen.features.astype(store.header.dtype),
+            "image": chosen.image,
+            "patch": chosen.patch,
             "content_hashes": hashes_as_bytes(content_hashes),
         },
         {
             "num_images": len(content_hashes),
-            "num_patches": num_patches,
+            "num_patches": chosen.num_patches,
             "coreset_ratio": coreset_ratio,
             "coreset_parts": coreset_parts,
-            "covering_radius": radius,
+            "covering_radius": chosen.radius,
             "covering_radius_space": SPACE,
-            "covering_radius_bound": radius_bound,
+            "covering_radius_bound": chosen.radius_bound,
             "covering_radius_bound_space": (
-                f"projected to {projection_dim} dimensions" if projected else SPACE
+                f"projected to {projection_dim} dimensions" if store.dim > projection_dim else SPACE
             ),
             "seed": seed,
             "bpm": asdict(masking),
@@ -313,6 +329,14 @@ def hashes_as_bytes(content_hashes: Sequence[str]) -> np.ndarray:
     return np.array(content_hashes, dtype="S").view(np.uint8).reshape(len(content_hashes), -1)
 
 
+def _device_of_choice(device: str) -> str:
+    """The torch device that chooses a coreset."""
+    from uniformaly_pipeline.features.encoder import choose_device
+
+    chosen = choose_device(device)
+    return "cpu" if chosen == "mps" else chosen  # that lacks double precision
+
+
 def choose_points(
     points: np.ndarray,
     ratio: float,
@@ -336,11 +360,7 @@ def choose_points(
         Indices int64 [int(ratio * N)] in the order of picking, where a smaller greedy coreset is
         the beginning of a larger one; and for two rounds the bound on its covering radius.
     """
-    from uniformaly_pipeline.features.encoder import choose_device
-
-    device = choose_device(device)
-    if device == "mps":  # it lacks double precision
-        device = "cpu"
+    device = _device_of_choice(device)
     size = coreset.coreset_size(len(points), ratio)
     if parts > 1:
         chosen = coreset.two_round_coreset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -124,21 +124,74 @@ def two_round_coreset(
     """
     if not 1 <= size <= len(points):
         raise ValueError(f"size {size} is not within 1..{len(points)}")
+    options: dict[str, Any] = {"num_starts": num_starts, "seed": seed, "device": device}
     first: list[np.ndarray] = []
     radius = 0.0
     for part in np.array_split(np.arange(len(points)), parts):
-        share = min(len(part), max(size, math.ceil(OVERSAMPLING * size / parts)))
-        if share == 0:
-            continue
-        starts = random_starts(len(part), num_starts, seed)
-        inside = points[part[0] : part[-1] + 1]
-        picked = greedy_coreset(inside, share, starts, device=device)
-        radius = max(radius, covering_radius(inside, picked))
-        first.append(part[picked])
+        begin = len(points) if len(part) == 0 else int(part[0])
+        picked, of_part = first_round(points[begin : begin + len(part)], size, parts, **options)
+        radius = max(radius, of_part)
+        first.append(begin + picked)
     union = np.concatenate(first)
+    second = second_round(points[union], size, radius, **options)
+    return TwoRoundCoreset(union[second.indices], second.radius_bound)
+
+
+def first_round(
+    inside: np.ndarray,
+    size: int,
+    parts: int,
+    *,
+    num_starts: int = NUM_STARTS,
+    seed: int = 0,
+    device: str = "cpu",
+) -> tuple[np.ndarray, float]:
+    """Pick from one of several parts, see :func:`two_round_coreset`.
+
+    Args:
+        inside: float32 [n, D], the part's points; there may be none.
+        size: How many points are wanted in the end.
+        parts: How many parts there are.
+        num_starts: Random starting points.
+        seed: Seed of the starting points.
+        device: Torch device that holds the points.
+
+    Returns:
+        Indices int64 [m] in the order of picking, and the radius within which they cover the part.
+    """
+    share = min(len(inside), max(size, math.ceil(OVERSAMPLING * size / parts)))
+    if share == 0:
+        return np.zeros(0, np.int64), 0.0
+    starts = random_starts(len(inside), num_starts, seed)
+    picked = greedy_coreset(inside, share, starts, device=device)
+    return picked, covering_radius(inside, picked)
+
+
+def second_round(
+    union: np.ndarray,
+    size: int,
+    radius: float,
+    *,
+    num_starts: int = NUM_STARTS,
+    seed: int = 0,
+    device: str = "cpu",
+) -> TwoRoundCoreset:
+    """Pick from what was picked from all parts, see :func:`two_round_coreset`.
+
+    Args:
+        union: float32 [M, D], the picks of all parts, one part after the other.
+        size: How many to pick, 1..M.
+        radius: The largest of the parts' radii.
+        num_starts: Random starting points.
+        seed: Seed of the starting points.
+        device: Torch device that holds the points.
+
+    Returns:
+        Indices among the M, and the bound on how far any point is from these.
+    """
     starts = random_starts(len(union), num_starts, seed)
-    picked = greedy_coreset(points[union], size, starts, device=device)
-    return TwoRoundCoreset(union[picked], radius + covering_radius(points[union], picked))
+    picked = greedy_coreset(union, size, starts, device=device)
+    return TwoRoundCoreset(picked, radius + covering_radius(union, picked))
 
 
 class _LazyGreedy:

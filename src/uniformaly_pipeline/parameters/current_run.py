@@ -281,6 +281,12 @@ def current_run() -> CurrentRun | None:
     return _current
 
 
+def adopt(run: CurrentRun) -> None:
+    """Make the run of the process that this one works for the current one."""
+    global _current  # noqa: PLW0603 - Kedro calls register_pipelines() without arguments
+    _current = run
+
+
 def settings_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of Kedro's catalog but ``run``, which nobody sets."""
     return {key: value for key, value in parameters.items() if key != "run"}

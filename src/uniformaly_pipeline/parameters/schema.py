@@ -434,6 +434,16 @@ class MlflowParameters(_Section):
     """Whether each category's detector is logged and registered as a model, as `export` does."""
 
 
+class RayParameters(_Section):
+    """``ray``: what a run asks of a Ray cluster, with `--env=ray`."""
+
+    encoders: Literal["auto"] | PositiveInt = "auto"
+    """Processes with the model; `auto`: one for each GPU that the cluster has, or for each machine
+    where it has none. A number is for a cluster that grows."""
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0, allow_inf_nan=False)] = "auto"
+    """GPUs of each; a share such as 0.5 for small models; `auto`: 1 where there are any."""
+
+
 class Parameters(_Section):
     """All parameters of a run."""
 
@@ -460,6 +470,7 @@ class Parameters(_Section):
     predict: PredictParameters
     export: ExportParameters = ExportParameters()
     mlflow: MlflowParameters = MlflowParameters()
+    ray: RayParameters = RayParameters()
     reporting: ReportingParameters
 
     @model_validator(mode="after")

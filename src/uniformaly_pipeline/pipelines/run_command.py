@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from copy import copy
 from typing import Any
 
 import click
 from kedro import runner as runners
 
+from uniformaly_pipeline.common.cluster import import_ray
 from uniformaly_pipeline.common.errors import CommandError, InputError, answered, did_you_mean
 from uniformaly_pipeline.parameters.command_line import parse_assignments
 
 RUNNERS = ("SequentialRunner", "ParallelRunner", "ThreadRunner")
+
+RUNNER_OF = {"ray": "uniformaly_pipeline.pipelines.ray_runner.RayRunner"}
+"""Runners that belong to an environment, unless ``--runner`` names another."""
 
 
 class RunCommand(click.Command):
@@ -24,6 +29,10 @@ class RunCommand(click.Command):
             CommandError: Bad input, or a machine that cannot go on.
         """
         with answered():
+            env = ctx.params.get("env") or os.environ.get("KEDRO_ENV")
+            if ctx.params.get("runner") is None and env in RUNNER_OF:
+                import_ray()  # to find out at once whether it is there
+                ctx.params["runner"] = RUNNER_OF[env]
             return super().invoke(ctx)
 
 

@@ -99,11 +99,13 @@ class TorchEngine:
         encoder: The encoder.
         measurements: What is known of its model; ``None`` where there is no choice.
         tokens: Tokens of an image.
+        chosen: What computes linear layers, where that was chosen elsewhere.
     """
 
     encoder: Encoder
     measurements: Measurements | None
     tokens: int
+    chosen: LinearKind | None = None
 
     @functools.cached_property
     def _block(self) -> dict[LinearKind, float]:
@@ -116,13 +118,22 @@ class TorchEngine:
             self.measurements.remember({str(kind): seconds for kind, seconds in known.items()})
         return known
 
+    @property
+    def linear(self) -> LinearKind | None:
+        """What computes the linear layers; ``None`` where there is no choice."""
+        if self.measurements is None or self.chosen is not None:
+            return self.chosen
+        return min(self._block, key=self._block.__getitem__)
+
     def prepare(self) -> Encoder:
         """The encoder with its fastest linear layers."""
-        if self.measurements is not None:
-            kind = min(self._block, key=self._block.__getitem__)
+        kind = self.linear
+        if kind is None or self.encoder.device != "cpu":
+            return self.encoder
+        if kind != self.chosen:
             times = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in self._block.items())
             logger.info("encoder.engine: torch, linear layers by %s (a block: %s)", kind, times)
-            use_linear(self.encoder.model, kind)
+        use_linear(self.encoder.model, kind)
         return self.encoder
 
     def seconds(self, num_images: int) -> float:
@@ -133,12 +144,16 @@ class TorchEngine:
 
 
 def torch_engine(
-    encoder: Encoder, backbone: Backbone, input_size: tuple[int, int], is_compiled: bool = False
+    encoder: Encoder,
+    backbone: Backbone,
+    input_size: tuple[int, int],
+    is_compiled: bool = False,
+    chosen: LinearKind | None = None,
 ) -> TorchEngine:
     """An encoder in torch; on a CPU in float32 its linear layers are a matter of choice."""
     has_choice = encoder.device == "cpu" and encoder.dtype == torch.float32 and not is_compiled
     measurements = Measurements(backbone, input_size) if has_choice else None
-    return TorchEngine(encoder, measurements, encoder.num_tokens(input_size))
+    return TorchEngine(encoder, measurements, encoder.num_tokens(input_size), chosen)
 
 
 class TranslatedEncoder:

@@ -10,7 +10,7 @@ import pandas as pd
 from uniformaly_pipeline.features.backbone import Backbone
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
-from uniformaly_pipeline.features.store_update import FeatureStream
+from uniformaly_pipeline.features.stream import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.manifest import levels_of, sizes_of
 from uniformaly_pipeline.ingestion.regions import regions_of
