@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from tools.docs import architecture
+from tools.docs import paper as coverage
 from tools.docs import parameters as reference
 from tools.house import FLOORS, SOURCE
+from uniformaly_pipeline.evaluation.paper.coverage import ITEMS
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.layouts.interface import Split
@@ -32,6 +34,20 @@ def rows() -> list[reference.Row]:
 def test_the_page_of_parameters_is_up_to_date() -> None:
     page = (DOCS / "parameters.md").read_text(encoding="utf-8")
     assert page == reference.page(), "run: python -m tools.docs.parameters"
+
+
+def test_the_table_of_the_papers_items_is_up_to_date() -> None:
+    page = (DOCS / "paper.md").read_text(encoding="utf-8")
+    assert page == coverage.page(), "run: python -m tools.docs.paper"
+
+
+def test_the_table_has_every_item_of_the_paper_with_its_command() -> None:
+    page = (DOCS / "paper.md").read_text(encoding="utf-8")
+    for item in ITEMS:
+        (row,) = re.findall(rf"^\| {item.name} \|.*$", page, re.MULTILINE)
+        assert item.missing in row
+        for task in {task for tasks in item.tasks.values() for task in tasks}:
+            assert f"`--pipeline={task}`" in row, (item.name, task)
 
 
 def test_the_map_is_up_to_date() -> None:

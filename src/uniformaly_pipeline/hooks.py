@@ -78,6 +78,7 @@ from uniformaly_pipeline.reporting.terminal import (
     print_decisions,
     print_export,
     print_findings,
+    print_paper,
     print_summary,
     print_sweep,
 )
@@ -108,6 +109,9 @@ SOURCES = {
 
 EXPORT, EXPORTED = "export", "export.folder"
 """The task that has no report, and what it writes in its place."""
+
+PAPER = "paper"
+"""The pipeline that holds other tasks; all that is its own is a page."""
 
 ROOT_RECORD = "data_set_root"
 """The record of the root that a data set's name stands for."""
@@ -874,7 +878,11 @@ class TrackingHooks:
             if f"{task}.metrics" in made or task == EXPORT
         ]
         commands = [f"`{command_for(run, task)}`" for task in tasks]
-        notes = "\n\n".join([*commands, *notes_on(run.parameters)])
+        shown = commands
+        if f"{PAPER}.report" in made:
+            shown = [f"`{command_for(run, PAPER)}`"]
+            runs.log_page(run_id, catalog.load(f"{PAPER}.report"))
+        notes = "\n\n".join([*shown, *notes_on(run.parameters)])
         runs.log_tags(run_id, {**tags, runs.NOTE_TAG: notes})
         if runs.TASKS_TAG not in tags:
             for task in tasks:  # one, or none of a part of a run
@@ -1071,6 +1079,8 @@ class SummaryHooks:
                 folder = _path(catalog, EXPORTED)
                 print_export(title_of(task, run.parameters), catalog.load(EXPORTED).card, folder)
                 continue
+            if task == PAPER:
+                continue  # after the tasks that it is of
             hints = [
                 ("report", _path(catalog, f"{task}.report")),
                 ("compare runs", "uniformaly compare"),
@@ -1083,6 +1093,12 @@ class SummaryHooks:
                 print_sweep(title, sweep_metrics, own_values(run.parameters.resolved()), hints)
             else:
                 print_summary(title, catalog.load(f"{task}.leaderboard"), hints)
+        if f"{PAPER}.report" in pipeline.all_outputs():
+            print_paper(
+                title_of(PAPER, run.parameters),
+                catalog.load(f"{PAPER}.items"),
+                [("page", _path(catalog, f"{PAPER}.report"))],
+            )
 
 
 def _active_run_id() -> str | None:

@@ -23,6 +23,7 @@ from uniformaly_pipeline.pipelines.tasks import (
     export,
     multiclass,
     one_class,
+    paper,
     predict,
     sweeps,
 )
@@ -35,9 +36,11 @@ TASKS: dict[str, Callable[[CurrentRun], Pipeline]] = {
     "clustering": clustering.create,
     "lowshot": sweeps.create_lowshot,
     "ablation": sweeps.create_ablation,
+    "multiclass_ablation": multiclass.create_ablation,
     "predict": predict.create,
     "export": export.create,
 }
+"""Pipelines that run side by side; ``paper`` holds several of them, on one feature store."""
 
 
 class Pipelines(Mapping[str, Pipeline]):
@@ -51,7 +54,7 @@ class Pipelines(Mapping[str, Pipeline]):
         self.run = run
         self._build: dict[str, Callable[[], Pipeline]] = {
             "__default__": lambda: self["defect"],
-            **{task: partial(_create, task, run) for task in TASKS},
+            **{task: partial(_create, task, run) for task in (*TASKS, paper.TASK)},
             "ingestion": partial(_create_doctor, run),
             "download": lambda: with_parameters(create_download(), run),
         }
@@ -108,6 +111,6 @@ def _configured_run() -> CurrentRun:
 def _create(task: str, run: CurrentRun) -> Pipeline:
     """A task's pipeline; one that only says why, where the task does not fit the run."""
     try:
-        return TASKS[task](run)
+        return (TASKS | {paper.TASK: paper.create})[task](run)
     except InputError:
         return create_refusal(task)

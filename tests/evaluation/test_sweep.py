@@ -15,11 +15,13 @@ from uniformaly_pipeline.evaluation import sweep
 from uniformaly_pipeline.evaluation.category import anomaly_maps
 from uniformaly_pipeline.evaluation.clustering import choose_features, cluster, cluster_metrics
 from uniformaly_pipeline.evaluation.sweep import (
+    MULTICLASS_RATIO,
     Setting,
     SweepInputs,
     ablation_settings,
     draw_images,
     evaluate_settings,
+    evaluate_shared_bank,
     image_features,
     lowshot_settings,
     own_values,
@@ -115,6 +117,48 @@ def test_every_setting_equals_its_own_run(category: SweepInputs) -> None:
     for row, setting in zip(table.to_dict("records"), SETTINGS, strict=True):
         expected = step_by_step(category, setting)
         assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-9), setting
+
+
+def part_of(category: SweepInputs, part: slice) -> SweepInputs:
+    """A category with some of the test images; their masks are there for all or none."""
+    masks = category.masks
+    assert masks is not None
+    return replace(
+        category,
+        tested=category.tested[part],
+        labels=category.labels[part],
+        defects=category.defects[part],
+        masks=masks[part],
+    )
+
+
+def test_categories_with_one_bank_get_what_each_would_alone(
+    category: SweepInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the bank of each setting is chosen once for both."""
+    apart = {"one": part_of(category, slice(0, 3)), "two": part_of(category, slice(3, 8))}
+    expected = {name: evaluate_settings(inputs, SETTINGS) for name, inputs in apart.items()}
+    chosen: list[int] = []
+    choose = sweep.choose_points
+
+    def counted(points: np.ndarray, *more: Any, **named: Any) -> Any:
+        chosen.append(len(points))
+        return choose(points, *more, **named)
+
+    monkeypatch.setattr(sweep, "choose_points", counted)
+    evaluate_settings(category, SETTINGS)
+    alone = len(chosen)
+    found = evaluate_shared_bank(apart, SETTINGS)
+    assert len(chosen) == 2 * alone
+    assert list(found) == ["one", "two"]
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(found[name], table)
+
+
+def test_one_bank_is_of_the_same_images(category: SweepInputs) -> None:
+    other = replace(category, normal=category.normal[1:])
+    with pytest.raises(ValueError, match="the same normal images"):
+        evaluate_shared_bank({"one": category, "two": other}, [BASE])
 
 
 def test_the_order_of_the_settings_does_not_matter(category: SweepInputs) -> None:
@@ -503,7 +547,7 @@ def test_the_own_values_are_written_as_the_rows_that_have_them() -> None:
         "bpm": {"kernel_size": 7, "threshold": 0.10, "mode": "soft"},
         "scoring": {"top_k_ratio": 0.05},
         "clustering": {"features": "max"},
-        "memory_bank": {"coreset_ratio": 1.0},
+        "memory_bank": {"coreset_ratio": 1.0, "multiclass_coreset_ratio": 0.05},
     }
     values = {
         "layers": [[2, 11]],
@@ -515,4 +559,4 @@ def test_the_own_values_are_written_as_the_rows_that_have_them() -> None:
         "coreset_ratio": [1.0],
     }
     rows = {setting.parameter: setting.value for setting in ablation_settings(BASE, values)}
-    assert own_values(parameters) == rows
+    assert own_values(parameters) == rows | {MULTICLASS_RATIO: "0.05"}

@@ -27,7 +27,8 @@ from uniformaly_pipeline.parameters.naming import (
 from uniformaly_pipeline.parameters.schema import Parameters, parse_parameters
 
 SHIPPED = json.loads(FILE.read_text(encoding="utf-8"))
-TASKS = ("", "defect", "semantic", "multiclass", "clustering", "lowshot", "ablation")
+TASKS = ("", "defect", "semantic", "multiclass", "clustering", "lowshot", "ablation",
+         "multiclass_ablation")  # fmt: skip
 SAFE = re.compile(r"[\w.-]+")
 
 
@@ -60,7 +61,7 @@ def test_what_ships_is_what_the_configuration_says() -> None:
 @pytest.mark.parametrize("backbone", SHIPPED["backbones"])
 @pytest.mark.parametrize("dataset", SHIPPED["datasets"])
 def test_default_is_what_ships(dataset: str, backbone: str) -> None:
-    for task in TASKS:
+    for task in (*TASKS, "paper"):
         assert key(task, dataset=dataset, backbone=backbone) == "default"
 
 
@@ -124,10 +125,31 @@ def test_a_section_of_a_task_counts_for_that_task_only() -> None:
 def test_many_classes_in_a_bank_have_a_ratio_and_splits_of_their_own() -> None:
     changes: dict[str, Any] = {"memory_bank": {"multiclass_coreset_ratio": 0.3}}
     assert key("defect", **changes) == "default"
-    assert key("multiclass", **changes) == "memory_bank.coreset_ratio-0.3"
+    for task in ("multiclass", "multiclass_ablation"):
+        assert key(task, **changes) == "memory_bank.coreset_ratio-0.3"
     splits = {"datasets": {"demo": {"splits": {"A": ["bolt", "gear"]}}}}
     assert key("defect", **splits) == "default"
     assert re.fullmatch(r"splits-A-\w{8}", key("multiclass", **splits))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"lowshot": {"num_draws": 1}}, "lowshot.num_draws-1"),
+        ({"ablation": {"kernel_size": [3]}}, "ablation.kernel_size-3"),
+        ({"clustering": {"features": "max"}}, "clustering.features-max"),
+        (
+            {"memory_bank": {"multiclass_coreset_ratio": 0.3}},
+            "memory_bank.multiclass_coreset_ratio-0.3",
+        ),
+        ({"memory_bank": {"coreset_ratio": 0.2, "multiclass_coreset_ratio": 0.05}},
+         "memory_bank.coreset_ratio-0.2"),
+    ],
+)  # fmt: skip
+def test_the_page_of_the_paper_depends_on_all_its_tasks(
+    changes: dict[str, Any], expected: str
+) -> None:
+    assert key("paper", **changes) == expected
 
 
 def test_a_long_key_is_cut_and_ends_in_a_hash() -> None:

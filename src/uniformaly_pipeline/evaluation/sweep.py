@@ -139,6 +139,9 @@ PARAMETER_KEYS = {
     "layers": "backbone.layers",
 }
 
+MULTICLASS_RATIO = "memory_bank.multiclass_coreset_ratio"
+"""The coreset ratio of a memory bank of many classes."""
+
 
 def own_values(parameters: Mapping[str, Any]) -> dict[str, str]:
     """The run's own value of every parameter of an ablation, by dotted key and as its rows say it.
@@ -153,6 +156,7 @@ def own_values(parameters: Mapping[str, Any]) -> dict[str, str]:
             own[key] = _as_text(sorted(set(parameters["backbones"][parameters["backbone"]][name])))
         else:
             own[key] = _as_text(parameters[section][name])
+    own[MULTICLASS_RATIO] = _as_text(parameters["memory_bank"]["multiclass_coreset_ratio"])
     return own
 
 
@@ -199,6 +203,59 @@ def evaluate_settings(inputs: SweepInputs, settings: Sequence[Setting]) -> pd.Da
     rows: dict[int, dict[str, Any]] = dict(
         track(_evaluated(inputs, settings), len(settings), "Trying settings", "settings")
     )
+    return _table(settings, rows)
+
+
+def evaluate_shared_bank(
+    of_category: Mapping[str, SweepInputs], settings: Sequence[Setting]
+) -> dict[str, pd.DataFrame]:
+    """Metrics of every setting on categories that are tested with one memory bank.
+
+    Each bank is built and searched once, for the test images of all categories together; the
+    metrics are of each category by itself, as in multi-class detection (Tables 4, 9 and 10).
+
+    Args:
+        of_category: Inputs by category; all have the same normal images, seed and sizes.
+        settings: What to try.
+
+    Returns:
+        What :func:`evaluate_settings` returns, by category.
+
+    Raises:
+        ValueError: The categories differ in their normal images.
+    """
+    first = next(iter(of_category.values()))
+    if any(list(inputs.normal) != list(first.normal) for inputs in of_category.values()):
+        raise ValueError("categories with one memory bank have the same normal images")
+    tested = [image for inputs in of_category.values() for image in inputs.tested]
+    together = replace(first, tested=tested, labels=np.zeros(0), masks=None, masked=None)
+    rows: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in of_category}
+    for name, position, metrics in track(
+        _evaluated_apart(together, of_category, settings),
+        len(settings) * len(of_category),
+        "Trying settings",
+        "settings",
+    ):
+        rows[name][position] = metrics
+    return {name: _table(settings, found) for name, found in rows.items()}
+
+
+def _evaluated_apart(
+    together: SweepInputs, of_category: Mapping[str, SweepInputs], settings: Sequence[Setting]
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Category, position and metrics of each setting, from scores of all test images at once."""
+    for group in _groups(settings):
+        for scored in _score(together, [settings[i] for i in group]):
+            end = 0
+            for name, inputs in of_category.items():
+                start, end = end, end + len(inputs.tested)
+                own = replace(scored, patch_scores=scored.patch_scores[start:end])
+                for position, metrics in _metrics(inputs, own):
+                    yield name, group[position], metrics
+
+
+def _table(settings: Sequence[Setting], rows: Mapping[int, dict[str, Any]]) -> pd.DataFrame:
+    """A row per setting, in the order given."""
     table = [
         {"parameter": s.parameter, "value": s.value, DRAWS: s.draw, **rows[i]}
         for i, s in enumerate(settings)

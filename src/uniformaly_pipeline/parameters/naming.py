@@ -43,8 +43,13 @@ TASK_SECTIONS = {
     "clustering": ("clustering",),
     "lowshot": ("clustering", "lowshot"),
     "ablation": ("clustering", "ablation"),
+    "multiclass_ablation": ("ablation",),
+    "paper": ("clustering", "lowshot", "ablation"),
 }
 """Sections of parameters that change the results of these tasks only."""
+
+MULTICLASS_TASKS = ("multiclass", "multiclass_ablation")
+"""Tasks of which a memory bank holds many classes."""
 
 PREDICT_SETTINGS = ("task", "false_alarm_rate", "threshold")
 """What changes decisions on the same new images by the same bank's settings."""
@@ -249,15 +254,18 @@ def _settings(parameters: Parameters, task: str) -> dict[str, Any]:
     """All that changes a task's results but where the images lie, by dotted key, in order."""
     values = parameters.model_dump()
     data_set, backbone = parameters.chosen_dataset, parameters.chosen_backbone
-    is_multiclass = task == "multiclass"
+    is_multiclass = task in MULTICLASS_TASKS
     bank = {k: v for k, v in values["memory_bank"].items() if not k.endswith("coreset_ratio")}
+    bank["coreset_ratio"] = parameters.coreset_ratio(multiclass=is_multiclass)
+    if task == "paper":  # it shows the results of both sorts
+        bank["multiclass_coreset_ratio"] = parameters.coreset_ratio(multiclass=True)
     nested = {
         "seed": parameters.seed,
         "categories": _categories(parameters.categories),
         "encoder": {"precision": parameters.encoder.precision},
         "features": values["features"],
         "bpm": values["bpm"],
-        "memory_bank": bank | {"coreset_ratio": parameters.coreset_ratio(multiclass=is_multiclass)},
+        "memory_bank": bank,
         "scoring": values["scoring"],
         "evaluation": values["evaluation"],
         **{section: values[section] for section in TASK_SECTIONS.get(task, ())},
@@ -273,7 +281,8 @@ def _settings(parameters: Parameters, task: str) -> dict[str, Any]:
         "attention_layer": backbone.attention_layer,
     }
     # However many splits there are, they are one value.
-    return dict(flatten(nested)) | {"splits": data_set.splits if is_multiclass else None}
+    shown = is_multiclass or task == "paper"
+    return dict(flatten(nested)) | {"splits": data_set.splits if shown else None}
 
 
 def _categories(categories: str | list[str]) -> str | list[str]:

@@ -21,6 +21,9 @@ SELECTING = {
 """By the names of ``kedro run``'s parameters that choose nodes: the option, and what
 ``Pipeline.filter`` calls it."""
 
+WHOLE = "paper"
+"""The pipeline that holds others, whose nodes have other inputs in it."""
+
 
 def check_selection(
     options: Mapping[str, Any],
@@ -42,6 +45,8 @@ def check_selection(
     """
     asked = options.get("pipelines") or [options.get("pipeline") or "__default__"]
     _require(asked, pipelines, "pipeline")
+    if WHOLE in asked and len(set(asked)) > 1:
+        raise InputError(f"{WHOLE} holds the tasks of the paper: run it by itself")
     for name in asked:
         if name in refusals:
             raise InputError(refusals[name])

@@ -26,6 +26,7 @@ from uniformaly_pipeline.evaluation.metrics import (
     find_metric,
     metric_label,
 )
+from uniformaly_pipeline.evaluation.paper.coverage import NO_RESULT
 
 SHOWN = frozenset((*BRIEF_METRICS, "paper", "difference", *BRIEF_COSTS))
 """Columns of a leaderboard that a terminal has room for, besides the category: the paper's stand
@@ -213,6 +214,27 @@ def print_decisions(
         ),
         highlight=False,
     )
+    _print_hints(console, hints)
+
+
+def print_paper(
+    title: str, items: Sequence[Mapping[str, Any]], hints: Sequence[tuple[str, str]]
+) -> None:
+    """Print how many of the paper's tables and figures the page shows, and which lack a result.
+
+    Args:
+        title: Heading.
+        items: See :func:`.items.paper_items`.
+        hints: What there is to see, and the path that shows it.
+    """
+    console = Console()
+    shown = [item for item in items if item["section"] is not None]
+    console.print(
+        f"{title}: {len(shown)} of {len(items)} tables and figures", markup=False, highlight=False
+    )
+    for item in items:
+        if item["status"] == NO_RESULT:
+            console.print(f"{item['item']}: {item['reason']}", markup=False, highlight=False)
     _print_hints(console, hints)
 
 

@@ -21,7 +21,9 @@ from uniformaly_pipeline.common.tables import to_csv
 from uniformaly_pipeline.detector.state import DetectorState
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
 from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS
+from uniformaly_pipeline.evaluation.sweep import MULTICLASS_RATIO
 from uniformaly_pipeline.parameters.dotted import flatten
+from uniformaly_pipeline.parameters.naming import MULTICLASS_TASKS
 from uniformaly_pipeline.reporting.figures.style import figure_png
 from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
@@ -75,7 +77,7 @@ def run_tags(
         ``task``, ``dataset``, ``backbone``, ``bpm``, ``top_k_ratio``, ``coreset_ratio`` (that of
         the task's memory banks), ``seed``, ``run_key`` and ``git_commit``.
     """
-    bank = "multiclass_coreset_ratio" if task == "multiclass" else "coreset_ratio"
+    bank = "multiclass_coreset_ratio" if task in MULTICLASS_TASKS else "coreset_ratio"
     tags = {
         "task": task,
         "dataset": names["dataset"],
@@ -248,6 +250,13 @@ def log_task(
     _log_files(client, run_id, files)
 
 
+def log_page(run_id: str, page: str) -> None:
+    """Log the page of the paper."""
+    from mlflow import MlflowClient
+
+    MlflowClient().log_text(run_id, page, "report.html")
+
+
 def log_prediction(run_id: str, metrics: Mapping[str, Any], report: str) -> None:
     """Log how many new images were flagged, and the report."""
     from mlflow import MlflowClient
@@ -302,6 +311,7 @@ def _own_tag(key: str, value: str) -> dict[str, str]:
         "bpm.mode": "bpm",
         "scoring.top_k_ratio": "top_k_ratio",
         "memory_bank.coreset_ratio": "coreset_ratio",
+        MULTICLASS_RATIO: "coreset_ratio",
     }
     return {names[key]: value} if key in names else {}
 

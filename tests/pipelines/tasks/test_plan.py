@@ -15,6 +15,7 @@ from uniformaly_pipeline.pipelines.tasks.plan import (
     PLANNERS,
     Category,
     category_key,
+    paper_tasks,
     plan_task,
     run_parameters,
 )
@@ -218,6 +219,38 @@ def test_a_category_called_like_a_bank_is_refused(make_run: MakeRun) -> None:
     run = make_run(classes=("all_categories_bank", "nut"))
     with pytest.raises(InputError, match="'all_categories_bank' is the name of a shared memory"):
         plan_task("multiclass", run)
+
+
+# --- paper ----------------------------------------------------------------------------------------
+
+
+def test_the_paper_has_the_tasks_of_the_kind_of_data(make_run: MakeRun) -> None:
+    run = make_run()
+    tasks, left_out = paper_tasks(run)
+    assert tasks == [
+        "defect", "multiclass", "clustering", "lowshot", "ablation", "multiclass_ablation",
+    ]  # fmt: skip
+    assert left_out == {}
+    assert list(plan_task("paper", run).categories) == ["bolt", "gear", "nut"]
+
+
+def test_the_paper_on_classes(make_run: MakeRun) -> None:
+    run = make_run("classes", ("ant", "bee", "fly"))
+    assert paper_tasks(run) == (["semantic", "multiclass", "ablation"], {})
+    told = run_parameters(run)["paper"]
+    assert told["tasks"] == ["semantic", "multiclass", "ablation"]
+
+
+def test_the_paper_leaves_out_what_one_category_does_not_give(make_run: MakeRun) -> None:
+    tasks, left_out = paper_tasks(make_run(categories="nut"))
+    assert tasks == ["defect", "clustering", "lowshot", "ablation"]
+    assert set(left_out) == {"multiclass", "multiclass_ablation"}
+    assert left_out["multiclass"] == "a memory bank of many classes needs at least two"
+
+
+def test_the_paper_says_which_splits_do_not_fit(make_run: MakeRun) -> None:
+    _, left_out = paper_tasks(make_run(datasets__folder__splits={"x": ["nit"]}))
+    assert "no class 'nit'" in left_out["multiclass"]
 
 
 # --- refusals -------------------------------------------------------------------------------------

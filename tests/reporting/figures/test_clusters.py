@@ -15,8 +15,10 @@ from uniformaly_pipeline.reporting.figures.clusters import (
     bank_figure,
     cluster_figure,
     cluster_heading,
+    cluster_maps_figure,
     cluster_sheets,
     embed_2d,
+    standardised,
 )
 from uniformaly_pipeline.reporting.figures.style import figure_png
 
@@ -254,3 +256,43 @@ def test_bank_figure_shows_every_vector_in_the_colour_of_its_class() -> None:
     legend = axes.get_legend()
     assert legend is not None
     assert {text.get_text() for text in legend.get_texts()} == {"a", "b", "c"}
+
+
+def test_standardised_features_have_mean_0_and_deviation_1() -> None:
+    features = np.random.default_rng(0).normal(5, [1, 100, 0.01], (40, 3)).astype(np.float32)
+    found = standardised(features)
+    assert found.dtype == np.float32
+    assert found.mean(axis=0) == pytest.approx([0, 0, 0], abs=1e-5)
+    assert found.std(axis=0) == pytest.approx([1, 1, 1], abs=1e-4)
+    # A shift and a scale of a dimension change nothing.
+    assert standardised(3 * features + 7) == pytest.approx(found, abs=1e-3)
+
+
+def test_a_dimension_in_which_all_are_equal_stands_for_nothing() -> None:
+    features = np.full((5, 2), 0.1, np.float32)
+    features[:, 1] = range(5)
+    assert (standardised(features)[:, 0] == 0).all()
+
+
+def test_maps_show_each_choice_by_kind_and_by_cluster() -> None:
+    truth = ["cut", "cut", "good", "good"]
+    place = np.arange(8, dtype=np.float32).reshape(4, 2)
+    maps: dict[str, tuple[np.ndarray, Sequence[int]]] = {
+        "All": (place, [0, 0, 1, 1]),
+        "Max": (place, [0, 1, 1, 1]),
+    }
+    figure = cluster_maps_figure(maps, truth, "wood")
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == [
+        "All: true kind", "Max: true kind", "All: cluster found", "Max: cluster found",
+    ]  # fmt: skip
+    assert [points(axes) for axes in figure.axes] == [[2, 2], [2, 2], [2, 2], [1, 3]]
+    # A cluster looks like the kind that it is matched to.
+    kind, found = figure.axes[0].collections[0], figure.axes[2].collections[0]
+    assert colour(kind) == colour(found)
+    assert figure_png(figure)
+
+
+def test_maps_are_of_all_images() -> None:
+    with pytest.raises(ValueError, match="3 images"):
+        cluster_maps_figure({"All": (np.zeros((3, 2)), [0, 0, 0])}, ["cut"], "wood")

@@ -18,7 +18,13 @@ from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.manifest import levels_of
 from uniformaly_pipeline.memory_bank.bank import check_same_features
 from uniformaly_pipeline.pipelines.chunks import per_category
-from uniformaly_pipeline.reporting.figures.clusters import cluster_figure, cluster_sheets, embed_2d
+from uniformaly_pipeline.reporting.figures.clusters import (
+    cluster_figure,
+    cluster_maps_figure,
+    cluster_sheets,
+    embed_2d,
+    standardised,
+)
 from uniformaly_pipeline.scoring.scores import check_same_images
 
 Figure = Any
@@ -128,6 +134,40 @@ def draw_clusters(
     ]
     sheet = cluster_sheets(pictures, truth, found, limit=gallery_images)
     return cluster_figure(place, truth, found, category["name"]), sheet
+
+
+@per_category
+def draw_cluster_maps(
+    images: pd.DataFrame,
+    features: FeatureStore,
+    patch_scores: ArrayBundle,
+    top_k_ratio: float,
+    seed: int,
+    category: dict[str, Any],
+) -> Figure:
+    """A category's clusters by all patches, the highest one and the top-k (Fig. 8 and 9).
+
+    Features are standardised before they are placed, as the authors do.
+
+    Args:
+        images: The category's images.
+        features: Features of all patches.
+        patch_scores: ``patch_scores`` [B, grid height, grid width].
+        top_k_ratio: ``scoring.top_k_ratio``.
+        seed: Seed of the embedding.
+        category: ``params:run.paper.categories.<namespace>``.
+    """
+    tested = images[images["split"] == "test"]
+    choices: dict[str, FeatureChoice] = {
+        "All": "all",
+        "Max": "max",
+        f"Top {top_k_ratio:.3g}": "top_k",
+    }
+    maps = {}
+    for title, choice in choices.items():
+        chosen = _image_features(tested, features, patch_scores, choice, top_k_ratio)
+        maps[title] = (embed_2d(standardised(chosen), seed), list(_group(tested, chosen)))
+    return cluster_maps_figure(maps, list(tested["defect"]), category["name"])
 
 
 def _image_features(

@@ -6,6 +6,7 @@ from uniformaly_pipeline.pipelines.clustering.nodes import (
     add_cluster_metrics,
     cluster_images,
     compare_features,
+    draw_cluster_maps,
     draw_clusters,
 )
 
@@ -57,3 +58,21 @@ def create_pipeline() -> Pipeline:
         ],
         tags=STAGE,
     )
+
+
+def create_maps() -> Pipeline:
+    """A category's scores to a picture of its clusters by each choice of features."""
+    node = Node(
+        draw_cluster_maps,
+        inputs=[
+            "images",
+            "features",
+            "patch_scores",
+            "params:scoring.top_k_ratio",
+            "params:seed",
+            "params:category",
+        ],
+        outputs="cluster_maps",
+        name="draw_cluster_maps",
+    )
+    return Pipeline([node], tags=STAGE)

@@ -290,6 +290,13 @@ def write_ablation_sections(
     return sections_to_json(ablation_sections(parameters, sweep_metrics))
 
 
+def write_multiclass_ablation_sections(
+    sweep_metrics: pd.DataFrame, parameters: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Metrics by parameter with banks of many classes, see :func:`.sections.ablation_sections`."""
+    return sections_to_json(ablation_sections(parameters, sweep_metrics, "multiclass_ablation"))
+
+
 def write_multiclass_sections(**bank_figures: Any) -> list[dict[str, Any]]:
     """What the memory banks hold, see :func:`.sections.multiclass_sections`, as JSON.
 

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from uniformaly_pipeline.common.by_category import ByCategory
 from uniformaly_pipeline.evaluation.category import ground_truths, has_ground_truth
 from uniformaly_pipeline.evaluation.sweep import (
+    MULTICLASS_RATIO,
+    PARAMETER_KEYS,
     Setting,
     SweepInputs,
     ablation_settings,
     evaluate_settings,
+    evaluate_shared_bank,
     lowshot_settings,
     summarise_sweep,
 )
@@ -47,15 +51,67 @@ def sweep_ablation(
     Returns:
         A row per setting, see :func:`.sweep.evaluate_settings`.
     """
-    own_layers = sorted(set(parameters["backbones"][parameters["backbone"]]["layers"]))
-    base = _base(parameters)
-    if features.header.layer_choices:
-        base = replace(base, layers=tuple(own_layers))
-    settings = ablation_settings(
-        base, _values(parameters["ablation"], base, own_layers, has_clusters)
-    )
+    settings = _ablated(features, parameters, has_clusters)
     inputs = _inputs(raw_images, images, features, parameters, has_clusters)
     return evaluate_settings(inputs, settings)
+
+
+@per_category
+def sweep_many_classes(
+    raw_images: ImageFolder,
+    images: pd.DataFrame,
+    features: FeatureStore,
+    parameters: dict[str, Any],
+) -> pd.DataFrame:
+    """Metrics of every value of ``ablation`` with a memory bank of many classes.
+
+    Args:
+        raw_images: The data set's root, for the masks.
+        images: The images of a category that has a bank of its own.
+        features: Features of all patches.
+        parameters: All parameters.
+
+    Returns:
+        A row per setting, see :func:`.sweep.evaluate_settings`.
+    """
+    settings = _ablated(features, parameters, has_clusters=False, many_classes=True)
+    inputs = _inputs(raw_images, images, features, parameters, has_clusters=False)
+    return evaluate_settings(inputs, settings)
+
+
+def sweep_shared_bank(
+    raw_images: ImageFolder, features: FeatureStore, parameters: dict[str, Any], **images: Any
+) -> dict[str, Any]:
+    """Metrics of every value of ``ablation`` on categories that share a memory bank.
+
+    Args:
+        raw_images: The data set's root, for the masks.
+        features: Features of all patches.
+        parameters: All parameters.
+        images: ``images_<namespace>`` of each category, or of the categories of each chunk.
+
+    Returns:
+        ``sweep_metrics_<namespace>`` of each, see :func:`.sweep.evaluate_shared_bank`.
+    """
+    units = {name.removeprefix("images_"): given for name, given in images.items()}
+    of_unit = {
+        unit: given if isinstance(given, ByCategory) else {unit: given}
+        for unit, given in units.items()
+    }
+    tables = evaluate_shared_bank(
+        {
+            key: _inputs(raw_images, own, features, parameters, has_clusters=False)
+            for of_category in of_unit.values()
+            for key, own in of_category.items()
+        },
+        _ablated(features, parameters, has_clusters=False, many_classes=True),
+    )
+    return {
+        f"sweep_metrics_{unit}": {key: tables[key] for key in of_unit[unit]}
+        if isinstance(given, ByCategory)
+        else tables[unit]
+        for unit, given in units.items()
+    }
 
 
 @per_category
@@ -106,6 +162,28 @@ def summarise_categories(task: dict[str, Any], **tables: pd.DataFrame) -> pd.Dat
 def draw_sweep(sweep_metrics: pd.DataFrame) -> Any:
     """Metrics against each parameter under study, a plotly figure to hover over."""
     return sweep_plot(sweep_metrics)
+
+
+def _ablated(
+    features: FeatureStore,
+    parameters: dict[str, Any],
+    has_clusters: bool,
+    many_classes: bool = False,
+) -> list[Setting]:
+    """The settings of an ablation; of a bank of many classes its own coreset ratio is varied."""
+    own_layers = sorted(set(parameters["backbones"][parameters["backbone"]]["layers"]))
+    base = _base(parameters)
+    if many_classes:
+        ratio = parameters["memory_bank"]["multiclass_coreset_ratio"]
+        base = replace(base, coreset_ratio=ratio)
+    if features.header.layer_choices:
+        base = replace(base, layers=tuple(own_layers))
+    values = _values(parameters["ablation"], base, own_layers, has_clusters)
+    settings = ablation_settings(base, values)
+    if not many_classes:
+        return settings
+    keys = {PARAMETER_KEYS["coreset_ratio"]: MULTICLASS_RATIO}
+    return [replace(s, parameter=keys.get(s.parameter, s.parameter)) for s in settings]
 
 
 def _base(parameters: dict[str, Any]) -> Setting:

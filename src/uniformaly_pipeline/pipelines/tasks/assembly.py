@@ -8,6 +8,7 @@ from kedro.pipeline import Pipeline
 
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.parameters.current_run import CurrentRun
+from uniformaly_pipeline.parameters.naming import MULTICLASS_TASKS
 from uniformaly_pipeline.pipelines import (
     evaluation,
     features,
@@ -33,6 +34,7 @@ SHARED = ("raw_images", "manifest")
 """Datasets that all categories and tasks use; so is a feature store."""
 
 COLLECTED = (
+    "images",
     "metrics",
     "sweep_metrics",
     "roc_plot",
@@ -43,7 +45,7 @@ COLLECTED = (
     "cluster_figure",
     "cluster_sheet",
 )
-"""What is made of each category and put together for the whole task."""
+"""What is made of each category, and put together or made for the whole task."""
 
 
 def create_ingestion(run: CurrentRun) -> Pipeline:
@@ -57,7 +59,9 @@ def create_features(run: CurrentRun, store: str = "features") -> Pipeline:
     return with_parameters(features.create_pipeline(store), run)
 
 
-def create_bank(run: CurrentRun, task: str, key: str, *more: Pipeline) -> Pipeline:
+def create_bank(
+    run: CurrentRun, task: str, key: str, *more: Pipeline, store: str = "features"
+) -> Pipeline:
     """A memory bank that several categories share.
 
     Args:
@@ -65,12 +69,14 @@ def create_bank(run: CurrentRun, task: str, key: str, *more: Pipeline) -> Pipeli
         task: The task, which is the outer namespace.
         key: The bank's namespace.
         more: Further stages.
+        store: The feature store to use.
     """
     return in_namespace(
         Pipeline([create_defect_selection(), memory_bank.create_pipeline(), *more]),
         run,
         task,
         key,
+        store=store,
         category=f"params:run.{task}.banks.{key}",
     )
 
@@ -148,15 +154,38 @@ def create_results(
             *more,
         ]
     )
-    made = {"features": store} | {
+    return of_whole_task(stages, run, plan, store=store)
+
+
+def of_whole_task(
+    stages: Pipeline,
+    run: CurrentRun,
+    plan: TaskPlan,
+    *,
+    store: str = "features",
+    made: Mapping[str, str] = {},
+) -> Pipeline:
+    """Put stages that are of many categories at once into a task's namespace.
+
+    Args:
+        stages: The stages; ``<artifact>_<key>`` is what each category has or gets.
+        run: The run.
+        plan: The task's categories.
+        store: The feature store that stands for ``features``.
+        made: Further datasets from outside, by their name inside.
+    """
+    known = {name: name for name in SHARED} | {"features": store}
+    known |= {
         f"{artifact}_{key}": f"{plan.task}.{key}.{artifact}"
         for artifact in COLLECTED
-        for key in (*keys, *plan.banks)
+        for key in (*plan.units, *plan.banks)
     }
+    known |= made
     return Pipeline(
         stages,
         namespace=plan.task,
-        inputs={name: made[name] for name in stages.inputs() if not _is_parameter(name)},
+        inputs={name: known[name] for name in stages.inputs() if not _is_parameter(name)},
+        outputs={name: known[name] for name in stages.outputs() if name in known},
         parameters=_mapped(stages, run, plan.task),
     )
 
@@ -203,7 +232,7 @@ def with_parameters(pipeline: Pipeline, run: CurrentRun, task: str = "") -> Pipe
 
 def _mapped(pipeline: Pipeline, run: CurrentRun, task: str, category: str = "") -> dict[str, str]:
     """The run's parameters by the names that the stages know them under."""
-    ratio = "multiclass_coreset_ratio" if task == "multiclass" else "coreset_ratio"
+    ratio = "multiclass_coreset_ratio" if task in MULTICLASS_TASKS else "coreset_ratio"
     parameters = run.parameters
     known = {
         "params:data_set": f"params:datasets.{parameters.dataset}",

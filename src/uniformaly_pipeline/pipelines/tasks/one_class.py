@@ -14,30 +14,38 @@ from uniformaly_pipeline.pipelines.tasks.assembly import (
 from uniformaly_pipeline.pipelines.tasks.plan import plan_task
 
 
-def create_defect(run: CurrentRun) -> Pipeline:
+def create_defect(run: CurrentRun, store: str = "features") -> Pipeline:
     """Defects of a category among its sound images.
+
+    Args:
+        run: The run.
+        store: The feature store to use.
 
     Raises:
         InputError: The data set shows no defects, has no such category, or two of them cannot be
             told apart.
     """
-    return _create(run, "defect")
+    return _create(run, "defect", store)
 
 
-def create_semantic(run: CurrentRun) -> Pipeline:
+def create_semantic(run: CurrentRun, store: str = "features") -> Pipeline:
     """Images of other classes; one test set for all, encoded once.
+
+    Args:
+        run: The run.
+        store: The feature store to use.
 
     Raises:
         InputError: The data set has no such category, or only one class.
     """
-    return _create(run, "semantic")
+    return _create(run, "semantic", store)
 
 
-def _create(run: CurrentRun, task: str) -> Pipeline:
+def _create(run: CurrentRun, task: str, store: str) -> Pipeline:
     plan = plan_task(task, run)
     return (
         create_ingestion(run)
-        + create_features(run)
-        + create_categories(run, plan)
-        + create_results(run, plan)
+        + create_features(run, store)
+        + create_categories(run, plan, store=store)
+        + create_results(run, plan, store=store)
     )

@@ -16,11 +16,16 @@ from typing import Any, Literal
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.evaluation.leaderboard import MANY_CATEGORIES
+from uniformaly_pipeline.evaluation.paper.coverage import tasks_for
 from uniformaly_pipeline.ingestion.roots import same_name
 from uniformaly_pipeline.ingestion.splits import multiclass_splits
 from uniformaly_pipeline.parameters.command_line import quoted
 from uniformaly_pipeline.parameters.current_run import CurrentRun
-from uniformaly_pipeline.parameters.naming import category_key, detector_names
+from uniformaly_pipeline.parameters.naming import (
+    MULTICLASS_TASKS,
+    category_key,
+    detector_names,
+)
 from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of
 
 NO_NEW_IMAGES = "predict.images: give a folder of new images to judge"
@@ -152,6 +157,12 @@ def run_parameters(run: CurrentRun) -> dict[str, Any]:
             "has_clusters": run.has_defects,
             **plan.as_parameters(),
         }
+        if task == "paper":
+            tasks, left_out = paper_tasks(run)
+            values[task] |= {
+                "tasks": tasks,
+                "left_out": left_out,
+            }
     return values
 
 
@@ -210,7 +221,7 @@ def _sweep(task: str, spread: Literal["categories", "draws"]) -> Callable[[Curre
     return plan
 
 
-def _multiclass(run: CurrentRun) -> TaskPlan:
+def _multiclass(run: CurrentRun, task: str = "multiclass") -> TaskPlan:
     """Defects: every category tested on its own with the shared bank. Classes: a test per split."""
     splits = multiclass_splits(
         run.classes(),
@@ -220,7 +231,7 @@ def _multiclass(run: CurrentRun) -> TaskPlan:
     )
     if not run.has_defects:
         return TaskPlan(
-            "multiclass", _by_key(Category(name, normal, None) for name, normal in splits.items())
+            task, _by_key(Category(name, normal, None) for name, normal in splits.items())
         )
     bank_of = {split: category_key(split) + "_bank" for split in splits}
     banks = {
@@ -234,7 +245,40 @@ def _multiclass(run: CurrentRun) -> TaskPlan:
     taken = set(categories) & set(banks)
     if taken:
         raise InputError(f"categories: '{taken.pop()}' is the name of a shared memory bank")
-    return TaskPlan("multiclass", categories, banks)
+    return TaskPlan(task, categories, banks)
+
+
+def _multiclass_ablation(run: CurrentRun) -> TaskPlan:
+    return _multiclass(run, "multiclass_ablation")
+
+
+def paper_tasks(run: CurrentRun) -> tuple[list[str], dict[str, str]]:
+    """The tasks of ``paper`` on this data set.
+
+    Returns:
+        Those that run, in order, and why others that the paper has for such data do not.
+    """
+    wanted = tasks_for("defects" if run.has_defects else "classes")
+    left_out: dict[str, str] = {}
+    for task in wanted:
+        try:
+            plan_task(task, run)
+        except InputError as error:
+            left_out[task] = str(error)
+            continue
+        if task in MULTICLASS_TASKS and len(run.classes()) < 2:
+            left_out[task] = "a memory bank of many classes needs at least two"
+    return [task for task in wanted if task not in left_out], left_out
+
+
+def _paper(run: CurrentRun) -> TaskPlan:
+    """The categories of its first task, whose images, attention and clusters it shows."""
+    return TaskPlan("paper", plan_task(main_task(run), run).categories)
+
+
+def main_task(run: CurrentRun) -> str:
+    """The task whose images and attention ``paper`` shows."""
+    return "defect" if run.has_defects else "semantic"
 
 
 def _predict(run: CurrentRun) -> TaskPlan:
@@ -285,6 +329,8 @@ PLANNERS: Mapping[str, Callable[[CurrentRun], TaskPlan]] = {
     "clustering": _clustering,
     "lowshot": _sweep("lowshot", "draws"),
     "ablation": _sweep("ablation", "categories"),
+    "multiclass_ablation": _multiclass_ablation,
+    "paper": _paper,
     "predict": _predict,
     "export": _export,
 }

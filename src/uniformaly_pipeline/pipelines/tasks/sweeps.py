@@ -17,13 +17,17 @@ from uniformaly_pipeline.pipelines.tasks.assembly import (
 from uniformaly_pipeline.pipelines.tasks.plan import plan_task
 
 
-def create_lowshot(run: CurrentRun) -> Pipeline:
+def create_lowshot(run: CurrentRun, store: str = "features") -> Pipeline:
     """Few normal images, drawn several times.
+
+    Args:
+        run: The run.
+        store: The feature store to use.
 
     Raises:
         InputError: The data set has no such category, or only one class.
     """
-    return _create(run, "lowshot", "features")
+    return _create(run, "lowshot", store)
 
 
 def create_ablation(run: CurrentRun) -> Pipeline:
@@ -32,8 +36,12 @@ def create_ablation(run: CurrentRun) -> Pipeline:
     Raises:
         InputError: The data set has no such category, or only one class.
     """
-    layered = run.parameters.layer_choices is not None
-    return _create(run, "ablation", "layered_features" if layered else "all_features")
+    return _create(run, "ablation", ablation_store(run))
+
+
+def ablation_store(run: CurrentRun) -> str:
+    """The feature store of an ablation: of all patches, and of several choices of blocks."""
+    return "all_features" if run.parameters.layer_choices is None else "layered_features"
 
 
 def _create(run: CurrentRun, task: str, store: str) -> Pipeline:

@@ -114,6 +114,60 @@ def cluster_figure(
     return figure
 
 
+def standardised(features: np.ndarray) -> np.ndarray:
+    """Features with mean 0 and deviation 1 in every dimension, as the authors embed them.
+
+    Args:
+        features: float [n, D].
+
+    Returns:
+        float32 [n, D]; zeros in a dimension in which all are equal.
+    """
+    features = np.asarray(features, np.float64)
+    spread, differs = features.std(axis=0), np.ptp(features, axis=0) > 0
+    centred = features - features.mean(axis=0)
+    divided: np.ndarray = np.divide(centred, spread, out=np.zeros_like(centred), where=differs)
+    return divided.astype(np.float32)
+
+
+def cluster_maps_figure(
+    maps: Mapping[str, tuple[np.ndarray, Sequence[int]]], truth: Sequence[str], title: str
+) -> Figure:
+    """Draw the same images by several choices of features, as in the paper's Fig. 8.
+
+    Above by their true kind, below by the cluster found, each drawn like the kind that it is
+    matched to.
+
+    Args:
+        maps: By the name of the choice: the images' places, float [n, 2], and clusters [n].
+        truth: Kind of each image [n].
+        title: Name of the category.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: The numbers of points, kinds and clusters differ.
+    """
+    kinds = sorted(set(truth))
+    style_of_kind = {kind: number for number, kind in enumerate(kinds)}
+    rows = math.ceil(len(kinds) / 2)
+    figure = sized_figure(3.1 * len(maps), 5.6 + 2 * _LEGEND_ROW_INCHES * rows)
+    figure.suptitle(title, x=0.02, ha="left", fontsize=10, color=INK, parse_math=False)
+    above, below = figure.subplots(2, len(maps), squeeze=False)
+    for upper, lower, (name, (embedding, found)) in zip(above, below, maps.items(), strict=True):
+        _check_lengths(len(embedding), truth, found)
+        clusters = sorted({int(number) for number in found})
+        matched = match_clusters(truth, np.asarray(found)) if clusters else {}
+        styles = _cluster_styles(clusters, matched, style_of_kind)
+        _draw_groups(upper, f"{name}: true kind", embedding, truth, style_of_kind, columns=2)
+        names = {number: f"cluster {number}" for number in clusters}
+        groups = [names[int(number)] for number in found]
+        styled = {names[number]: style for number, style in styles.items()}
+        _draw_groups(lower, f"{name}: cluster found", embedding, groups, styled, columns=2)
+    return figure
+
+
 def cluster_sheets(
     images: Sequence[Image.Image | np.ndarray],
     truth: Sequence[str],
@@ -226,6 +280,7 @@ def _draw_groups(
     groups: Sequence[str],
     styles: Mapping[str, int],
     scale: float = 1.0,
+    columns: int = _LEGEND_COLUMNS,
 ) -> None:
     """Draw each group's points in its style, in the order of ``styles``, with a legend."""
     axes.set_title(title, fontsize=9, loc="left", color=INK)
@@ -256,7 +311,7 @@ def _draw_groups(
     legend = axes.legend(
         loc="upper center",
         bbox_to_anchor=(0.5, -0.01),
-        ncols=_LEGEND_COLUMNS,
+        ncols=columns,
         frameon=False,
         fontsize=8,
         handletextpad=0.1,

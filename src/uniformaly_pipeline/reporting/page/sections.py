@@ -14,6 +14,7 @@ from PIL import Image
 from uniformaly_pipeline.detector.drift import compare
 from uniformaly_pipeline.evaluation.metrics import CLUSTER_METRICS, SWEPT_METRICS
 from uniformaly_pipeline.evaluation.paper import category_names, follows_paper, paper_sweep
+from uniformaly_pipeline.evaluation.sweep import MULTICLASS_RATIO
 from uniformaly_pipeline.memory_bank.growth import GROWN
 from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 from uniformaly_pipeline.reporting.figures.style import figure_png
@@ -47,6 +48,7 @@ _TITLES = {
     "bpm.mode": "Masking mode (paper Table 10)",
     FEATURES: "Features for clustering (paper Table 8)",
     "memory_bank.coreset_ratio": "Coreset ratio",
+    MULTICLASS_RATIO: "Coreset ratio",
     "backbone.layers": "Blocks of the backbone",
 }
 
@@ -92,13 +94,7 @@ def _masking_steps(
     drawn: Sequence[tuple[str, GalleryImage]], attention: bytes | None
 ) -> list[ReportSection]:
     """How the masking comes about, on an image of some categories (paper Fig. 5, 11 and 12)."""
-    examples = [(name, image) for name, image in drawn if "attention" in image.views]
-    figures = {
-        f"{name}: {image.image}": _sheet_of(
-            {title: image.views[view] for view, title in MASKING_STEPS.items()}
-        )
-        for name, image in examples[:MOST_MASKED]
-    }
+    figures = masking_sheets(drawn)
     text = (
         "From the image to what Back Patch Masking (BPM) keeps: the attention that the class "
         "token pays to each patch, the same smoothed and scaled to a maximum of 1, and the "
@@ -115,6 +111,21 @@ def _masking_steps(
         )
     title = "Back Patch Masking, step by step"
     return [ReportSection(title, text, figures=figures)] if figures else []
+
+
+def masking_sheets(drawn: Sequence[tuple[str, GalleryImage]]) -> dict[str, bytes]:
+    """Pictures (JPEG) of the masking step by step, by category and image; of :data:`MOST_MASKED`.
+
+    Args:
+        drawn: Category and image of each picture of the galleries.
+    """
+    examples = [(name, image) for name, image in drawn if "attention" in image.views]
+    return {
+        f"{name}: {image.image}": _sheet_of(
+            {title: image.views[view] for view, title in MASKING_STEPS.items()}
+        )
+        for name, image in examples[:MOST_MASKED]
+    }
 
 
 def _sheet_of(views: Mapping[str, bytes]) -> bytes:
@@ -169,14 +180,20 @@ def lowshot_sections(
 
 
 def ablation_sections(
-    parameters: dict[str, Any], sweep_metrics: pd.DataFrame
+    parameters: dict[str, Any], sweep_metrics: pd.DataFrame, task: str = "ablation"
 ) -> list[ReportSection]:
-    """A table and a curve for each parameter, like the paper's Tables 8 to 10 and Fig. 7."""
+    """A table and a curve for each parameter, like the paper's Tables 8 to 10 and Fig. 7.
+
+    Args:
+        parameters: All parameters.
+        sweep_metrics: See :func:`.sweep.summarise_sweep`.
+        task: ``ablation`` or ``multiclass_ablation``.
+    """
     return [
         _section(
             _TITLES.get(str(key), str(key)),
             "Mean over categories, ± their standard deviation; all other parameters as below.",
-            "ablation",
+            task,
             parameters,
             rows,
         )
@@ -274,7 +291,11 @@ def _with_paper(
     table = rows[["value", *[column for column in columns if column in rows]]].copy()
     swept = {key} | ({TOP_K} if key == FEATURES and task == "clustering" else set())
     dataset, backbone = parameters["dataset"], parameters["backbone"]
-    tasks = {"clustering": ["clustering"], "ablation": ["defect", "semantic", "clustering"]}
+    tasks = {
+        "clustering": ["clustering"],
+        "ablation": ["defect", "semantic", "clustering"],
+        "multiclass_ablation": ["multiclass"],
+    }
     for reported in tasks.get(task, []):
         if not follows_paper(parameters, reported, swept):
             continue
