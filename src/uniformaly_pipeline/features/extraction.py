@@ -37,6 +37,7 @@ from uniformaly_pipeline.features.store_update import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.levels import Levels
 from uniformaly_pipeline.ingestion.regions import Region
+from uniformaly_pipeline.ingestion.turns import Turn
 
 
 def feature_stream(
@@ -59,6 +60,7 @@ def feature_stream(
     levels: Mapping[str, Levels] | None = None,
     regions: Mapping[str, Region] | None = None,
     sizes: Mapping[str, tuple[int, int]] | None = None,
+    turns: Mapping[str, tuple[str, Turn]] | None = None,
 ) -> FeatureStream:
     """Load the backbone and describe how to encode images with it.
 
@@ -86,6 +88,7 @@ def feature_stream(
         levels: Black and white of deep images by path.
         regions: What counts of images by path; of others all does.
         sizes: (width, height) of images in pixels by path, to estimate what tiles of them take.
+        turns: See :func:`.encoder.encode_images`.
 
     Returns:
         A stream that encodes what it is asked for.
@@ -131,6 +134,7 @@ def feature_stream(
             levels=levels,
             grid=header.grid,
             regions=regions,
+            turns=turns,
         )
 
     # Of images in tiles each comes by itself, and is told as one.

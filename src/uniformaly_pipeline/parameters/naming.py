@@ -26,6 +26,7 @@ from uniformaly_pipeline.parameters.schema import (
     Parameters,
     parse_parameters,
 )
+from uniformaly_pipeline.scoring.methods.interface import default_mode
 
 OWN_LAYOUTS = {"folder": "folder", "classes": "class_folder"}
 """Layouts of the user's own images, and the data set that ships as an example of each."""
@@ -40,11 +41,14 @@ MAX_NAME = 60
 """Most characters of a name: file systems take 255 bytes, and a character has up to four."""
 
 TASK_SECTIONS = {
+    "defect": ("seeds",),
+    "semantic": ("seeds",),
+    "multiclass": ("seeds",),
     "clustering": ("clustering",),
     "lowshot": ("clustering", "lowshot"),
     "ablation": ("clustering", "ablation"),
 }
-"""Sections of parameters that change the results of these tasks only."""
+"""Sections of parameters, or parameters, that change the results of these tasks only."""
 
 PREDICT_SETTINGS = ("task", "false_alarm_rate", "threshold")
 """What changes decisions on the same new images by the same bank's settings."""
@@ -222,7 +226,8 @@ def _reference(parameters: Parameters, shipped: Parameters) -> Parameters:
     """What ships, for the run's data set and backbone.
 
     A data set is compared with the one of its layout that ships, whatever its key: two keys may
-    share a name. What a name says is no difference: the model of a backbone called by it.
+    share a name. What a name says is no difference: the model of a backbone called by it. Nor is
+    the masking that a method comes with.
     """
     data_set, backbone = parameters.chosen_dataset, parameters.chosen_backbone
     entry = next(
@@ -241,6 +246,7 @@ def _reference(parameters: Parameters, shipped: Parameters) -> Parameters:
         "backbone": parameters.backbone,
         "datasets": {parameters.dataset: entry},
         "backbones": {parameters.backbone: other},
+        "bpm": shipped.bpm.model_copy(update={"mode": default_mode(parameters.scoring.method)}),
     }
     return shipped.model_copy(update=chosen)
 

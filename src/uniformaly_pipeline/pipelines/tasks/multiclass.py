@@ -5,6 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from uniformaly_pipeline.parameters.current_run import CurrentRun
+from uniformaly_pipeline.pipelines.evaluation.pipeline import create_seeds
 from uniformaly_pipeline.pipelines.reporting.pipeline import (
     create_bank_figure,
     create_bank_sections,
@@ -29,6 +30,7 @@ def create(run: CurrentRun) -> Pipeline:
     """
     plan = plan_task(TASK, run)
     pictured = list(plan.banks or plan.units)
+    seeds = (create_seeds(),) if run.parameters.seeds else ()
     banks = [create_bank(run, TASK, key, create_bank_figure()) for key in plan.banks]
     return (
         create_ingestion(run)
@@ -38,7 +40,7 @@ def create(run: CurrentRun) -> Pipeline:
             run,
             plan,
             # A shared bank is pictured once, where it is made.
-            more=lambda category: () if category.bank else (create_bank_figure(),),
+            more=lambda category: () if category.bank else (create_bank_figure(), *seeds),
         )
-        + create_results(run, plan, create_bank_sections(pictured))
+        + create_results(run, plan, create_bank_sections(pictured), has_seeds=bool(seeds))
     )

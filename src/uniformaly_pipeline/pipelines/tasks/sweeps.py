@@ -23,7 +23,8 @@ def create_lowshot(run: CurrentRun) -> Pipeline:
     Raises:
         InputError: The data set has no such category, or only one class.
     """
-    return _create(run, "lowshot", "features")
+    turned = run.parameters.lowshot.rotations > 1
+    return _create(run, "lowshot", "turned_features" if turned else "features")
 
 
 def create_ablation(run: CurrentRun) -> Pipeline:

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from uniformaly_pipeline.detector.drift import compare
-from uniformaly_pipeline.evaluation.metrics import CLUSTER_METRICS, SWEPT_METRICS
+from uniformaly_pipeline.evaluation.metrics import BRIEF_METRICS, CLUSTER_METRICS
 from uniformaly_pipeline.evaluation.paper import category_names, follows_paper, paper_sweep
 from uniformaly_pipeline.memory_bank.growth import GROWN
 from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
@@ -48,6 +48,7 @@ _TITLES = {
     FEATURES: "Features for clustering (paper Table 8)",
     "memory_bank.coreset_ratio": "Coreset ratio",
     "backbone.layers": "Blocks of the backbone",
+    "scoring.method": "Methods on the same features",
 }
 
 
@@ -245,7 +246,7 @@ def _section(
     title: str, text: str, task: str, parameters: dict[str, Any], rows: pd.DataFrame
 ) -> ReportSection:
     key = str(rows["parameter"].iloc[0])
-    metrics = [name for name in SWEPT_METRICS if name in rows]
+    metrics = [name for name in BRIEF_METRICS if name in rows]
     if key == FEATURES:
         metrics = [name for name in metrics if name in CLUSTER_METRICS]
     pictures = {
