@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from uniformaly_pipeline.evaluation import sweep
-from uniformaly_pipeline.evaluation.category import anomaly_maps
+from uniformaly_pipeline.evaluation.category import anomaly_maps, pixel_metrics
 from uniformaly_pipeline.evaluation.clustering import choose_features, cluster, cluster_metrics
+from uniformaly_pipeline.evaluation.image_metrics import best_f1
 from uniformaly_pipeline.evaluation.sweep import (
     MULTICLASS_RATIO,
     Setting,
@@ -34,7 +35,9 @@ from uniformaly_pipeline.memory_bank.bank import (
     choose_points,
     collect_candidates,
 )
-from uniformaly_pipeline.scoring.patches import score_patches
+from uniformaly_pipeline.scoring.methods.choice import METHODS, fit_model, scorer_of
+from uniformaly_pipeline.scoring.methods.interface import FitSettings, SearchSettings
+from uniformaly_pipeline.scoring.patches import score_by, score_patches
 from uniformaly_pipeline.scoring.scores import image_scores
 
 NORMAL = [f"normal {i}" for i in range(6)]
@@ -90,7 +93,11 @@ def step_by_step(category: SweepInputs, setting: Setting) -> dict[str, Any]:
     return {
         "bank_size": len(bank),
         "image_auroc": roc_auc_score(LABELS, image_scores(flat, setting.top_k_ratio)),
+        "image_ap": average_precision_score(LABELS, image_scores(flat, setting.top_k_ratio)),
+        "image_f1_max": best_f1(LABELS, image_scores(flat, setting.top_k_ratio))[0],
         "pixel_auroc": roc_auc_score(masks.ravel(), maps.ravel()),
+        "pixel_ap": average_precision_score(masks.ravel(), maps.ravel()),
+        "aupro": pixel_metrics(masks, maps)["aupro"],
         **cluster_metrics(DEFECTS, cluster(chosen, 3)),
     }
 
@@ -159,6 +166,45 @@ def test_one_bank_is_of_the_same_images(category: SweepInputs) -> None:
     other = replace(category, normal=category.normal[1:])
     with pytest.raises(ValueError, match="the same normal images"):
         evaluate_shared_bank({"one": category, "two": other}, [BASE])
+
+
+@pytest.mark.parametrize("method", ["patchcore", "anomalydino", "padim", "mean_patch_knn"])
+def test_other_methods_equal_their_own_run(method: Any, category: SweepInputs) -> None:
+    """Beside the paper's own, whose masking they do not take over."""
+    (setting,) = ablation_settings(BASE, {"method": [method]})
+    assert (setting.parameter, setting.value) == ("scoring.method", method)
+    table = evaluate_settings(category, [BASE, setting, replace(setting, coreset_ratio=1.0)])
+    off = replace(BASE.masking, mode="off")
+    model = fit_model(
+        method, category.store, category.normal, off,
+        FitSettings(coreset_ratio=BASE.coreset_ratio, projection_dim=4),
+    )  # fmt: skip
+    scored = score_by(
+        lambda: scorer_of(method, model, SearchSettings()), category.store, category.tested, off
+    ).arrays
+    row = table.iloc[1]
+    assert row["image_auroc"] == roc_auc_score(LABELS, scored["image_scores"])
+    assert row["bank_size"] == len(model.arrays["memory_bank"])
+    has_coreset = METHODS[method].compares_patches
+    assert (row["bank_size"] < table.iloc[2]["bank_size"]) == has_coreset
+    pixels = ["pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "nmi"]
+    if method == "mean_patch_knn":  # it does not say where
+        assert row[pixels].isna().all()
+        return
+    maps = np.stack(list(anomaly_maps(scored["patch_scores"], category.preprocessing)))
+    assert category.masks is not None
+    assert row["pixel_auroc"] == pytest.approx(
+        roc_auc_score(category.masks.ravel(), maps.ravel()), abs=1e-9
+    )
+    assert row[pixels].notna().all()
+
+
+def test_a_method_keeps_a_masking_that_was_asked_for() -> None:
+    off = replace(BASE, masking=replace(BASE.masking, mode="off"))
+    tried = ablation_settings(off, {"method": ["uniformaly", "padim"]})
+    assert [setting.masking.mode for setting in tried] == ["off", "off"]
+    tried = ablation_settings(replace(off, method="padim"), {"method": ["uniformaly", "padim"]})
+    assert [setting.masking.mode for setting in tried] == ["binary", "off"]
 
 
 def test_the_order_of_the_settings_does_not_matter(category: SweepInputs) -> None:
@@ -423,7 +469,8 @@ def test_a_row_says_which_setting_it_is_of(category: SweepInputs) -> None:
     table = evaluate_settings(category, settings)
     assert table.columns.tolist() == [
         "parameter", "value", "draw", "bank_size",
-        "image_auroc", "pixel_auroc", "nmi", "ari", "f1",
+        "image_auroc", "image_ap", "image_f1_max",
+        "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", "nmi", "ari", "f1",
     ]  # fmt: skip
     assert table["parameter"].tolist() == ["a", "b"]
     assert table["value"].tolist() == ["1", "2"]
@@ -545,7 +592,7 @@ def test_the_own_values_are_written_as_the_rows_that_have_them() -> None:
         "backbone": "vit",
         "backbones": {"vit": {"layers": [11, 2, 11]}},
         "bpm": {"kernel_size": 7, "threshold": 0.10, "mode": "soft"},
-        "scoring": {"top_k_ratio": 0.05},
+        "scoring": {"top_k_ratio": 0.05, "method": "uniformaly"},
         "clustering": {"features": "max"},
         "memory_bank": {"coreset_ratio": 1.0, "multiclass_coreset_ratio": 0.05},
     }
@@ -557,6 +604,7 @@ def test_the_own_values_are_written_as_the_rows_that_have_them() -> None:
         "top_k_ratio": [0.05],
         "features": ["max"],
         "coreset_ratio": [1.0],
+        "method": ["uniformaly"],
     }
     rows = {setting.parameter: setting.value for setting in ablation_settings(BASE, values)}
     assert own_values(parameters) == rows | {MULTICLASS_RATIO: "0.05"}

@@ -76,6 +76,13 @@ def test_an_own_entry_of_a_layout_and_a_root_is_the_default() -> None:
     [
         ({"seed": 3}, "seed-3"),
         ({"bpm": {"mode": "off"}}, "bpm.mode-off"),
+        ({"bpm": {"mode": "binary"}}, "default"),
+        ({"scoring": {"method": "patchcore"}}, "scoring.method-patchcore"),
+        ({"scoring": {"method": "padim"}, "bpm": {"mode": "off"}}, "scoring.method-padim"),
+        (
+            {"scoring": {"method": "padim"}, "bpm": {"mode": "binary"}},
+            "bpm.mode-binary_scoring.method-padim",
+        ),
         ({"categories": "bolt"}, "categories-bolt"),
         ({"categories": "gear+bolt"}, "categories-bolt.gear"),
         ({"categories": ["bolt", "gear"]}, "categories-bolt.gear"),

@@ -235,3 +235,52 @@ def test_resolved_parameters_hold_what_the_run_uses_only(raw: dict[str, Any]) ->
     assert list(resolved["datasets"]) == ["folder"]
     assert list(resolved["backbones"]) == ["custom"]
     assert resolved["bpm"] == {"mode": "binary", "kernel_size": 7, "threshold": 0.1}
+
+
+# --- methods --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "mode"),
+    [
+        ("uniformaly", "auto", "binary"),
+        ("uniformaly", False, "off"),
+        ("patchcore", "auto", "off"),
+        ("patchcore", "soft", "soft"),
+        ("padim", "binary", "binary"),
+    ],
+)
+def test_a_method_brings_its_own_masking_unless_one_is_asked_for(
+    method: str, asked: Any, mode: str, raw: dict[str, Any]
+) -> None:
+    set_key(raw, "scoring.method", method)
+    set_key(raw, "bpm.mode", asked)
+    parameters = parse_parameters(raw)
+    assert parameters.bpm.mode == parameters.resolved()["bpm"]["mode"] == mode
+    assert parse_parameters(parameters.model_dump()) == parameters
+
+
+@pytest.mark.parametrize("key", ["scoring.method", "ablation.method"])
+@pytest.mark.parametrize(
+    ("method", "other", "value", "said"),
+    [
+        ("padim", "datasets.mine.preprocessing.tiles", {"size": 64}, "preprocessing.tiles to null"),
+        ("mean_patch_knn", "bpm.mode", "soft", "bpm.mode soft weighs patches"),
+    ],
+)
+def test_what_a_method_cannot_do_is_refused(
+    key: str, method: str, other: str, value: Any, said: str, raw: dict[str, Any]
+) -> None:
+    raw["datasets"]["mine"] = {"layout": "folder", "root": "mine"}
+    raw["dataset"] = "mine"
+    set_key(raw, key, method)
+    parse_parameters(raw)
+    set_key(raw, other, value)
+    line = refusal(raw)
+    assert line.startswith(f"parameters: {key}: {method} ")
+    assert said in line
+
+
+def test_an_unknown_method_is_refused(raw: dict[str, Any]) -> None:
+    set_key(raw, "scoring.method", "patchcor")
+    assert "scoring.method: input should be 'uniformaly', 'patchcore'" in refusal(raw)

@@ -24,7 +24,7 @@ from uniformaly_pipeline.ingestion.levels import Levels
 from uniformaly_pipeline.ingestion.manifest import ImageRecord, build_manifest
 from uniformaly_pipeline.ingestion.regions import Region, is_to_judge
 from uniformaly_pipeline.memory_bank.bank import bank_images, unlike
-from uniformaly_pipeline.scoring.scores import image_scores
+from uniformaly_pipeline.scoring.scores import scores_of_images
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ def decide(
     """
     threshold = choose_threshold(calibration_scores, false_alarm_rate, threshold).value
     grids = patch_scores.arrays["patch_scores"]
-    scores = image_scores(grids, top_k_ratio)
+    scores = scores_of_images(patch_scores, top_k_ratio)
     places = [
         _highest_patch(grid, nearest, size, preprocessing, bank)
         for grid, nearest, size in zip(

@@ -6,7 +6,7 @@ import io
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from itertools import chain, count
 from os import PathLike, fspath
@@ -70,11 +70,18 @@ from uniformaly_pipeline.detector.state import (
 from uniformaly_pipeline.features.backbone import Backbone, named_backbone
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import WHOLE_IMAGE, Preprocessing
+from uniformaly_pipeline.features.store import PatchFeatures
 from uniformaly_pipeline.ingestion.regions import tell_misfits_once
-from uniformaly_pipeline.memory_bank.bank import bank_images, build_memory_bank
+from uniformaly_pipeline.memory_bank.bank import bank_images
 from uniformaly_pipeline.memory_bank.growth import GROWN, grow_bank
-from uniformaly_pipeline.scoring.neighbors import NearestNeighbors
-from uniformaly_pipeline.scoring.scores import image_scores
+from uniformaly_pipeline.scoring.methods.choice import (
+    METHODS,
+    check_compares_patches,
+    fit_model,
+    scorer_of,
+    search_settings,
+)
+from uniformaly_pipeline.scoring.methods.interface import FitSettings, Scorer, default_mode
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +168,7 @@ class Detector:
             coreset_ratio: Share of the normal patches that the memory bank keeps, 0..1.
             preprocessing: From image to input; by default all of every image is seen, its longer
                 side resized to 224 pixels.
-            masking: Back Patch Masking; by default the paper's.
+            masking: Back Patch Masking; by default the paper's, none for another method.
             roi: The region of interest, a picture of the images' size: where it is 0 nothing
                 counts, in these images and in all to come.
             scoring: From distances to scores; by default the paper's.
@@ -189,7 +196,9 @@ class Detector:
         threshold_of = _threshold_rule(len(held_out), false_alarm_rate, threshold)
         chosen = named_backbone(backbone) if isinstance(backbone, str) else backbone
         fitting = preprocessing or WHOLE_IMAGE
-        masking = masking or BackPatchMasking()
+        scoring = scoring or Scoring()
+        check_compares_patches(scoring.method, "a detector")
+        masking = masking or BackPatchMasking(mode=default_mode(scoring.method))
         encoder = TorchEncoder(chosen, fitting.input_size, device=device, seed=seed)
         levels = choose_levels_of(sources)
         region = None
@@ -198,20 +207,23 @@ class Detector:
             fitting.check_region(region, encoder.grid)
         reading = Reading.of(encoder, chosen, fitting, masking, feature_dtype, levels, region)
         normal = _encode_normal(reading, encoder, sources, batch_size)
-        bank = build_memory_bank(
+        bank = fit_model(
+            scoring.method,
             EncodedImages(reading.header, normal),
             [each.opened.content_hash for each in normal],
             masking,
-            coreset_ratio=coreset_ratio,
-            seed=seed,
-            device=device,
-            levels={name: levels},
-            regions={name: region} if region else None,
+            FitSettings(
+                coreset_ratio=coreset_ratio,
+                seed=seed,
+                device=device,
+                levels={name: levels},
+                regions={name: region} if region else {},
+            ),
         )
         state = DetectorState(
             name=name,
             bank=bank,
-            scoring=scoring or Scoring(),
+            scoring=scoring,
             calibration_scores=np.zeros(0, np.float32),
             threshold=Threshold(0.0),
             normal_images=tuple(each.opened.name for each in normal),
@@ -436,7 +448,7 @@ class Detector:
         """
         height, width = self.state.reading.preprocessing.input_size
         self.encoder(np.zeros((1, 3, height, width), np.float32))
-        _ = self._neighbors
+        _ = self._scorer
         return self
 
     def add(
@@ -481,7 +493,7 @@ class Detector:
             logger.warning("%s left out: in the bank already", known_before)
         if new:
             hashes = [each.opened.content_hash for each in new]
-            source = EncodedImages(reading.header, new)
+            source = METHODS[state.scoring.method].view(EncodedImages(reading.header, new))
             bank = grow_bank(state.bank, source, hashes, reading.masking, coreset_ratio)
             bank = ArrayBundle(bank.arrays, {**bank.metadata, GROWN: held_out is None})
             thumbnails = state.thumbnails
@@ -495,7 +507,7 @@ class Detector:
             if state.threshold.false_alarm_rate is not None:
                 state = with_threshold(state, None, state.threshold.false_alarm_rate)
         self.state = state
-        self.__dict__["_neighbors"] = grown._neighbors
+        self.__dict__["_scorer"] = grown._scorer
         return self
 
     def monitor(self) -> DriftMonitor:
@@ -564,15 +576,11 @@ class Detector:
         return encoder
 
     @cached_property
-    def _neighbors(self) -> NearestNeighbors:
+    def _scorer(self) -> Scorer:
         scoring = self.state.scoring
-        vectors = self.state.bank.arrays["memory_bank"].astype(np.float32)
-        return NearestNeighbors(
-            vectors,
-            scoring.search,
-            scoring.num_neighbors,
-            loads_torch=isinstance(self.encoder, TorchEncoder),
-        )
+        in_torch = isinstance(self.encoder, TorchEncoder)
+        settings = search_settings(asdict(scoring), loads_torch=in_torch)
+        return scorer_of(scoring.method, self.state.bank, settings)
 
     def _calibrate(self, held_out: Sequence[Source], batch_size: int) -> np.ndarray:
         """Scores of normal images that are not in the memory bank: float32 [n].
@@ -600,20 +608,23 @@ class Detector:
     def _judge(self, encoded: EncodedImage, source: Source | None = None) -> Result:
         state, reading = self.state, self.state.reading
         grid = reading.header.grid
-        distances, indices = self._neighbors.query(encoded.features.astype(np.float32))
+        places = np.flatnonzero(encoded.foreground)
+        features = encoded.features.astype(np.float32)
+        loaded = PatchFeatures(features, np.zeros_like(places), places, 1, grid)
+        distances, indices = self._scorer.patches(loaded)
         patches = np.zeros(reading.header.num_patches, np.float32)
-        patches[encoded.foreground] = distances
+        patches[places] = distances
         if reading.masking.weighs_distances:
             patches *= encoded.weights
         patches[~encoded.counted] = np.nan
-        score = image_scores(patches[None], state.scoring.top_k_ratio)[0]
+        score = self._scorer.images(patches[None], loaded, indices)[0]
         place = evidence = None
         if encoded.foreground.any():
             strangest = int(np.nanargmax(patches))
             place = self._place(strangest, encoded.opened.image.size)
             rank = int(np.count_nonzero(encoded.foreground[:strangest]))
             if encoded.foreground[strangest]:
-                evidence = self._evidence(int(indices[rank, 0]), float(patches[strangest]))
+                evidence = self._evidence(int(indices[rank]), float(patches[strangest]))
         calibration = state.calibration_scores
         opened = encoded.opened
         return Result(

@@ -24,7 +24,12 @@ from uniformaly_pipeline.detector.state import Scoring
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.levels import Levels, file_hash
 from uniformaly_pipeline.memory_bank.bank import bank_images
-from uniformaly_pipeline.scoring.scores import check_same_bank, check_same_images, image_scores
+from uniformaly_pipeline.scoring.methods.choice import check_compares_patches
+from uniformaly_pipeline.scoring.scores import (
+    check_same_bank,
+    check_same_images,
+    scores_of_images,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -152,8 +157,8 @@ def read_run(
     check_same_bank(scored, bank)
     is_normal = np.array([row["label"] == 0 for row in tested], bool)
     scoring = Scoring(**scored.metadata["scoring"])
-    grids = scored.arrays["patch_scores"]
-    scores = image_scores(grids, scoring.top_k_ratio)
+    check_compares_patches(scoring.method, f"a detector (of the run {run})")
+    scores = scores_of_images(scored, scoring.top_k_ratio)
     if place != f"{run}/{category}":
         table = table + _table(_read(data, IMAGES, place, "images.parquet"))
     paths = {row["content_hash"]: row["image"] for row in table if row["split"] == "train"}

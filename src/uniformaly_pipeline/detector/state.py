@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from safetensors import SafetensorError
@@ -29,6 +29,7 @@ from uniformaly_pipeline.features.backbone import Backbone
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import StoreHeader
 from uniformaly_pipeline.memory_bank.bank import bank_levels, bank_region
+from uniformaly_pipeline.scoring.methods.interface import UNIFORMALY, MethodName
 
 FORMAT = "uniformaly-detector"
 FORMAT_VERSION = 1
@@ -48,11 +49,29 @@ class Scoring:
         top_k_ratio: Share of an image's patches whose scores are averaged.
         num_neighbors: Distances are the mean over this many nearest vectors of the bank.
         search: A faiss index factory string; ``Flat`` is exact.
+        method: Which method scores, one of those that compare patches, see
+            :data:`.scoring.methods.choice.METHODS`.
     """
 
     top_k_ratio: float = 0.05
     num_neighbors: int = 1
     search: str = "Flat"
+    method: MethodName = UNIFORMALY
+
+    def __post_init__(self) -> None:
+        """Refuse a method of a newer version, or of a slip: ``ValueError``."""
+        if self.method not in get_args(MethodName):
+            raise ValueError(f"unknown method '{self.method}'")
+
+    def entries(self) -> dict[str, Any]:
+        """What a detector's file says of it; nothing of the method where it is UniFormaly's.
+
+        Versions that know no other read such a file.
+        """
+        entries = asdict(self)
+        if self.method == UNIFORMALY:
+            del entries["method"]
+        return entries
 
 
 @dataclass(frozen=True)
@@ -189,7 +208,7 @@ class DetectorState:
         settings, _ = hide_secrets({
             "name": self.name,
             "bank": dict(self.bank.metadata),
-            "scoring": asdict(self.scoring),
+            "scoring": self.scoring.entries(),
             "threshold": asdict(self.threshold),
             "normal_images": list(self.normal_images),
             "made_with": self.made_with,

@@ -13,7 +13,7 @@ import pandas as pd
 from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.evaluation.confusion import confusion
 from uniformaly_pipeline.evaluation.image_metrics import detection_metrics, mean_and_std
-from uniformaly_pipeline.evaluation.metrics import NOT_AVERAGED
+from uniformaly_pipeline.evaluation.metrics import NOT_AVERAGED, OVER_SEEDS
 from uniformaly_pipeline.evaluation.pixel_metrics import AUPRO_LIMIT, PIXEL_METRICS, PixelMetrics
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.ingestion.images import ImageFolder
@@ -53,13 +53,15 @@ def check_same_scores(metrics: Mapping[str, Any], image_scores: pd.DataFrame) ->
     """Refuse metrics of other scores than those at hand.
 
     Args:
-        metrics: A category's metrics.
+        metrics: A category's metrics; those that are means over seeds are not compared.
         image_scores: As :func:`image_metrics`.
 
     Raises:
         InputError: They are of others; an earlier run made one of them.
     """
     for name, expected in image_metrics(image_scores).items():
+        if f"{name}{OVER_SEEDS}" in metrics:
+            continue  # a mean over seeds, of which the scores are one's
         found = metrics.get(name, expected)
         if expected is None or found is None:
             same = expected is found

@@ -20,7 +20,8 @@ class Metric:
         kind: ``ratio`` (0..1), ``difference`` of two ratios, ``rate`` (1/s), ``count``, ``bytes``
             or ``plain``.
         brief: Whether it is shown where there is room for few: terminal, MLflow, comparison.
-        swept: Whether a sweep compares it.
+        swept: Whether a sweep compares it; what is brief as well stands in its tables and curves,
+            the others in its file alone.
     """
 
     key: str
@@ -34,12 +35,12 @@ class Metric:
 
 METRICS = (
     Metric("image_auroc", "Image level", "AUROC", "Image AUROC", brief=True, swept=True),
-    Metric("image_ap", "Image level", "AP", "Image AP"),
-    Metric("image_f1_max", "Image level", "F1-max", "Image F1-max"),
+    Metric("image_ap", "Image level", "AP", "Image AP", swept=True),
+    Metric("image_f1_max", "Image level", "F1-max", "Image F1-max", swept=True),
     Metric("pixel_auroc", "Pixel level", "AUROC", "Pixel AUROC", brief=True, swept=True),
-    Metric("pixel_ap", "Pixel level", "AP", "Pixel AP"),
-    Metric("pixel_f1_max", "Pixel level", "F1-max", "Pixel F1-max"),
-    Metric("aupro", "Pixel level", "AUPRO", "AUPRO", brief=True),
+    Metric("pixel_ap", "Pixel level", "AP", "Pixel AP", swept=True),
+    Metric("pixel_f1_max", "Pixel level", "F1-max", "Pixel F1-max", swept=True),
+    Metric("aupro", "Pixel level", "AUPRO", "AUPRO", brief=True, swept=True),
     Metric("nmi", "Clusters", "NMI", "NMI", brief=True, swept=True),
     Metric("ari", "Clusters", "ARI", "ARI", brief=True, swept=True),
     Metric("f1", "Clusters", "F1", "F1", brief=True, swept=True),
@@ -68,8 +69,18 @@ NOT_AVERAGED = tuple(m.key for m in METRICS if m.kind == "plain")
 SWEPT_METRICS = tuple(m.key for m in METRICS if m.swept)
 
 
+OVER_SEEDS = "_over_seeds"
+"""Ends the name of a metric's deviation over several seeds."""
+
+SEED_METRICS = tuple(m.key for m in METRICS if m.group in ("Image level", "Pixel level"))
+"""Metrics that are a mean over seeds where there are several."""
+
+
 def find_metric(key: str) -> Metric:
     """The description of a metric; an unknown one is named after its key."""
+    if key.endswith(OVER_SEEDS):
+        label = f"{find_metric(key.removesuffix(OVER_SEEDS)).label} ± over seeds"
+        return Metric(key, "", label, label)
     prefix, _, of = key.partition("_")
     if prefix in {"paper", "difference"}:
         kind: Kind = "ratio" if prefix == "paper" else "difference"

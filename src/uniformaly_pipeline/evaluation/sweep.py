@@ -17,21 +17,36 @@ import numpy as np
 import pandas as pd
 
 from uniformaly_pipeline.common.progress import track
-from uniformaly_pipeline.evaluation.category import anomaly_maps, counted_pixels
+from uniformaly_pipeline.evaluation.category import (
+    NO_PIXEL_METRICS,
+    anomaly_maps,
+    counted_pixels,
+    pixel_metrics,
+)
 from uniformaly_pipeline.evaluation.clustering import (
     FeatureChoice,
     choose_features,
     cluster,
     cluster_metrics,
 )
-from uniformaly_pipeline.evaluation.image_metrics import auroc
+from uniformaly_pipeline.evaluation.image_metrics import detection_metrics
 from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS
+from uniformaly_pipeline.evaluation.pixel_metrics import AUPRO_LIMIT
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.ingestion.turns import turns_of
 from uniformaly_pipeline.memory_bank import coreset
 from uniformaly_pipeline.memory_bank.bank import IMAGES_AT_ONCE, choose_points, collect_candidates
-from uniformaly_pipeline.scoring.patches import score_patches, weigh_scores
+from uniformaly_pipeline.scoring.methods.choice import METHODS, fit_model, scorer_of
+from uniformaly_pipeline.scoring.methods.interface import (
+    UNIFORMALY,
+    FitSettings,
+    MethodName,
+    SearchSettings,
+    default_mode,
+)
+from uniformaly_pipeline.scoring.patches import score_by, score_patches, weigh_scores
 from uniformaly_pipeline.scoring.scores import image_scores
 
 DRAWS = "draw"
@@ -54,6 +69,7 @@ class Setting:
         features: Patches that stand for an image in clustering.
         shots: Number of normal images, or ``None`` for all.
         draw: Which random draw of them.
+        method: Name of the method.
     """
 
     parameter: str
@@ -65,6 +81,7 @@ class Setting:
     features: FeatureChoice = "top_k"
     shots: int | None = None
     draw: int = 0
+    method: MethodName = UNIFORMALY
 
 
 @dataclass(frozen=True)
@@ -88,6 +105,8 @@ class SweepInputs:
         search: A faiss index factory string.
         num_neighbors: Neighbours whose distances are averaged.
         device: Torch device of the coreset.
+        aupro_limit: False-positive rate at which AUPRO stops.
+        rotations: Views of each of a few normal images, turned around in equal steps; 1: none.
     """
 
     store: FeatureStore
@@ -105,6 +124,8 @@ class SweepInputs:
     search: str = "Flat"
     num_neighbors: int = 1
     device: str = "cpu"
+    aupro_limit: float = AUPRO_LIMIT
+    rotations: int = 1
 
 
 def ablation_settings(base: Setting, values: Mapping[str, Sequence[Any]]) -> list[Setting]:
@@ -112,7 +133,9 @@ def ablation_settings(base: Setting, values: Mapping[str, Sequence[Any]]) -> lis
 
     Args:
         base: The setting to vary.
-        values: Values by parameter, the keys of ``ablation``; ``layers`` are lists of blocks.
+        values: Values by parameter, the keys of ``ablation``; ``layers`` are lists of blocks. A
+            ``method`` is tried with the masking that it comes with, unless ``base`` has another
+            than its own does.
     """
     settings = []
     for name, choices in values.items():
@@ -125,6 +148,9 @@ def ablation_settings(base: Setting, values: Mapping[str, Sequence[Any]]) -> lis
                 content: Any = tuple(sorted(set(choice))) if name == "layers" else choice
                 field_of: dict[str, Any] = {name: content}
                 changed = replace(changed, **field_of)
+                if base.masking.mode == default_mode(base.method):
+                    mode = default_mode(changed.method)
+                    changed = replace(changed, masking=replace(base.masking, mode=mode))
             settings.append(changed)
     return settings
 
@@ -137,6 +163,7 @@ PARAMETER_KEYS = {
     "features": "clustering.features",
     "coreset_ratio": "memory_bank.coreset_ratio",
     "layers": "backbone.layers",
+    "method": "scoring.method",
 }
 
 MULTICLASS_RATIO = "memory_bank.multiclass_coreset_ratio"
@@ -292,17 +319,27 @@ class _Scored:
     patch_scores: np.ndarray
     bank_size: int
     settings: dict[int, Setting]
+    image_scores: np.ndarray | None = None
 
 
 def _score(inputs: SweepInputs, settings: Sequence[Setting]) -> Iterator[_Scored]:
-    """Build each different memory bank of some settings and score the test images with it."""
+    """Make each different model of some settings and score the test images with it."""
     first = settings[0]
     store = inputs.store
     if first.layers is not None:
         store = store.with_layers(first.layers)
     normal = draw_images(inputs.normal, first.shots, inputs.seed, first.draw)
+    if first.shots is not None:
+        turns = turns_of(inputs.rotations)
+        normal = [key for image in normal for key in (image, *(t.key(image) for t in turns))]
     by_masking: dict[Any, dict[int, Setting]] = {}
+    by_model: dict[Any, dict[int, Setting]] = {}
     for i, setting in enumerate(settings):
+        if setting.method != UNIFORMALY:
+            masking = setting.masking if setting.masking.heeds_attention else UNWEIGHED
+            model = (setting.method, masking, setting.coreset_ratio)
+            by_model.setdefault(model, {})[i] = setting
+            continue
         key = _patches_that_count(store, [*normal, *inputs.tested], setting.masking)
         by_masking.setdefault(key, {})[i] = setting
     for alike in by_masking.values():
@@ -326,6 +363,35 @@ def _score(inputs: SweepInputs, settings: Sequence[Setting]) -> Iterator[_Scored
             for weighing, weighed in _by_weights(sharing).items():
                 scores = weigh_scores(store, inputs.tested, distances, weighing)
                 yield _Scored(store, scores, len(bank), weighed)
+    for (method, masking, ratio), alike in by_model.items():
+        yield _score_by_method(inputs, store, normal, method, masking, ratio, alike)
+
+
+def _score_by_method(
+    inputs: SweepInputs,
+    store: FeatureStore,
+    normal: Sequence[str],
+    method: MethodName,
+    masking: BackPatchMasking,
+    ratio: float,
+    settings: dict[int, Setting],
+) -> _Scored:
+    """Make another method's model and score the test images with it."""
+    fitting = FitSettings(
+        coreset_ratio=ratio,
+        projection_dim=inputs.projection_dim,
+        num_starts=inputs.num_starts,
+        coreset_parts=inputs.coreset_parts,
+        seed=inputs.seed,
+        device=inputs.device,
+    )
+    model = fit_model(method, store, normal, masking, fitting)
+    searching = SearchSettings(inputs.search, inputs.num_neighbors)
+    scored = score_by(
+        lambda: scorer_of(method, model, searching), store, inputs.tested, masking
+    ).arrays
+    bank_size = len(model.arrays["memory_bank"])
+    return _Scored(store, scored["patch_scores"], bank_size, settings, scored.get("image_scores"))
 
 
 def _by_weights(settings: dict[int, Setting]) -> dict[BackPatchMasking, dict[int, Setting]]:
@@ -374,25 +440,28 @@ def _patches_that_count(
 
 def _metrics(inputs: SweepInputs, scored: _Scored) -> Iterator[tuple[int, dict[str, Any]]]:
     flat = scored.patch_scores.reshape(len(inputs.tested), -1)
-    pixel_auroc = None
-    if inputs.masks is not None:
+    pixels = NO_PIXEL_METRICS
+    method = METHODS[next(iter(scored.settings.values())).method]
+    if inputs.masks is not None and method.localises:
         grids = scored.patch_scores
         known = grids if inputs.masked is None else grids[inputs.masked]
-        maps = np.stack(list(anomaly_maps(known, inputs.preprocessing)))
-        masks = inputs.masks
-        if np.isnan(known).any():
-            counted = np.stack(list(counted_pixels(known, inputs.preprocessing)))
-            masks, maps = masks[counted], maps[counted]
-        pixel_auroc = auroc(masks, maps)
+        maps = anomaly_maps(known, inputs.preprocessing)
+        counted = counted_pixels(known, inputs.preprocessing) if np.isnan(known).any() else None
+        pixels = pixel_metrics(inputs.masks, maps, inputs.aupro_limit, counted)
     grouped: dict[tuple[FeatureChoice, float], dict[str, float | None]] = {}
     for position, setting in scored.settings.items():
-        scores = image_scores(flat, setting.top_k_ratio)
+        scores = scored.image_scores
+        if scores is None:
+            scores = image_scores(flat, setting.top_k_ratio)
+        found = detection_metrics(inputs.labels, scores)
         metrics: dict[str, Any] = {
             "bank_size": scored.bank_size,
-            "image_auroc": auroc(inputs.labels.astype(bool), scores),
-            "pixel_auroc": pixel_auroc,
+            "image_auroc": found.auroc,
+            "image_ap": found.ap,
+            "image_f1_max": found.f1_max,
+            **pixels,
         }
-        if len(inputs.defects):
+        if len(inputs.defects) and method.localises:
             kind = (setting.features, setting.top_k_ratio)
             if kind not in grouped:
                 chosen = image_features(scored.store, inputs.tested, flat, *kind)
@@ -458,7 +527,8 @@ def summarise_sweep(tables: Mapping[str, pd.DataFrame], spread_over_draws: bool)
     )
     setting = ["parameter", "value"]
     outer = DRAWS if spread_over_draws else "category"
-    metrics = [name for name in SWEPT_METRICS if rows[name].notna().any()]
+    # Tables of earlier versions have fewer.
+    metrics = [name for name in SWEPT_METRICS if name in rows and rows[name].notna().any()]
     within = rows.groupby([*setting, outer], sort=False)[metrics].mean()
     groups = within.groupby(setting, sort=False)
     mean, std = groups.mean(), groups.std(ddof=0).add_suffix("_std")

@@ -26,6 +26,7 @@ from uniformaly_pipeline.ingestion.decoding import UnreadableImageError, decode_
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.levels import Levels
 from uniformaly_pipeline.ingestion.regions import Region
+from uniformaly_pipeline.ingestion.turns import Turn
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -300,6 +301,7 @@ class _ImageTensors:
         levels: Mapping[str, Levels],
         grid: tuple[int, int],
         regions: Mapping[str, Region],
+        turns: Mapping[str, tuple[str, Turn]],
     ) -> None:
         self.folder = folder
         self.images = list(images)
@@ -307,6 +309,7 @@ class _ImageTensors:
         self.levels = levels
         self.grid = grid
         self.regions = regions
+        self.turns = turns
 
     def __len__(self) -> int:
         return len(self.images)
@@ -324,7 +327,8 @@ class _ImageTensors:
             InputError: It cannot be read; the line names it.
         """
         path = self.images[index]
-        content = self.folder.read_bytes(path)
+        file, turn = self.turns.get(path, (path, None))
+        content = self.folder.read_bytes(file)
         levels = self.levels.get(path, Levels())
         try:
             image = decode_bytes(content, self.folder.max_pixels)
@@ -332,10 +336,13 @@ class _ImageTensors:
             raise InputError(f"{path} cannot be read as an image ({error})") from error
         key = levels.key(hashlib.sha256(content).hexdigest(), image.depth)
         region, rgb = self.regions.get(path), image.to_rgb(levels)
-        if region is None:
-            return rgb, key, None
-        region.check_size(rgb.size, path)
-        return region.hide_rest(rgb), region.key(key), region
+        if region is not None:
+            region.check_size(rgb.size, path)
+            rgb, key = region.hide_rest(rgb), region.key(key)
+        if turn is None:
+            return rgb, key, region
+        turned = None if region is None else turn.region(region)
+        return turn.picture(rgb), turn.key(key), turned
 
 
 class _TiledImages(_ImageTensors):
@@ -400,6 +407,7 @@ def encode_images(
     levels: Mapping[str, Levels] | None = None,
     grid: tuple[int, int] | None = None,
     regions: Mapping[str, Region] | None = None,
+    turns: Mapping[str, tuple[str, Turn]] | None = None,
 ) -> Iterator[Encoded]:
     """Decode and encode images in order, decoding in worker processes while the model computes.
 
@@ -413,6 +421,8 @@ def encode_images(
         levels: Black and white of deep images by path; of others the default.
         grid: (height, width) of an input in patches; by default the encoder's, if it is torch's.
         regions: What counts of images by path; of others all does.
+        turns: Of images that are turned the path of the file and the turn, by what stands for
+            them among ``images``.
 
     Yields:
         A batch of results in the order of ``images``, with the hashes of what was decoded.
@@ -421,13 +431,15 @@ def encode_images(
         assert isinstance(encoder, Encoder)
         grid = encoder.grid(preprocessing.input_size)
     if preprocessing.tiles is not None:
-        tiled = _TiledImages(folder, images, preprocessing, levels or {}, grid, regions or {})
+        tiled = _TiledImages(
+            folder, images, preprocessing, levels or {}, grid, regions or {}, turns or {}
+        )
         yield from _encode_tiles(encoder, tiled, batch_size, num_workers)
         return
     workers = choose_num_workers(num_workers)
     loader: DataLoader[Any] = DataLoader(
         _ImageTensors(  # type: ignore[arg-type]
-            folder, images, preprocessing, levels or {}, grid, regions or {}
+            folder, images, preprocessing, levels or {}, grid, regions or {}, turns or {}
         ),
         batch_size=batch_size,
         num_workers=workers,

@@ -38,6 +38,7 @@ from uniformaly_pipeline.features.stream import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.levels import Levels
 from uniformaly_pipeline.ingestion.regions import Region
+from uniformaly_pipeline.ingestion.turns import Turn
 
 
 def feature_stream(
@@ -61,6 +62,7 @@ def feature_stream(
     regions: Mapping[str, Region] | None = None,
     sizes: Mapping[str, tuple[int, int]] | None = None,
     linear: LinearKind | None = None,
+    turns: Mapping[str, tuple[str, Turn]] | None = None,
 ) -> FeatureStream:
     """Load the backbone and describe how to encode images with it.
 
@@ -89,6 +91,7 @@ def feature_stream(
         regions: What counts of images by path; of others all does.
         sizes: (width, height) of images in pixels by path, to estimate what tiles of them take.
         linear: What computes linear layers in float32 on a CPU, where that was chosen elsewhere.
+        turns: See :func:`.encoder.encode_images`.
 
     Returns:
         A stream that encodes what it is asked for.
@@ -134,6 +137,7 @@ def feature_stream(
             levels=levels,
             grid=header.grid,
             regions=regions,
+            turns=turns,
         )
 
     # Of images in tiles each comes by itself, and is told as one.
@@ -167,6 +171,7 @@ def feature_stream(
             layer_choices=layer_choices,
             levels=levels,
             regions=regions,
+            turns=turns,
             linear=in_torch.linear if engine == "torch" else None,
         )
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -227,7 +228,7 @@ def build_memory_bank(
             "content_hashes": hashes_as_bytes(content_hashes),
         },
         {
-            "num_images": len(content_hashes),
+            **describe_bank(store, content_hashes, masking, seed, levels, regions),
             "num_patches": chosen.num_patches,
             "coreset_ratio": coreset_ratio,
             "coreset_parts": coreset_parts,
@@ -237,14 +238,37 @@ def build_memory_bank(
             "covering_radius_bound_space": (
                 f"projected to {projection_dim} dimensions" if store.dim > projection_dim else SPACE
             ),
-            "seed": seed,
-            "bpm": asdict(masking),
-            "grid": list(store.grid_of(content_hashes)),
-            "levels": {name: asdict(of_class) for name, of_class in (levels or {}).items()},
-            "regions": {name: region.text for name, region in (regions or {}).items()},
-            "features": json.loads(store.header.to_json()),
         },
     )
+
+
+def describe_bank(
+    store: PatchSource,
+    content_hashes: Sequence[str],
+    masking: BackPatchMasking,
+    seed: int,
+    levels: Mapping[str, Levels] | None = None,
+    regions: Mapping[str, Region] | None = None,
+) -> dict[str, Any]:
+    """What the metadata of every model of normal images say, be it a memory bank or another.
+
+    Args:
+        store: Where the features are.
+        content_hashes: The normal images.
+        masking: Which patches count.
+        seed: Of all that was drawn.
+        levels: Black and white of deep images by class, for images to come.
+        regions: What counts of the images by class, likewise.
+    """
+    return {
+        "num_images": len(content_hashes),
+        "seed": seed,
+        "bpm": asdict(masking),
+        "grid": list(store.grid_of(content_hashes)),
+        "levels": {name: asdict(of_class) for name, of_class in (levels or {}).items()},
+        "regions": {name: region.text for name, region in (regions or {}).items()},
+        "features": json.loads(store.header.to_json()),
+    }
 
 
 def bank_images(bank: ArrayBundle) -> list[str]:

@@ -26,6 +26,7 @@ from uniformaly_pipeline.parameters.schema import (
     Parameters,
     parse_parameters,
 )
+from uniformaly_pipeline.scoring.methods.interface import default_mode
 
 OWN_LAYOUTS = {"folder": "folder", "classes": "class_folder"}
 """Layouts of the user's own images, and the data set that ships as an example of each."""
@@ -40,13 +41,16 @@ MAX_NAME = 60
 """Most characters of a name: file systems take 255 bytes, and a character has up to four."""
 
 TASK_SECTIONS = {
+    "defect": ("seeds",),
+    "semantic": ("seeds",),
+    "multiclass": ("seeds",),
     "clustering": ("clustering",),
     "lowshot": ("clustering", "lowshot"),
     "ablation": ("clustering", "ablation"),
     "multiclass_ablation": ("ablation",),
     "paper": ("clustering", "lowshot", "ablation"),
 }
-"""Sections of parameters that change the results of these tasks only."""
+"""Sections of parameters, or parameters, that change the results of these tasks only."""
 
 MULTICLASS_TASKS = ("multiclass", "multiclass_ablation")
 """Tasks of which a memory bank holds many classes."""
@@ -227,7 +231,8 @@ def _reference(parameters: Parameters, shipped: Parameters) -> Parameters:
     """What ships, for the run's data set and backbone.
 
     A data set is compared with the one of its layout that ships, whatever its key: two keys may
-    share a name. What a name says is no difference: the model of a backbone called by it.
+    share a name. What a name says is no difference: the model of a backbone called by it. Nor is
+    the masking that a method comes with.
     """
     data_set, backbone = parameters.chosen_dataset, parameters.chosen_backbone
     entry = next(
@@ -246,6 +251,7 @@ def _reference(parameters: Parameters, shipped: Parameters) -> Parameters:
         "backbone": parameters.backbone,
         "datasets": {parameters.dataset: entry},
         "backbones": {parameters.backbone: other},
+        "bpm": shipped.bpm.model_copy(update={"mode": default_mode(parameters.scoring.method)}),
     }
     return shipped.model_copy(update=chosen)
 

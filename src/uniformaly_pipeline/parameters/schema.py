@@ -26,6 +26,8 @@ from uniformaly_pipeline.features.masking import Keep, MaskingMode
 from uniformaly_pipeline.features.preprocessing import height_width
 from uniformaly_pipeline.ingestion.decoding import MAX_PIXELS
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
+from uniformaly_pipeline.scoring.methods.choice import METHODS
+from uniformaly_pipeline.scoring.methods.interface import UNIFORMALY, MethodName, default_mode
 
 PositiveInt = Annotated[int, Field(ge=1)]
 OWN_IMAGES = ("folder", "classes")
@@ -296,9 +298,12 @@ class FeaturesParameters(_Section):
 class BpmParameters(_Section):
     """``bpm``, see :class:`.masking.BackPatchMasking`."""
 
-    mode: Masking = "binary"
+    mode: Annotated[Literal["auto", "binary", "soft", "off"], BeforeValidator(_off_is_a_word)] = (
+        "auto"
+    )
     """`binary` keeps foreground patches, `soft` keeps all and multiplies the distances of test
-    patches by their smoothed attention, `off` keeps all as they are."""
+    patches by their smoothed attention, `off` keeps all as they are; `auto`: `binary` for the
+    method `uniformaly`, `off` for the others, as they were published."""
     kernel_size: KernelSize = 7
     """Side of the box that smooths the attention, in patches, odd."""
     threshold: Threshold = 0.1
@@ -322,10 +327,15 @@ class MemoryBankParameters(_Section):
 
 
 class ScoringParameters(_Section):
-    """``scoring``: nearest neighbours and top-k-ratio."""
+    """``scoring``: the method, its nearest neighbours and top-k-ratio."""
 
+    method: MethodName = UNIFORMALY
+    """`uniformaly`, or to compare on the same features `patchcore`, `anomalydino`, `padim`
+    (a Gaussian for each place), `mean_patch_knn` (whole images): see
+    [other methods](methods.md)."""
     top_k_ratio: Ratio = 0.05
-    """Share of an image's patches whose scores are averaged, k."""
+    """Share of an image's patches whose scores `uniformaly` averages, k; the other methods have
+    rules of their own."""
     num_neighbors: PositiveInt = 1
     """A patch's score is the mean over this many neighbours."""
     search: str = Field(default="Flat", min_length=1)
@@ -365,6 +375,9 @@ class LowshotParameters(_Section):
     """Numbers of normal images."""
     num_draws: PositiveInt = 3
     """Times that each number is drawn."""
+    rotations: PositiveInt = 1
+    """Views of each image that is drawn, turned all around in equal steps; 8 is AnomalyDINO's, 1
+    turns none. Of `all` none is turned."""
 
 
 class AblationParameters(_Section):
@@ -382,6 +395,8 @@ class AblationParameters(_Section):
     """Values of `clustering.features`."""
     coreset_ratio: Distinct[Ratio] = []
     """Values of `memory_bank.coreset_ratio`."""
+    method: Distinct[MethodName] = []
+    """Values of `scoring.method`, each with its own masking where `bpm.mode` is `auto`."""
     layers: Distinct[Layers] = []
     """Values of `backbones.<name>.layers`, in a parameter file."""
 
@@ -453,6 +468,10 @@ class Parameters(_Section):
     """A key of `backbones`."""
     seed: int = Field(ge=0)
     """Fixes the coreset's projection and starts, draws, and random weights."""
+    seeds: Distinct[Annotated[int, Field(ge=0)]] = []
+    """`0+1+2+3+4`: metrics of `defect`, `semantic` and `multiclass` (of classes) are means over
+    memory banks of these seeds on the same features, with their deviation; empty: of `seed`
+    alone, by which images, pictures and decisions go in any case."""
     categories: Annotated[str | list[str], BeforeValidator(_names)] = "all"
     """`all`, one name, names joined by `+`, or a list in a file."""
     datasets: dict[Name, DatasetParameters]
@@ -481,6 +500,29 @@ class Parameters(_Section):
         ]:
             if name not in known:
                 raise ValueError(f"{key}: unknown {key} '{name}'{did_you_mean(name, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_method(self) -> Parameters:
+        """Settle the masking that a method comes with; refuse what it cannot do."""
+        method = self.scoring.method
+        if self.bpm.mode == "auto":
+            self.bpm = self.bpm.model_copy(update={"mode": default_mode(method)})
+        tried = [
+            ("scoring.method", method),
+            *(("ablation.method", m) for m in self.ablation.method),
+        ]
+        for key, name in tried:
+            if METHODS[name].needs_one_grid and self.chosen_dataset.preprocessing.tiles is not None:
+                raise ValueError(
+                    f"{key}: {name} needs the same grid of patches for all images; set "
+                    f"datasets.{self.dataset}.preprocessing.tiles to null"
+                )
+            if not METHODS[name].localises and self.bpm.mode == "soft":
+                raise ValueError(
+                    f"{key}: {name} scores whole images, and bpm.mode soft weighs patches; set it "
+                    "to binary or off"
+                )
         return self
 
     @property

@@ -22,7 +22,6 @@ from uniformaly_pipeline.evaluation.leaderboard import (
 from uniformaly_pipeline.evaluation.metrics import (
     BRIEF_COSTS,
     BRIEF_METRICS,
-    SWEPT_METRICS,
     find_metric,
     metric_label,
 )
@@ -107,7 +106,7 @@ def print_sweep(
         hints: What there is to see, and the path or command that shows it.
     """
     console = Console()
-    metrics = [name for name in SWEPT_METRICS if name in sweep_metrics]
+    metrics = [name for name in BRIEF_METRICS if name in sweep_metrics]
     table = _sweep_table(title, sweep_metrics, own, metrics, spread=True)
     roomy = console.options.update(width=ANY_WIDTH)
 

@@ -1,11 +1,11 @@
-"""Score the images of a category against its memory bank (paper section 4.2)."""
+"""Score the images of a category against its memory bank, or another model of normal ones."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.features.masking import BackPatchMasking, counted
 from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.scoring.methods.interface import Scorer
+from uniformaly_pipeline.scoring.methods.uniformaly import UniFormaly
 from uniformaly_pipeline.scoring.neighbors import NearestNeighbors
 from uniformaly_pipeline.scoring.scores import images_digest
 
@@ -47,40 +49,78 @@ def score_patches(
         keep_neighbors: Whether to tell which vector each patch was compared with.
 
     Returns:
+        See :func:`score_by`.
+    """
+
+    def scorer() -> Scorer:
+        return UniFormaly(NearestNeighbors(memory_bank, search, num_neighbors))
+
+    return score_by(scorer, store, content_hashes, masking, keep_neighbors=keep_neighbors)
+
+
+def score_by(
+    make_scorer: Callable[[], Scorer],
+    store: FeatureStore,
+    content_hashes: Sequence[str],
+    masking: BackPatchMasking,
+    *,
+    keep_neighbors: bool = False,
+) -> ArrayBundle:
+    """Score images by a method's model of normal ones; background patches score 0.
+
+    Args:
+        make_scorer: Puts the model to work, see :func:`.choice.scorer_of`: what that takes is
+            counted as time of the scoring.
+        store: Where the features are.
+        content_hashes: The images, in the order wanted.
+        masking: Which patches count.
+        keep_neighbors: Whether to tell which vector of the model each patch was compared with.
+
+    Returns:
         Array ``patch_scores`` float32 [B, grid height, grid width], NaN where a patch shows nothing
         that counts, such as padding; metadata ``images``, a digest of which images these are
         (:func:`.scores.check_same_images`), ``features``, how theirs were made, ``seconds``, the
         time that loading and searching took, and ``search_recall``, the share of the truly
         nearest vectors that an approximate search finds for the first patches, ``None`` for an
-        exact one. With ``keep_neighbors`` also ``neighbors`` int64 of
+        exact one. Of a method whose image scores are more than an average ``image_scores`` float32
+        [B]. With ``keep_neighbors`` also ``neighbors`` int64 of
         the same shape, the nearest vector of the memory bank, -1 for background.
     """
     start = time.perf_counter()
-    neighbors = NearestNeighbors(memory_bank, search, num_neighbors)
+    scorer = make_scorer()
     grid = store.grid_of(content_hashes)
     grids = [np.zeros((0, *grid), np.float32)]
     nearest = [np.zeros((0, *grid), np.int64)]
+    of_images = [np.zeros(0, np.float32)]
     recall: float | None = None
     measuring = 0.0
     blocks = range(0, len(content_hashes), IMAGES_AT_ONCE)
     for first in track(blocks, len(content_hashes), "Scoring", "images", IMAGES_AT_ONCE):
-        patches = store.load(content_hashes[first : first + IMAGES_AT_ONCE], masking, grid)
-        distances, indices = neighbors.query(patches.features)
-        if first == 0 and not neighbors.is_exact:
+        hashes = content_hashes[first : first + IMAGES_AT_ONCE]
+        patches = store.load(hashes, masking, grid)
+        scores, indices = scorer.patches(patches)
+        search = scorer.neighbors
+        if first == 0 and search is not None and not search.is_exact:
             began = time.perf_counter()
-            recall = neighbors.recall(patches.features[:RECALL_PATCHES])
+            recall = search.recall(patches.features[:RECALL_PATCHES])
             measuring = time.perf_counter() - began
-            logger.info("Search %s finds %.4f of the nearest vectors", search, recall)
-        grids.append(patches.scatter(distances).reshape(-1, *grid))
-        found = np.full(grids[-1].shape, -1, np.int64)
+            logger.info("Search %s finds %.4f of the nearest vectors", search.search, recall)
+        block = patches.scatter(scores).reshape(-1, *grid)
+        block = weigh_scores(store, hashes, block, masking)
+        known = counted(store.attention(hashes, grid))
+        grids.append(np.where(known, block, np.float32(np.nan)))
+        if not scorer.averages:
+            rows = grids[-1].reshape(len(hashes), -1)
+            of_images.append(scorer.images(rows, patches, indices))
+        found = np.full(block.shape, -1, np.int64)
         # Where tiles overlap the farthest comes last, and is kept.
-        order = np.argsort(distances, kind="stable") if patches.overlap else slice(None)
+        order = np.argsort(scores, kind="stable") if patches.overlap else slice(None)
         places = (patches.image[order], patches.patch[order])
-        found.reshape(len(found), -1)[places] = indices[order, 0]
+        found.reshape(len(found), -1)[places] = indices[order]
         nearest.append(found)
-    scores = weigh_scores(store, content_hashes, np.concatenate(grids), masking)
-    scores = np.where(counted(store.attention(content_hashes, grid)), scores, np.float32(np.nan))
-    arrays = {"patch_scores": scores}
+    arrays = {"patch_scores": np.concatenate(grids)}
+    if not scorer.averages:
+        arrays["image_scores"] = np.concatenate(of_images)
     if keep_neighbors:
         arrays["neighbors"] = np.concatenate(nearest)
     seconds = time.perf_counter() - start - measuring

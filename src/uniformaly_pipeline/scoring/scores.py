@@ -90,6 +90,22 @@ def image_scores(patch_scores: np.ndarray, top_k_ratio: float = 0.05) -> np.ndar
     return np.sort(highest, axis=1).mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
+def scores_of_images(patch_scores: ArrayBundle, top_k_ratio: float = 0.05) -> np.ndarray:
+    """The image scores of an array of patch scores: its method's own, or :func:`image_scores`.
+
+    Args:
+        patch_scores: See :func:`.patches.score_by`.
+        top_k_ratio: Of UniFormaly's average.
+
+    Returns:
+        float32 [B].
+    """
+    own = patch_scores.arrays.get("image_scores")
+    if own is not None:
+        return own
+    return image_scores(patch_scores.arrays["patch_scores"], top_k_ratio)
+
+
 def top_k_mean_features(
     features: np.ndarray, patch_scores: np.ndarray, top_k_ratio: float = 0.05
 ) -> np.ndarray:

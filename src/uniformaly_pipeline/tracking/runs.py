@@ -20,7 +20,7 @@ import pandas as pd
 from uniformaly_pipeline.common.tables import to_csv
 from uniformaly_pipeline.detector.state import DetectorState
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
-from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS
+from uniformaly_pipeline.evaluation.metrics import BRIEF_METRICS
 from uniformaly_pipeline.evaluation.sweep import MULTICLASS_RATIO
 from uniformaly_pipeline.parameters.dotted import flatten
 from uniformaly_pipeline.parameters.naming import MULTICLASS_TASKS
@@ -300,7 +300,7 @@ def log_settings(
 
 def _curves(sweep_metrics: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
     """Metrics against each parameter under study."""
-    names = [name for name in SWEPT_METRICS if name in sweep_metrics and name != "bank_size"]
+    names = [name for name in BRIEF_METRICS if name in sweep_metrics and name != "bank_size"]
     for key in sweep_metrics["parameter"].unique():
         yield f"curves/{key}.png", figure_png(sweep_figure(sweep_metrics, key, names))
 

@@ -138,6 +138,31 @@ def aupro_naively(masks: np.ndarray, maps: np.ndarray, limit: float) -> float:
     return float(np.sum(np.diff(grid) * (heights[1:] + heights[:-1]) / 2) / limit)
 
 
+def test_a_method_that_scores_whole_images_has_no_pixel_metrics(raw_images: ImageFolder) -> None:
+    by = {method: bundle() for method in ("mean_patch_knn", "padim")}
+    found = {
+        method: evaluate(
+            raw_images,
+            patch_scores=ArrayBundle(
+                scored.arrays, {**scored.metadata, "scoring": {"method": method}}
+            ),
+        )
+        for method, scored in by.items()
+    }
+    plain = evaluate(raw_images)
+    assert found["padim"] == plain
+    pixels = {"pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"}
+    assert found["mean_patch_knn"] == {**plain, **dict.fromkeys(pixels)}
+
+
+def test_the_size_of_a_model_counts_all_of_it(raw_images: ImageFolder) -> None:
+    model = ArrayBundle(
+        {**BANK.arrays, "whitening": np.zeros((6, 8, 8), np.float32)}, BANK.metadata
+    )
+    assert evaluate(raw_images)["bank_bytes"] == 6 * 8 * 2
+    assert evaluate(raw_images, memory_bank=model)["bank_bytes"] == 6 * 8 * 2 + 6 * 64 * 4
+
+
 def test_image_metrics_are_of_the_image_scores(raw_images: ImageFolder) -> None:
     metrics = evaluate(raw_images)
     # Of the four pairs of a defective and a normal image, 2.0 before 3.0 is the wrong one.

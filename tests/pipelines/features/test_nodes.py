@@ -7,16 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features import extraction
 from uniformaly_pipeline.features.store_update import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.turns import Turn
 from uniformaly_pipeline.pipelines.features.nodes import (
     extract_all_features,
     extract_features,
+    extract_turned_features,
 )
 
 MANIFEST = pd.DataFrame(
@@ -94,6 +98,46 @@ def test_no_other_image_is_needed_however_much_is_stored_of_each() -> None:
     assert stream(extract_all_features).images == images
     layered = extract_all_features(FOLDER, MANIFEST, **SETTINGS, layer_choices=[[0], [1]])
     assert layered.images == images
+
+
+@pytest.mark.parametrize(
+    ("shots", "draws", "turned"),
+    [([1], 1, 1), ([1, 2, 9], 1, 2), ([1], 9, 3), ([3, "all"], 1, 0), (["all"], 1, 0)],
+)
+def test_of_the_normal_images_that_are_drawn_turns_are_needed(
+    shots: list[Any], draws: int, turned: int
+) -> None:
+    rows = [(f"nut/{i}.png", "nut", "train", f"#{i}") for i in range(3)]
+    manifest = pd.concat([MANIFEST[3:], pd.DataFrame(rows, columns=MANIFEST.columns)])
+    lowshot = {"shots": shots, "num_draws": draws, "rotations": 3}
+    images = extract_turned_features(FOLDER, manifest, **SETTINGS, lowshot=lowshot).images
+    plain = extract_features(FOLDER, manifest, **SETTINGS).images
+    assert {key: images[key] for key in plain} == plain
+    more = {key: path for key, path in images.items() if key not in plain}
+    assert len(more) == 2 * turned
+    for key, path in more.items():
+        name, _, turn = key.partition("@")
+        assert turn in {"turned-120", "turned-240"}
+        assert path == f"nut/{name.removeprefix('#')}.png@{turn}"
+
+
+def test_a_turned_image_is_encoded_as_a_file_of_its_pixels_would_be(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Turn(90).picture(Image.fromarray(pixels)).save(tmp_path / "b.png")
+    folder = ImageFolder(str(tmp_path))
+    rows = [(f"{name}.png", "nut", "train", folder.content_hash(f"{name}.png")) for name in "ab"]
+    manifest = pd.DataFrame(rows, columns=MANIFEST.columns)
+    settings = changed(features__keep="all")
+    lowshot = {"shots": [1], "num_draws": 9, "rotations": 4}
+    stream = extract_turned_features(folder, manifest, **settings, lowshot=lowshot)
+    key, path = f"{rows[0][3]}@turned-90", "a.png@turned-90"
+    assert stream.images[key] == path
+    (encoded,) = stream.encode([path, "b.png"])
+    assert list(encoded.content_hashes) == [key, rows[1][3]]
+    for both in (encoded.features, encoded.attention):
+        np.testing.assert_allclose(both[0], both[1], rtol=1e-5, atol=1e-6)
+    assert encoded.attention[0].std() > 0
 
 
 # --- how they are encoded -------------------------------------------------------------------------

@@ -43,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "bpm": BPM,
     "memory_bank": MEMORY_BANK,
     "coreset_ratio": 0.3,
+    "method": "uniformaly",
     "device": "cpu",
     "seed": 4,
 }

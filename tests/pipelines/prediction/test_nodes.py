@@ -28,7 +28,12 @@ from uniformaly_pipeline.scoring.heat_map import overlay_heat_map
 from uniformaly_pipeline.scoring.scores import anomaly_map, images_digest
 
 BPM: dict[str, Any] = {"mode": "binary", "kernel_size": 1, "threshold": 0.05}
-SCORING: dict[str, Any] = {"top_k_ratio": 0.1, "num_neighbors": 1, "search": "Flat"}
+SCORING: dict[str, Any] = {
+    "method": "uniformaly",
+    "top_k_ratio": 0.1,
+    "num_neighbors": 1,
+    "search": "Flat",
+}
 NEW = ["c", "a", "b"]
 NORMAL = ["n0", "n1", "n2"]
 HELD_OUT = ["h0", "h1"]
@@ -217,7 +222,12 @@ def test_held_out_normal_images_are_scored(
     bank: ArrayBundle,
     fake_encoder: Any,
 ) -> None:
-    scoring = {"top_k_ratio": ratio, "num_neighbors": num_neighbors, "search": "Flat"}
+    scoring = {
+        "method": "uniformaly",
+        "top_k_ratio": ratio,
+        "num_neighbors": num_neighbors,
+        "search": "Flat",
+    }
     table = nodes.calibrate(bank_images, features, bank, BPM, scoring)
     assert list(table.columns) == ["image", "score"]
     assert list(table.index) == [0, 1]

@@ -32,7 +32,12 @@ IMAGES = pd.DataFrame(
 )
 BANK = np.random.default_rng(0).standard_normal((30, 8)).astype(np.float32)
 BPM: dict[str, Any] = {"mode": "binary", "kernel_size": 1, "threshold": 0.2}
-SCORING: dict[str, Any] = {"top_k_ratio": 0.5, "num_neighbors": 2, "search": "Flat"}
+SCORING: dict[str, Any] = {
+    "method": "uniformaly",
+    "top_k_ratio": 0.5,
+    "num_neighbors": 2,
+    "search": "Flat",
+}
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.turns import turns_of
 from uniformaly_pipeline.memory_bank.bank import build_memory_bank
 from uniformaly_pipeline.pipelines.sweep import nodes
 from uniformaly_pipeline.scoring.scores import anomaly_map
@@ -61,10 +62,10 @@ PARAMETERS: dict[str, Any] = {
         "num_starts": 2,
         "coreset_parts": 3,
     },
-    "scoring": {"top_k_ratio": 0.1, "num_neighbors": 2, "search": "Flat"},
+    "scoring": {"method": "uniformaly", "top_k_ratio": 0.1, "num_neighbors": 2, "search": "Flat"},
     "evaluation": {"mask_threshold": 1.0, "aupro_limit": 0.3},
     "clustering": {"features": "top_k", "compared_ratios": [0.05]},
-    "lowshot": {"shots": [2, "all"], "num_draws": 2},
+    "lowshot": {"shots": [2, "all"], "num_draws": 2, "rotations": 1},
     "ablation": NO_ABLATION | {"top_k_ratio": [0.25]},
     "run": {"unrelated": True},
 }
@@ -274,6 +275,8 @@ def test_tested_images_are_grouped_as_the_run_would(
         {"clustering__features": "all"},
         {"ablation": NO_ABLATION | {"top_k_ratio": [0.3]}},
         {"ablation": NO_ABLATION | {"kernel_size": [3]}},
+        {"scoring__method": "patchcore"},
+        {"ablation": NO_ABLATION | {"method": ["padim"]}},
     ],
     ids="-".join,
 )
@@ -450,6 +453,22 @@ def test_each_number_of_images_is_drawn_and_all_are_taken_once(
         assert row.pixel_auroc == pytest.approx(pixel_auroc(grids, 255, raw_images), abs=1e-6)
 
 
+def test_of_few_images_all_turns_are_in_the_bank(
+    raw_images: ImageFolder, images: pd.DataFrame, fake_encoder: Any, tmp_path: Path
+) -> None:
+    turned = [turn.key(name) for name in NORMAL for turn in turns_of(3)]
+    store = fake_encoder.store(tmp_path / "turned", [*TESTED, *NORMAL, *turned])
+    changes = {"memory_bank__coreset_ratio": 1, "bpm__mode": "off"}
+    table = nodes.sweep_shots(raw_images, images, store, changed(lowshot__rotations=3, **changes))
+    assert list(table["bank_size"]) == [2 * 3 * 20] * 2 + [6 * 20]
+    for row in table[:2].itertuples():
+        drawn = [NORMAL[i] for i in np.random.default_rng([3, row.draw]).permutation(6)[:2]]
+        views = [view for name in drawn for view in (name, *(t.key(name) for t in turns_of(3)))]
+        bank = np.concatenate([fake_encoder.features(view) for view in views])
+        grids = grids_of(fake_encoder, bank, BackPatchMasking("off"), 2)
+        assert row.image_auroc == pytest.approx(image_auroc(grids, 2))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -465,6 +484,7 @@ def test_each_number_of_images_is_drawn_and_all_are_taken_once(
         {"memory_bank__coreset_parts": 1},
         {"scoring__top_k_ratio": 0.5},
         {"scoring__num_neighbors": 1},
+        {"scoring__method": "anomalydino"},
         {"evaluation__mask_threshold": 0.5},
         {"lowshot__shots": [3, "all"]},
         {"lowshot__shots": [2]},

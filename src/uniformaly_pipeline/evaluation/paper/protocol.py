@@ -12,6 +12,7 @@ METHOD: dict[str, Any] = {
     "memory_bank.projection_dim": 128,
     "memory_bank.num_starts": 10,
     "memory_bank.coreset_parts": 1,
+    "scoring.method": "uniformaly",
     "scoring.top_k_ratio": 0.05,
     "scoring.num_neighbors": 1,
     "scoring.search": "Flat",

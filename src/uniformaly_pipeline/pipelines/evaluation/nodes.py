@@ -23,11 +23,16 @@ from uniformaly_pipeline.evaluation.category import (
 )
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
 from uniformaly_pipeline.evaluation.paper import follows_paper, with_paper
+from uniformaly_pipeline.evaluation.seeds import seed_table, summarise_seeds
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.pipelines.by_category import by_category
 from uniformaly_pipeline.pipelines.chunks import per_category
+from uniformaly_pipeline.pipelines.memory_bank.nodes import build_bank
+from uniformaly_pipeline.pipelines.scoring.nodes import score_test_images, score_test_patches
+from uniformaly_pipeline.scoring.methods.choice import localises
+from uniformaly_pipeline.scoring.methods.padim import BESIDE_VECTORS
 from uniformaly_pipeline.scoring.scores import check_same_bank, check_same_images
 
 logger = logging.getLogger(__name__)
@@ -57,7 +62,8 @@ def evaluate_category(
         evaluation: ``evaluation``.
 
     Returns:
-        Image and pixel metrics in 0..1, the threshold, the bank's size in vectors and bytes and its
+        Image and pixel metrics in 0..1 (the latter undefined where a method scores whole images),
+        the threshold, the bank's size in vectors and bytes and its
         covering radius, the numbers of images, and images encoded and scored a second; for an
         approximate search also ``search_recall``, the share of the truly nearest vectors that it
         finds.
@@ -73,7 +79,7 @@ def evaluate_category(
     check_same_bank(patch_scores, memory_bank)
     metrics = image_metrics(image_scores)
     pixels = NO_PIXEL_METRICS
-    known = has_ground_truth(image_scores)
+    known = has_ground_truth(image_scores) & localises(patch_scores)
     if known.any():
         if not known.all():
             unknown = image_scores.loc[~known, "image"]
@@ -104,13 +110,16 @@ def evaluate_category(
                 unseen[0],
             )
     bank = memory_bank.arrays["memory_bank"]
+    bank_bytes = bank.nbytes + sum(
+        memory_bank.arrays[name].nbytes for name in BESIDE_VECTORS if name in memory_bank.arrays
+    )
     seconds = features.encode_seconds(list(tested)) + patch_scores.metadata["seconds"]
     recall = patch_scores.metadata["search_recall"]
     return {
         **metrics,
         **pixels,
         "bank_size": len(bank),
-        "bank_bytes": bank.nbytes,
+        "bank_bytes": bank_bytes,
         "covering_radius": memory_bank.metadata["covering_radius"],
         "num_train": int((images["split"] == "train").sum()),
         "num_test": len(tested),
@@ -130,17 +139,76 @@ def _noting_unseen(
         yield mask
 
 
-def collect_metrics(task: dict[str, Any], **metrics: dict[str, Any]) -> dict[str, Any]:
+@per_category
+def evaluate_seeds(
+    raw_images: ImageFolder,
+    images: pd.DataFrame,
+    features: FeatureStore,
+    metrics: dict[str, Any],
+    bpm: dict[str, Any],
+    memory_bank: dict[str, Any],
+    coreset_ratio: float,
+    scoring: dict[str, Any],
+    device: str,
+    preprocessing: dict[str, Any],
+    evaluation: dict[str, Any],
+    seed: int,
+    seeds: list[int],
+) -> pd.DataFrame:
+    """Metrics of a category by memory banks of several seeds, on the same features.
+
+    Each is what a run of that seed gives; the run's own is not made again.
+
+    Args:
+        raw_images: The data set's root, for the masks.
+        images: The category's images.
+        features: The feature store.
+        metrics: The category's metrics of the run's own seed.
+        bpm: ``bpm``.
+        memory_bank: ``memory_bank``.
+        coreset_ratio: Share of the patches to keep.
+        scoring: ``scoring``.
+        device: ``encoder.device``.
+        preprocessing: ``datasets.<name>.preprocessing``.
+        evaluation: ``evaluation``.
+        seed: ``seed``.
+        seeds: ``seeds``.
+
+    Returns:
+        See :func:`.seeds.seed_table`.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for each in seeds:
+        if each == seed:
+            found[each] = metrics
+            continue
+        bank = build_bank(
+            images, features, bpm, memory_bank, coreset_ratio, scoring["method"], device, each
+        )
+        patch_scores = score_test_patches(images, features, bank, bpm, scoring)
+        image_scores = score_test_images(images, patch_scores, scoring)
+        found[each] = evaluate_category(
+            raw_images, images, features, bank, patch_scores, image_scores, preprocessing,
+            evaluation,
+        )  # fmt: skip
+    return seed_table(found)
+
+
+def collect_metrics(task: dict[str, Any], **metrics: Any) -> dict[str, Any]:
     """Mean, deviation and metrics of all categories.
 
     Args:
         task: ``params:run.<task>``; its ``categories`` give the order and the names.
-        metrics: ``metrics_<namespace>`` of each category.
+        metrics: ``metrics_<namespace>`` of each category, and of several seeds
+            ``seed_metrics_<namespace>``.
 
     Returns:
-        See :func:`.category.summarise`.
+        See :func:`.category.summarise`, of several seeds :func:`.seeds.summarise_seeds`.
     """
-    return summarise(by_category(task, "metrics", metrics))
+    of_category = by_category(task, "metrics", metrics)
+    if not any(name.startswith("seed_metrics_") for name in metrics):
+        return summarise(of_category)
+    return summarise_seeds(of_category, by_category(task, "seed_metrics", metrics))
 
 
 def rank_categories(

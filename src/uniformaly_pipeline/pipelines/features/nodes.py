@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from uniformaly_pipeline.evaluation.sweep import draw_images
 from uniformaly_pipeline.features.backbone import Backbone
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
@@ -14,6 +15,7 @@ from uniformaly_pipeline.features.stream import FeatureStream
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.manifest import levels_of, sizes_of
 from uniformaly_pipeline.ingestion.regions import regions_of
+from uniformaly_pipeline.ingestion.turns import Turn, turns_of
 
 
 def extract_features(
@@ -46,10 +48,72 @@ def extract_features(
     Raises:
         InputError: The backbone cannot be loaded, or no patch counts of a region of interest.
     """
+    needed = manifest[(manifest["split"] == "test") | manifest["class"].isin(classes)]
+    return _stream(
+        raw_images, needed, backbone, preprocessing, encoder, features, bpm, seed, layer_choices
+    )
+
+
+def extract_turned_features(
+    raw_images: ImageFolder,
+    manifest: pd.DataFrame,
+    backbone: dict[str, Any],
+    preprocessing: dict[str, Any],
+    encoder: dict[str, Any],
+    features: dict[str, Any],
+    bpm: dict[str, Any],
+    seed: int,
+    classes: list[str],
+    lowshot: dict[str, Any],
+) -> FeatureStream:
+    """As :func:`extract_features`, and of the few normal images that are drawn all turns.
+
+    Args:
+        lowshot: ``lowshot``: how many images are drawn, how often, and the turns.
+    """
+    needed = manifest[(manifest["split"] == "test") | manifest["class"].isin(classes)]
+    drawn: set[str] = set()
+    for _, rows in needed[needed["split"] == "train"].groupby("class", sort=False):
+        normal = list(rows["content_hash"])
+        # Smaller draws are parts of the largest; of all images none is turned.
+        few = [n for n in lowshot["shots"] if n != "all" and n < len(normal)]
+        for draw in range(lowshot["num_draws"]):
+            drawn |= set(draw_images(normal, max(few, default=0), seed, draw))
+    some = needed[needed["content_hash"].isin(drawn)]
+    turned = [needed]
+    turns: dict[str, tuple[str, Turn]] = {}
+    for turn in turns_of(lowshot["rotations"]):
+        turns |= {turn.key(path): (path, turn) for path in some["image"]}
+        names = {name: some[name].map(turn.key) for name in ("image", "content_hash")}
+        turned.append(some.assign(**names))
+    return _stream(
+        raw_images,
+        pd.concat(turned, ignore_index=True),
+        backbone,
+        preprocessing,
+        encoder,
+        features,
+        bpm,
+        seed,
+        turns=turns,
+    )
+
+
+def _stream(
+    raw_images: ImageFolder,
+    needed: pd.DataFrame,
+    backbone: dict[str, Any],
+    preprocessing: dict[str, Any],
+    encoder: dict[str, Any],
+    features: dict[str, Any],
+    bpm: dict[str, Any],
+    seed: int,
+    layer_choices: Sequence[Sequence[int]] | None = None,
+    turns: Mapping[str, tuple[str, Turn]] | None = None,
+) -> FeatureStream:
     # Torch takes seconds to import, which commands such as "kedro registry list" need not wait for.
     from uniformaly_pipeline.features.extraction import feature_stream
 
-    needed = manifest[(manifest["split"] == "test") | manifest["class"].isin(classes)]
     return feature_stream(
         raw_images,
         dict(zip(needed["content_hash"], needed["image"], strict=True)),
@@ -63,6 +127,7 @@ def extract_features(
         levels=levels_of(needed),
         regions=regions_of(needed),
         sizes=sizes_of(needed),
+        turns=turns,
         **encoder,
     )
 

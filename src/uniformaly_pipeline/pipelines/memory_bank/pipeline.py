@@ -19,6 +19,7 @@ def create_pipeline() -> Pipeline:
                     "params:bpm",
                     "params:memory_bank",
                     "params:coreset_ratio",
+                    "params:scoring.method",
                     "params:encoder.device",
                     "params:seed",
                 ],

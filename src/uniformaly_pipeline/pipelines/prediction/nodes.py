@@ -43,8 +43,9 @@ from uniformaly_pipeline.reporting.page.sections import (
     threshold_facts,
 )
 from uniformaly_pipeline.scoring.heat_map import overlay_heat_map
-from uniformaly_pipeline.scoring.patches import score_patches
-from uniformaly_pipeline.scoring.scores import anomaly_map, check_same_images, image_scores
+from uniformaly_pipeline.scoring.methods.choice import scorer_of, search_settings
+from uniformaly_pipeline.scoring.patches import score_by
+from uniformaly_pipeline.scoring.scores import anomaly_map, check_same_images, scores_of_images
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def score_new_patches(
     bpm: dict[str, Any],
     scoring: dict[str, Any],
 ) -> ArrayBundle:
-    """Score the foreground patches of images against a memory bank that was made before.
+    """Score the patches of images that count against a memory bank that was made before.
 
     Args:
         images: The images.
@@ -90,13 +91,11 @@ def score_new_patches(
     """
     check_same_masking(memory_bank, bpm)
     check_same_features(memory_bank, features.header)
-    return score_patches(
+    return score_by(
+        lambda: scorer_of(scoring["method"], memory_bank, search_settings(scoring)),
         features,
         list(images["content_hash"]),
-        memory_bank.arrays["memory_bank"],
         BackPatchMasking(**bpm),
-        search=scoring["search"],
-        num_neighbors=scoring["num_neighbors"],
         keep_neighbors=True,
     )
 
@@ -125,8 +124,7 @@ def calibrate(
     """
     normal = normal_test_images(bank_images)
     scored = score_new_patches(normal, bank_features, memory_bank, bpm, scoring)
-    grids = scored.arrays["patch_scores"]
-    scores = image_scores(grids, scoring["top_k_ratio"])
+    scores = scores_of_images(scored, scoring["top_k_ratio"])
     return normal[["image"]].assign(score=scores).reset_index(drop=True)
 
 

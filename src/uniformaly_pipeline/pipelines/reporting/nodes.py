@@ -18,6 +18,7 @@ from uniformaly_pipeline.evaluation.category import (
     shown_part,
 )
 from uniformaly_pipeline.evaluation.leaderboard import MANY_CATEGORIES, hardest
+from uniformaly_pipeline.evaluation.metrics import OVER_SEEDS
 from uniformaly_pipeline.features.masking import BackPatchMasking, smooth_attention
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
@@ -95,7 +96,10 @@ def draw_bank(
     shown = np.random.default_rng(seed).permutation(len(vectors))[:BANK_VECTORS_SHOWN]
     class_of = dict(zip(images["content_hash"], images["class"], strict=True))
     hashes = bank_images(memory_bank)
-    classes = [class_of[hashes[source]] for source in sources[shown]]
+    # A Gaussian is of all images.
+    classes = [
+        "all classes" if source < 0 else class_of[hashes[source]] for source in sources[shown]
+    ]
     count = f"{len(shown):,} of {len(vectors):,} vectors"
     return bank_figure(embed_2d(vectors[shown], seed), classes, f"{category['name']}: {count}")
 
@@ -350,6 +354,11 @@ def write_report(
         "Settings": task["names"]["run_key"],
         "Field of view": str(Preprocessing(**data_set["preprocessing"])),
     }
+    if any(name.endswith(OVER_SEEDS) for name in metrics["mean"]):
+        facts["Seeds"] = (
+            f"metrics are means over {', '.join(map(str, parameters['seeds']))}; images and "
+            f"decisions are of seed {parameters['seed']}"
+        )
     if len(shown) < len(names):
         facts["Shown below"] = (
             f"{len(shown)} of {len(names):,} categories, those with the lowest image AUROC; all "

@@ -15,8 +15,9 @@ from uniformaly_pipeline.memory_bank.bank import (
     check_same_normal_images,
 )
 from uniformaly_pipeline.pipelines.chunks import per_category
-from uniformaly_pipeline.scoring.patches import score_patches
-from uniformaly_pipeline.scoring.scores import check_same_images, image_scores
+from uniformaly_pipeline.scoring.methods.choice import scorer_of, search_settings
+from uniformaly_pipeline.scoring.patches import score_by
+from uniformaly_pipeline.scoring.scores import check_same_images, scores_of_images
 
 
 @per_category
@@ -27,7 +28,7 @@ def score_test_patches(
     bpm: dict[str, Any],
     scoring: dict[str, Any],
 ) -> ArrayBundle:
-    """Score the foreground patches of the test images against the memory bank.
+    """Score the patches of the test images that count against the memory bank.
 
     Args:
         images: The category's images.
@@ -48,13 +49,11 @@ def score_test_patches(
     normal = images.loc[images["split"] == "train", "content_hash"]
     check_same_normal_images(memory_bank, list(normal))
     tested = images.loc[images["split"] == "test", "content_hash"]
-    scored = score_patches(
+    scored = score_by(
+        lambda: scorer_of(scoring["method"], memory_bank, search_settings(scoring)),
         features,
         list(tested),
-        memory_bank.arrays["memory_bank"],
         BackPatchMasking(**bpm),
-        search=scoring["search"],
-        num_neighbors=scoring["num_neighbors"],
     )
     made_by = {"scoring": dict(scoring), "bank": bank_digest(memory_bank)}
     return ArrayBundle(scored.arrays, {**scored.metadata, **made_by})
@@ -64,18 +63,17 @@ def score_test_patches(
 def score_test_images(
     images: pd.DataFrame, patch_scores: ArrayBundle, scoring: dict[str, Any]
 ) -> pd.DataFrame:
-    """Average the highest patch scores of each test image.
+    """Score each test image: as ``scoring.method`` does, or by its highest patch scores.
 
     Returns:
-        A row per test image: ``image``, ``label`` (0 normal, 1 anomalous), ``score`` (squared
-        distance), ``defect``, ``mask``, ``content_hash``.
+        A row per test image: ``image``, ``label`` (0 normal, 1 anomalous), ``score`` (by
+        UniFormaly a squared distance), ``defect``, ``mask``, ``content_hash``.
 
     Raises:
         InputError: The patch scores are of other images.
     """
     tested = images[images["split"] == "test"]
     check_same_images(patch_scores, tested["content_hash"])
-    grids = patch_scores.arrays["patch_scores"]
-    scores = image_scores(grids, scoring["top_k_ratio"])
+    scores = scores_of_images(patch_scores, scoring["top_k_ratio"])
     columns = ["image", "label", "score", "defect", "mask", "content_hash"]
     return tested.assign(score=scores)[columns].reset_index(drop=True)

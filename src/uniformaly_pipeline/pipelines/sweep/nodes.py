@@ -139,7 +139,8 @@ def sweep_shots(
         num_normal=int((images["split"] == "train").sum()),
     )
     inputs = _inputs(raw_images, images, features, parameters, has_clusters=False)
-    return evaluate_settings(inputs, settings)
+    turned = replace(inputs, rotations=parameters["lowshot"]["rotations"])
+    return evaluate_settings(turned, settings)
 
 
 logger = logging.getLogger(__name__)
@@ -195,6 +196,7 @@ def _base(parameters: dict[str, Any]) -> Setting:
         coreset_ratio=parameters["memory_bank"]["coreset_ratio"],
         top_k_ratio=parameters["scoring"]["top_k_ratio"],
         features=parameters["clustering"]["features"],
+        method=parameters["scoring"]["method"],
     )
 
 
@@ -210,6 +212,7 @@ def _values(
         "features": base.features,
         "coreset_ratio": base.coreset_ratio,
         "layers": own_layers,
+        "method": base.method,
     }
     values = {}
     for name, given in ablation.items():
@@ -250,6 +253,7 @@ def _inputs(
         search=scoring["search"],
         num_neighbors=scoring["num_neighbors"],
         device=parameters["encoder"]["device"],
+        aupro_limit=parameters["evaluation"]["aupro_limit"],
     )
 
 

@@ -36,6 +36,7 @@ SHARED = ("raw_images", "manifest")
 COLLECTED = (
     "images",
     "metrics",
+    "seed_metrics",
     "sweep_metrics",
     "roc_plot",
     "score_plot",
@@ -132,6 +133,7 @@ def create_results(
     *more: Pipeline,
     store: str = "features",
     figures: Sequence[str] = (),
+    has_seeds: bool = False,
 ) -> Pipeline:
     """All categories' metrics to the task's metrics, leaderboard and report.
 
@@ -141,13 +143,14 @@ def create_results(
         more: Further stages of the whole task, one of which may write ``sections``.
         store: The feature store to use.
         figures: Further figures of each category that the report shows.
+        has_seeds: Whether metrics are means over several seeds.
     """
     keys = plan.units
     heeds = BackPatchMasking(**vars(run.parameters.bpm)).heeds_attention
     has_sections = any("sections" in part.all_outputs() for part in more)
     stages = Pipeline(
         [
-            create_summary(keys),
+            create_summary(keys, has_seeds),
             create_overview(keys),
             create_report(keys, figures, has_sections=has_sections, has_attention=heeds),
             *([create_attention_histogram(keys)] if heeds else []),

@@ -11,6 +11,7 @@ from kedro.pipeline import Pipeline
 
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.pipelines import sweep
+from uniformaly_pipeline.pipelines.evaluation.pipeline import create_seeds
 from uniformaly_pipeline.pipelines.reporting.pipeline import (
     create_bank_figure,
     create_bank_sections,
@@ -43,6 +44,7 @@ def create(run: CurrentRun, store: str = "features") -> Pipeline:
     """
     plan = plan_task(TASK, run)
     pictured = list(plan.banks or plan.units)
+    seeds = (create_seeds(),) if run.parameters.seeds else ()
     banks = [create_bank(run, TASK, key, create_bank_figure(), store=store) for key in plan.banks]
     return (
         create_ingestion(run)
@@ -53,9 +55,11 @@ def create(run: CurrentRun, store: str = "features") -> Pipeline:
             plan,
             store=store,
             # A shared bank is pictured once, where it is made.
-            more=lambda category: () if category.bank else (create_bank_figure(),),
+            more=lambda category: () if category.bank else (create_bank_figure(), *seeds),
         )
-        + create_results(run, plan, create_bank_sections(pictured), store=store)
+        + create_results(
+            run, plan, create_bank_sections(pictured), store=store, has_seeds=bool(seeds)
+        )
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from uniformaly_pipeline.parameters.current_run import CurrentRun
+from uniformaly_pipeline.pipelines.evaluation.pipeline import create_seeds
 from uniformaly_pipeline.pipelines.tasks.assembly import (
     create_categories,
     create_features,
@@ -43,9 +44,10 @@ def create_semantic(run: CurrentRun, store: str = "features") -> Pipeline:
 
 def _create(run: CurrentRun, task: str, store: str) -> Pipeline:
     plan = plan_task(task, run)
+    seeds = (create_seeds(),) if run.parameters.seeds else ()
     return (
         create_ingestion(run)
         + create_features(run, store)
-        + create_categories(run, plan, store=store)
-        + create_results(run, plan, store=store)
+        + create_categories(run, plan, store=store, more=lambda _: seeds)
+        + create_results(run, plan, store=store, has_seeds=bool(seeds))
     )

@@ -27,6 +27,7 @@ from uniformaly_pipeline.parameters.naming import (
     detector_names,
 )
 from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of
+from uniformaly_pipeline.scoring.methods.choice import METHODS, check_compares_patches
 
 NO_NEW_IMAGES = "predict.images: give a folder of new images to judge"
 NO_DETECTOR = "export.category: give a category of a finished run, or a detector: export.detector"
@@ -210,6 +211,12 @@ def _clustering(run: CurrentRun) -> TaskPlan:
             f"the data set '{run.parameters.dataset}' shows no kinds of defect to group; its "
             "pipelines are semantic, multiclass, lowshot and ablation"
         )
+    method = run.parameters.scoring.method
+    if not METHODS[method].localises:
+        raise InputError(
+            f"scoring.method is {method}, which scores whole images, and clustering groups images "
+            "by their highest-scoring patches: choose another method"
+        )
     return TaskPlan("clustering", _by_key(_defects(run)))
 
 
@@ -281,12 +288,24 @@ def main_task(run: CurrentRun) -> str:
     return "defect" if run.has_defects else "semantic"
 
 
+def _multiclass_of_seeds(run: CurrentRun) -> TaskPlan:
+    """Where categories share a memory bank it would have to be made anew for each."""
+    plan = _multiclass(run)
+    if plan.banks and run.parameters.seeds:
+        raise InputError(
+            "seeds: multiclass of defects has one memory bank for all categories, of one seed; "
+            "run it once for each seed, and compare puts the runs together"
+        )
+    return plan
+
+
 def _predict(run: CurrentRun) -> TaskPlan:
     """The one category whose memory bank judges the new images."""
     wanted = run.parameters.predict
     if (detector := run.detector_of("predict")) is not None:
         problem = None if wanted.images is not None else NO_NEW_IMAGES
         return _by_detector("predict", detector, problem)
+    check_compares_patches(run.parameters.scoring.method, "predict")
     plan = _multiclass(run) if wanted.task == "multiclass" else TaskPlan("", _by_key(_own(run)))
     by_name = {category.name: key for key, category in plan.categories.items()}
     problem = None
@@ -325,7 +344,7 @@ def _own(run: CurrentRun) -> list[Category]:
 PLANNERS: Mapping[str, Callable[[CurrentRun], TaskPlan]] = {
     "defect": _defect,
     "semantic": _semantic,
-    "multiclass": _multiclass,
+    "multiclass": _multiclass_of_seeds,
     "clustering": _clustering,
     "lowshot": _sweep("lowshot", "draws"),
     "ablation": _sweep("ablation", "categories"),

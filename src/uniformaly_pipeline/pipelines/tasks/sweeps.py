@@ -27,7 +27,8 @@ def create_lowshot(run: CurrentRun, store: str = "features") -> Pipeline:
     Raises:
         InputError: The data set has no such category, or only one class.
     """
-    return _create(run, "lowshot", store)
+    turned = run.parameters.lowshot.rotations > 1
+    return _create(run, "lowshot", "turned_features" if turned else store)
 
 
 def create_ablation(run: CurrentRun) -> Pipeline:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from uniformaly_pipeline.evaluation.metrics import SWEPT_METRICS, metric_label
+from uniformaly_pipeline.evaluation.metrics import BRIEF_METRICS, metric_label
 from uniformaly_pipeline.reporting.figures.style import ANOMALOUS_COLOUR, COLOURS, NORMAL_COLOUR
 from uniformaly_pipeline.reporting.figures.sweeps import AXIS_NAMES
 
@@ -106,7 +106,7 @@ def score_plot(image_scores: pd.DataFrame, category: str, threshold: float | Non
     layout: dict[str, Any] = {
         "barmode": "overlay",
         "bargap": 0,
-        "xaxis": {"title": {"text": "image score (squared distance)"}},
+        "xaxis": {"title": {"text": "image score"}},
         "yaxis": {"title": {"text": "share of the class"}, "tickformat": ".0%"},
     }
     if threshold is not None:
@@ -192,7 +192,7 @@ def sweep_plot(sweep_metrics: pd.DataFrame) -> Figure:
 
 def _curves(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """A curve per metric that is defined; values stand side by side, evenly."""
-    for number, name in enumerate(SWEPT_METRICS):
+    for number, name in enumerate(BRIEF_METRICS):
         if name not in rows or rows[name].isna().all():
             continue
         known = rows.dropna(subset=[name])

@@ -26,6 +26,7 @@ AXIS_NAMES = {
     "backbone.layers": "blocks",
     "layers": "blocks",
     "lowshot.shots": "normal images",
+    "scoring.method": "method",
     "clustering.features": "patches that stand for an image",
 }
 LOGARITHMIC_FROM = 20

@@ -27,7 +27,7 @@ class GalleryImage:
         category: Category it was tested in.
         defect: Kind of defect, or the name of the normal class.
         label: 0 normal, 1 anomalous; None for a new image, of which nobody knows.
-        score: Image score (mean of the top squared distances).
+        score: Image score.
         decision: 1 if the score is at or above the category's threshold, else 0; None where the
             category has no threshold.
         error_margin: See :func:`error_margin`.

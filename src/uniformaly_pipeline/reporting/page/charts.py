@@ -111,7 +111,7 @@ def histogram_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
 
     Args:
         labels: int [n], 0 normal, 1 anomalous.
-        scores: float [n], squared distances.
+        scores: float [n].
 
     Raises:
         ValueError: A score is not finite.
@@ -132,7 +132,7 @@ def histogram_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
         frame,
         low,
         high,
-        "image score (squared distance)",
+        "image score",
         "share of the class",
         _ticks(low, high, to_x, "{:g}"),
         [(place, f"{float(text):.0%}") for place, text in _ticks(0, top, to_y, "{:g}")],
@@ -145,7 +145,7 @@ def roc_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
 
     Args:
         labels: int [n], 0 normal, 1 anomalous; both must be there.
-        scores: float [n], squared distances.
+        scores: float [n].
     """
     from sklearn.metrics import roc_curve
 
@@ -163,7 +163,7 @@ def precision_recall_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
 
     Args:
         labels: int [n], 0 normal, 1 anomalous; both must be there.
-        scores: float [n], squared distances.
+        scores: float [n].
     """
     from sklearn.metrics import precision_recall_curve
 

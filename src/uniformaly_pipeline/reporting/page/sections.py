@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from uniformaly_pipeline.detector.drift import compare
-from uniformaly_pipeline.evaluation.metrics import CLUSTER_METRICS, SWEPT_METRICS
+from uniformaly_pipeline.evaluation.metrics import BRIEF_METRICS, CLUSTER_METRICS
 from uniformaly_pipeline.evaluation.paper import category_names, follows_paper, paper_sweep
 from uniformaly_pipeline.evaluation.sweep import MULTICLASS_RATIO
 from uniformaly_pipeline.memory_bank.growth import GROWN
@@ -50,6 +50,7 @@ _TITLES = {
     "memory_bank.coreset_ratio": "Coreset ratio",
     MULTICLASS_RATIO: "Coreset ratio",
     "backbone.layers": "Blocks of the backbone",
+    "scoring.method": "Methods on the same features",
 }
 
 
@@ -262,7 +263,7 @@ def _section(
     title: str, text: str, task: str, parameters: dict[str, Any], rows: pd.DataFrame
 ) -> ReportSection:
     key = str(rows["parameter"].iloc[0])
-    metrics = [name for name in SWEPT_METRICS if name in rows]
+    metrics = [name for name in BRIEF_METRICS if name in rows]
     if key == FEATURES:
         metrics = [name for name in metrics if name in CLUSTER_METRICS]
     pictures = {
