@@ -44,6 +44,7 @@ from uniformaly_pipeline.common.processes import be_a_worker
 from uniformaly_pipeline.common.progress import watched_by
 from uniformaly_pipeline.common.provenance import git_commit
 from uniformaly_pipeline.common.secrets import SecretsFilter, hide_secrets, without_secrets
+from uniformaly_pipeline.common.storage import check_buckets, shown_path
 from uniformaly_pipeline.datasets.damage import set_aside_damage
 from uniformaly_pipeline.datasets.origins import forget_announced
 from uniformaly_pipeline.datasets.sources import (
@@ -168,6 +169,7 @@ class CheckHooks:
         """
         run = _run()
         try:
+            check_buckets(run.paths.values())
             _require_entries(pipeline, catalog)
             for node in pipeline.nodes:
                 if node.func is refuse_task:
@@ -997,10 +999,10 @@ def _log_task(
 
 def _log_detectors(run_of: Mapping[str, str], task: str, run: CurrentRun) -> None:
     """Log the detector of each category as a model of its run in MLflow."""
-    data, finished = str(run.project_path / "data"), "/".join([task, *run.names(task).values()])
+    finished = "/".join([task, *run.names(task).values()])
     encoder = None
     for key, run_id in run_of.items():
-        state = state_of_run(read_run(data, key, finished))
+        state = state_of_run(read_run(run.layers, key, finished))
         encoder = log_embedded(run_id, state, encoder)
 
 
@@ -1131,7 +1133,7 @@ def _where_to_compare(experiment: str | None) -> list[tuple[str, str]]:
 
 def _path(catalog: CatalogProtocol, name: str) -> str:
     """Where a dataset of one file lies, as seen from the working directory."""
-    return os.path.relpath(str(catalog[name]._filepath))
+    return shown_path(str(catalog[name]._filepath))
 
 
 def _print_decisions(run: CurrentRun, task: str, catalog: CatalogProtocol) -> None:
@@ -1144,7 +1146,7 @@ def _print_decisions(run: CurrentRun, task: str, catalog: CatalogProtocol) -> No
         catalog.load(f"{task}.metrics"),
         [
             ("scores", _path(catalog, scores)),
-            ("heat maps", os.path.relpath(str(catalog[f"{task}.{key}.heat_maps"]._path))),
+            ("heat maps", shown_path(str(catalog[f"{task}.{key}.heat_maps"]._path))),
             ("report", _path(catalog, f"{task}.report")),
         ],
     )

@@ -14,11 +14,14 @@ from uniformaly_pipeline.common import checked_file as files
 from uniformaly_pipeline.common.checked_file import CheckedFile
 from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.common.remote_file import RemoteFile
+from uniformaly_pipeline.common.storage import locate
 
 
-@pytest.fixture(params=["path", "file", "memory"])
+@pytest.fixture(params=["path", "file", "memory", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A file in a folder that is not there yet."""
+    if request.param == "s3":
+        return f"{request.getfixturevalue('bucket')}/deep/a.bin"
     prefix = {"path": "", "file": "file://", "memory": "memory://"}[request.param]
     return f"{prefix}{tmp_path}/deep/a.bin"
 
@@ -46,9 +49,12 @@ def test_an_interrupted_write_leaves_the_old_file(
     def interrupted(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    # The one renames local files, the other remote ones.
+    # The first puts local files in place, the second remote ones, the third uploads whole ones.
+    fs, _ = locate(url)
     monkeypatch.setattr(Path, "replace", interrupted)
-    monkeypatch.setattr(type(fsspec.url_to_fs(url)[0]), "mv", interrupted)
+    monkeypatch.setattr(type(fs), "mv", interrupted)
+    if url.startswith("s3://"):
+        monkeypatch.setattr(fs, "pipe_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         file.write(b"new")
     assert file.read() == b"old"

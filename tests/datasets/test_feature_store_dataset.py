@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from kedro.io import DatasetError
 
-from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError, find_input_error
+from uniformaly_pipeline.common.errors import RUN_AGAIN, find_input_error
 from uniformaly_pipeline.datasets.feature_store_dataset import FeatureStoreDataset
 
 
@@ -34,9 +35,12 @@ def test_preview_says_how_the_features_were_made(fake_encoder: Any, tmp_path: Pa
     assert json.loads(str(dataset.preview()))["weights_sha256"] == "abc"
 
 
-def test_a_remote_folder_is_refused() -> None:
-    with pytest.raises(InputError, match="s3://bucket/features must be a local folder"):
-        FeatureStoreDataset(filepath="s3://bucket/features")
+def test_a_folder_elsewhere_does_as_well(fake_encoder: Any) -> None:
+    dataset = FeatureStoreDataset(filepath=f"memory://{uuid.uuid4().hex}/nuts/vit/default")
+    assert not dataset.exists()
+    dataset.save(fake_encoder.stream(["a", "b"]))
+    assert dataset.exists()
+    assert dataset.load().attention(["#b", "#a"]).shape == (2, 4, 5)
 
 
 def test_a_missing_store_is_an_input_error(tmp_path: Path) -> None:

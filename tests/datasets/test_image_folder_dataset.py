@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -108,9 +109,22 @@ def test_a_folder_of_something_else_is_left_alone(dataset: ImageFolderDataset, r
     assert (root / "thesis.txt").read_text() == "years of work"
 
 
-def test_fabricated_images_need_a_local_folder() -> None:
-    with pytest.raises(InputError, match="need a local folder"):
-        ImageFolderDataset(filepath="memory://demo").save(Drawing().images)
+def test_images_are_drawn_elsewhere_as_well() -> None:
+    folder = f"memory://{uuid.uuid4().hex}/demo"
+    dataset = ImageFolderDataset(filepath=folder)
+
+    def break_off() -> Iterator[tuple[str, Image.Image]]:
+        yield "nut/test/good/0.png", Image.new("RGB", (4, 3), "blue")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dataset.save(DrawnImages("1", 2, break_off))
+    drawing = Drawing()
+    dataset.save(drawing.images)
+    assert colour_of(dataset) == (255, 0, 0)
+    dataset.save(DrawnImages(drawing.images.version, 2, break_off))  # they are there
+    with pytest.raises(InputError, match=f"not {folder}/nut: set the data set's root"):
+        ImageFolderDataset(filepath=f"{folder}/nut").save(drawing.images)
 
 
 def test_preview_is_a_picture_of_the_images(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,12 +38,13 @@ def stream(images: list[str]) -> Any:
 
 def write(folder: str, own: list[str], trials: int, barrier: Any) -> None:
     """In every trial a store of its own, at the same moment as the other writers."""
+    from uniformaly_pipeline.common.remote_path import as_path
     from uniformaly_pipeline.features import store_update
 
     store_update.SHARD_BYTES = 1  # a shard per image
     for trial in range(trials):
-        barrier.wait(60)
-        store_update.update_store(Path(folder) / str(trial), stream(own))
+        barrier.wait(240)
+        store_update.update_store(as_path(folder) / str(trial), stream(own))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import errno
 import logging
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -16,8 +15,8 @@ from rich.text import Text
 
 from uniformaly_pipeline.commands import options
 from uniformaly_pipeline.common.errors import CommandError, InputError, list_problems
-from uniformaly_pipeline.common.files import new_file
 from uniformaly_pipeline.common.progress import track
+from uniformaly_pipeline.common.remote_path import AnyPath, RemotePath, as_path, new_file
 from uniformaly_pipeline.common.tables import as_cell
 from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.detector.detector import Detector
@@ -37,8 +36,8 @@ SHOWN = 20
 @click.command(no_args_is_help=True)
 @click.argument("detector")
 @click.argument("images", nargs=-1, required=True)
-@click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-              help="Write scores.csv and a picture of each image here.")  # fmt: skip
+@click.option("-o", "--out", type=options.Folder(), metavar="FOLDER",
+              help="Write scores.csv and a picture of each image here; a URL will do.")  # fmt: skip
 @click.option("--pictures", type=click.Choice(["all", "anomalous", "none"]), default="all",
               show_default=True, help="Which images to draw.")  # fmt: skip
 @options.decision
@@ -47,7 +46,7 @@ SHOWN = 20
 def predict(
     detector: str,
     images: tuple[str, ...],
-    out: Path | None,
+    out: AnyPath | None,
     pictures: str,
     false_alarm_rate: float | None,
     threshold: float | None,
@@ -109,7 +108,7 @@ def predict(
         raise CommandError(f"{number_of(len(undrawn), 'picture')} could not be written")
 
 
-def write_scores(path: Path, results: Iterable[Result]) -> None:
+def write_scores(path: AnyPath, results: Iterable[Result]) -> None:
     """Write a table of results, highest score first, in one step.
 
     Columns are those of :meth:`.results.Result.to_dict`.
@@ -125,14 +124,21 @@ def write_scores(path: Path, results: Iterable[Result]) -> None:
         writer.writerows(rows)
 
 
-def _refuse_within(out: Path, images: Iterable[str]) -> None:
+def _refuse_within(out: AnyPath, images: Iterable[str]) -> None:
     """Refuse to write where the next call would judge what is written.
 
     Raises:
         InputError: The folder lies in one whose images are judged.
     """
     for given in images:
-        if "://" not in given and out.resolve().is_relative_to(local_path(given).resolve()):
+        judged = as_path(given)
+        if isinstance(out, RemotePath):
+            is_within = f"{out}/".startswith(f"{judged}/")
+        elif isinstance(judged, RemotePath):
+            is_within = False
+        else:
+            is_within = out.resolve().is_relative_to(local_path(str(judged)).resolve())
+        if is_within:
             raise InputError(f"{out} lies in {given}, whose images are judged: choose another")
 
 
@@ -145,7 +151,7 @@ def _named(given: str, is_one_of_several: bool) -> list[Source]:
     return sources
 
 
-def _show(results: list[Result], threshold: str, out: Path | None) -> None:
+def _show(results: list[Result], threshold: str, out: AnyPath | None) -> None:
     table = Table(title=f"threshold {threshold}", title_justify="left")
     for column in ("image", "score", "p-value", "anomalous", "where", "nearest normal image"):
         table.add_column(column, justify="right" if column in ("score", "p-value") else "left")

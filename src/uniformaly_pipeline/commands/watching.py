@@ -37,8 +37,8 @@ RESULTS = "results.jsonl"
 
 @click.command(no_args_is_help=True)
 @click.argument("detector")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+@click.argument("folder", type=options.LocalFolder())
+@click.option("-o", "--out", type=options.LocalFolder(file_okay=False), metavar="FOLDER",
               help="Keep the lines in results.jsonl and pictures here.")  # fmt: skip
 @click.option("--pictures", type=click.Choice(["all", "anomalous", "none"]), default="anomalous",
               show_default=True, help="Which images to draw.")  # fmt: skip

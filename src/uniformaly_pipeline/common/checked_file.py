@@ -9,10 +9,10 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsspec import AbstractFileSystem
-from fsspec.core import url_to_fs
 
 from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
-from uniformaly_pipeline.common.remote_file import RemoteFile, put, read_content
+from uniformaly_pipeline.common.remote_file import RemoteFile, put, read_content, stored
+from uniformaly_pipeline.common.storage import foreign_errors, locate
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -75,7 +75,7 @@ class CheckedFile(RemoteFile):
         content = None
         for _ in range(MOST_READS):
             before, content = content, super().read()
-            noted = _noted(fs, path, content)
+            noted = _noted(self.url, content)
             if noted is not None:
                 return noted
             if content == before:
@@ -86,7 +86,7 @@ class CheckedFile(RemoteFile):
     def peek(self) -> Noted | None:
         """As :meth:`read_noted`; ``None`` if the file is gone or damaged, which stays in place."""
         try:
-            return _noted(*self._locate(), super().read())
+            return _noted(self.url, super().read())
         except FileNotFoundError:
             return None
 
@@ -102,14 +102,16 @@ class CheckedFile(RemoteFile):
         digest = mark.rpartition(".")[2]
         # As "sha256sum --check" reads it: to that the note is a comment.
         line = f"{digest}  ../{posixpath.basename(path)}\n"
-        put(fs, mark, (line + (f"{NOTE}{note}\n" if note else "")).encode())
-        put(fs, path, content)
-        _remove_old_marks(fs, mark)
+        with stored(self.url, "written"):
+            put(fs, mark, (line + (f"{NOTE}{note}\n" if note else "")).encode())
+            put(fs, path, content)
+            _remove_old_marks(fs, mark)
 
     def namesakes(self, folder: str) -> list[Self]:
         """Files of the same name below a folder of the same file system, in order."""
         fs, path = self._locate()
-        found = fs.find(url_to_fs(folder)[1])
+        with stored(folder):
+            found = fs.find(locate(folder)[1])
         names = sorted(n for n in found if posixpath.basename(n) == posixpath.basename(path))
         return [type(self)(name if "://" not in self.url else fs.unstrip_protocol(name))
                 for name in names]  # fmt: skip
@@ -121,13 +123,16 @@ def _mark(path: str, content: bytes) -> str:
     return f"{folder}/{MARKS}/{name}.{hashlib.sha256(content).hexdigest()}"
 
 
-def _noted(fs: Any, path: str, content: bytes) -> Noted | None:
+def _noted(url: str, content: bytes) -> Noted | None:
     """A file's content with what its mark says of it; ``None`` if it has no such mark."""
+    fs, path = locate(url)
     mark = _mark(path, content)
     try:
-        lines = read_content(fs, mark).decode(errors="replace").splitlines()
+        with stored(url):
+            told = read_content(fs, mark)
     except FileNotFoundError:
         return None
+    lines = told.decode(errors="replace").splitlines()
     note = next((line.removeprefix(NOTE) for line in lines if line.startswith(NOTE)), "")
     return Noted(content, mark.rpartition(".")[2], note)
 
@@ -157,7 +162,8 @@ def _set_aside(fs: Any, path: str) -> str:
     """Rename a damaged file; what became of it and what to do, in words."""
     aside = f"{path}{DAMAGED_SUFFIX}"
     try:
-        fs.mv(path, aside)
+        with foreign_errors():
+            fs.mv(path, aside)
     except OSError:  # it may lie where nothing can be written
         return f"remove it and {RUN_AGAIN}"
     return f"it is set aside as {posixpath.basename(aside)}; {RUN_AGAIN}"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +165,28 @@ def machines() -> list[Machine]:
         for node in ray.nodes()
         if node["Alive"]
     ]
+
+
+# --- the environment of workers -------------------------------------------------------------------
+
+ENVIRONMENT, OF_A_MACHINE = "UNIFORMALY_", {"UNIFORMALY_CACHE"}
+"""Variables that workers take over begin so; those that stay each machine's own."""
+
+
+def own_environment() -> dict[str, str]:
+    """The variables that workers take over, such as what file systems must know."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(ENVIRONMENT) and name not in OF_A_MACHINE
+    }
+
+
+def adopt_environment(environment: Mapping[str, str]) -> None:
+    """Give this process the variables of another, and none that it has not."""
+    for name in own_environment().keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 # --- storage that all machines share --------------------------------------------------------------

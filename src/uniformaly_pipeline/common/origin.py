@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from fsspec.core import url_to_fs
-
 from uniformaly_pipeline.common.checked_file import Noted
 from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
+from uniformaly_pipeline.common.storage import locate
 
 PLACE_PARTS = 6
 """Parts of a path that tell results apart: task, data set, backbone, key, category and file."""
@@ -58,4 +57,4 @@ class Origin:
 
 def own_place(path: str, parts: int = PLACE_PARTS) -> str:
     """What a result at a path says of where it belongs: so many last parts of the path."""
-    return "/".join(url_to_fs(path)[1].split("/")[-parts:])
+    return "/".join(locate(path)[1].split("/")[-parts:])

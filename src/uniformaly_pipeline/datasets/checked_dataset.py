@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from fsspec.implementations.memory import MemoryFileSystem
@@ -101,11 +103,15 @@ class CheckedDataset(AbstractDataset[Any, Any]):
         """``preview`` as the format's dataset has it, for Kedro-Viz."""
         if name != "preview":
             raise AttributeError(name)
-        preview = self._at(self._filepath).preview
+        preview = self._at(posixpath.basename(self._filepath)).preview
 
         @wraps(preview)
         def checked(*args: Any, **options: Any) -> Any:
-            self._file.read()
-            return preview(*args, **options)
+            content = self._file.read()
+            # Some formats look at local files only.
+            with tempfile.TemporaryDirectory(prefix="uniformaly-") as folder:
+                copy = Path(folder, posixpath.basename(self._filepath))
+                copy.write_bytes(content)
+                return self._at(str(copy)).preview(*args, **options)
 
         return checked

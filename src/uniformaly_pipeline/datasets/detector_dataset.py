@@ -13,7 +13,7 @@ from uniformaly_pipeline.common.remote_file import RemoteFile
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.detector.detector import state_of_run
 from uniformaly_pipeline.detector.exported import load_exported_state
-from uniformaly_pipeline.detector.finished_run import read_run, split_place
+from uniformaly_pipeline.detector.finished_run import Layers, read_run, split_place
 from uniformaly_pipeline.detector.sources import is_folder
 from uniformaly_pipeline.detector.state import DetectorState, load_state, save_state
 
@@ -24,15 +24,23 @@ class DetectorDataset(AbstractDataset[DetectorState, DetectorState]):
     The file is checked by itself, whoever wrote it: a detector may come from anywhere.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        results: dict[str, str] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         """Describe where it is.
 
         Args:
             filepath: Path or URL of a detector's file; for reading also of a folder that was
                 exported, or a finished run's category, its folder ``06_models/P/D/B/R/C``.
+            results: Where the project's own results lie, see :class:`.finished_run.Layers`.
             metadata: For Kedro-Viz and other plugins.
         """
         self._path = filepath
+        self._layers = None if results is None else Layers(**results)
         self.metadata = metadata
 
     def load(self) -> DetectorState:
@@ -42,12 +50,12 @@ class DetectorDataset(AbstractDataset[DetectorState, DetectorState]):
             DatasetInputError: It is not there, no detector, damaged or of a newer version.
         """
         try:
-            place = split_place(self._path)
+            place = split_place(self._path, self._layers)
             if place is None:
                 exported = is_folder(self._path)
                 return load_exported_state(self._path) if exported else load_state(self._path)
-            data, run, category = place
-            return state_of_run(read_run(data, category, run))
+            layers, run, category = place
+            return state_of_run(read_run(layers, category, run))
         except InputError as error:
             raise DatasetInputError(str(error)) from error
 

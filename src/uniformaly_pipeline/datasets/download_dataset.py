@@ -10,6 +10,7 @@ from kedro_datasets._typing import ImagePreview
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.secrets import without_secrets
+from uniformaly_pipeline.common.storage import local_path
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.previews import folder_preview
 from uniformaly_pipeline.ingestion.download.fetch import fetch
@@ -31,7 +32,7 @@ class DownloadDataset(AbstractDataset[Publication, list[str]]):
             layout: How the data set is laid out.
             metadata: For Kedro-Viz and other plugins.
         """
-        self._root = filepath
+        self._root = local_path(filepath)
         self._layout = layout
         self.metadata = metadata
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import JSONPreview
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.remote_path import as_path
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.origins import features_identity, remember
 from uniformaly_pipeline.features.store import FeatureStore, check_place, current_store
@@ -26,17 +26,11 @@ class FeatureStoreDataset(AbstractDataset[FeatureStream, FeatureStore]):
         """Describe the store.
 
         Args:
-            filepath: Local folder of the stores of the run's settings; they are memory-mapped.
+            filepath: Path or URL of the folder of the stores of the run's settings. Files are
+                memory-mapped, those from elsewhere as copies in this machine's cache.
             metadata: For Kedro-Viz and other plugins.
-
-        Raises:
-            DatasetInputError: ``filepath`` is not local.
         """
-        if "://" in filepath:
-            raise DatasetInputError(
-                f"the feature store {filepath} must be a local folder: set paths.feature"
-            )
-        self._path = Path(filepath)
+        self._path = as_path(filepath)
         self.metadata = metadata
 
     def load(self) -> FeatureStore:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from kedro_datasets._typing import ImagePreview
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.remote_path import as_path
 from uniformaly_pipeline.datasets.errors import DatasetInputError, damage_as_warning
 from uniformaly_pipeline.datasets.origins import own_place, own_sources, remember
 from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
@@ -44,10 +44,10 @@ class GalleryDataset(AbstractDataset[list[GalleryImage], list[GalleryImage]]):
         """Remember where the gallery is.
 
         Args:
-            filepath: Folder of the gallery, on the local file system.
+            filepath: Path or URL of the gallery's folder.
             metadata: Ignored here; read by plugins such as Kedro-Viz.
         """
-        self._filepath = Path(filepath)
+        self._filepath = as_path(filepath)
         self.metadata = metadata
 
     def _load(self) -> list[GalleryImage]:

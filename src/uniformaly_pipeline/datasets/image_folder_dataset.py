@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
+from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.files import new_folder
 from uniformaly_pipeline.common.progress import track
+from uniformaly_pipeline.common.remote_path import AnyPath, RemotePath, as_path
 from uniformaly_pipeline.common.secrets import without_secrets
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.previews import folder_preview
@@ -21,7 +25,8 @@ from uniformaly_pipeline.ingestion.images import ImageFolder, single_image
 from uniformaly_pipeline.ingestion.layouts.demo import DrawnImages
 from uniformaly_pipeline.ingestion.roots import open_root
 
-VERSION_NAME = ".version"
+VERSION_NAME, UNFINISHED = ".version", b"unfinished"
+"""The file that says which images were drawn, and what it says before all are there."""
 
 
 class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
@@ -71,35 +76,25 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
             raise DatasetInputError(str(error)) from error
 
     def save(self, data: DrawnImages) -> None:
-        """Draw the images, unless the same ones are there; the folder appears in one step.
+        """Draw the images, unless the same ones are there; a local folder appears in one step.
 
         Raises:
-            DatasetInputError: The folder is remote, or holds something else, which is left alone.
+            DatasetInputError: The folder holds something else, which is left alone.
         """
-        root = Path(self._root)
-        version_file = root / VERSION_NAME
-        is_ours = version_file.exists() or not root.exists() or not any(root.iterdir())
-        if "://" in self._root or not is_ours:
+        root = as_path(self._root)
+        drawn = _version(root)
+        if drawn is None and not _is_free(root):
             raise DatasetInputError(
-                f"the fabricated images need a local folder of their own, not {self._root}: "
+                f"the fabricated images need a folder of their own, not {self._root}: "
                 "set the data set's root to a new folder"
             )
-        if _version(root) == data.version:
+        if drawn == data.version:
             return
         images = track(data.draw(), data.num_images, "Drawing the data set", "images")
-        try:
-            with new_folder(root) as part:
-                for path, image in images:
-                    (part / path).parent.mkdir(parents=True, exist_ok=True)
-                    image.save(part / path, compress_level=1)
-                (part / VERSION_NAME).write_text(data.version, encoding="utf-8")
-                if _version(root) == data.version:
-                    raise FileExistsError(root)
-                shutil.rmtree(root, ignore_errors=True)
-        except OSError:
-            # Another run drew the same images meanwhile, and may be reading them.
-            if _version(root) != data.version:
-                raise
+        if isinstance(root, RemotePath):
+            _draw_elsewhere(root, images, data.version)
+        else:
+            _draw(root, images, data.version)
 
     def _exists(self) -> bool:
         return self._folder.exists()
@@ -113,9 +108,44 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
         return folder_preview(self.load())
 
 
-def _version(root: Path) -> str | None:
+def _draw(root: Path, images: Iterable[tuple[str, Image.Image]], version: str) -> None:
+    try:
+        with new_folder(root) as part:
+            for path, image in images:
+                (part / path).parent.mkdir(parents=True, exist_ok=True)
+                image.save(part / path, compress_level=1)
+            (part / VERSION_NAME).write_text(version, encoding="utf-8")
+            if _version(root) == version:
+                raise FileExistsError(root)
+            shutil.rmtree(root, ignore_errors=True)
+    except OSError:
+        # Another run drew the same images meanwhile, and may be reading them.
+        if _version(root) != version:
+            raise
+
+
+def _draw_elsewhere(
+    root: RemotePath, images: Iterable[tuple[str, Image.Image]], version: str
+) -> None:
+    """One after the other: what says that all are there comes last."""
+    (root / VERSION_NAME).write_bytes(UNFINISHED)
+    for path, image in images:
+        content = BytesIO()
+        image.save(content, Path(path).suffix[1:].upper(), compress_level=1)
+        (root / path).write_bytes(content.getvalue())
+    (root / VERSION_NAME).write_bytes(version.encode())
+
+
+def _version(root: AnyPath) -> str | None:
     """Which images a folder holds; None where it holds none that were drawn."""
     try:
         return (root / VERSION_NAME).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+
+
+def _is_free(root: AnyPath) -> bool:
+    """Whether a folder is not there, or empty."""
+    if isinstance(root, RemotePath):
+        return not root.exists()
+    return not root.exists() or not any(root.iterdir())

@@ -11,15 +11,15 @@ import json
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
-from fsspec.core import url_to_fs
 
 from uniformaly_pipeline.common.checked_file import CheckedFile
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.origin import Origin, own_place
+from uniformaly_pipeline.common.remote_path import as_path
+from uniformaly_pipeline.common.storage import locate
 from uniformaly_pipeline.features.store import FeatureStore, known_checkpoint
 from uniformaly_pipeline.reporting.gallery.storage import gallery_exists, gallery_origin
 
@@ -128,15 +128,15 @@ def origin_at(path: str) -> Origin | None:
     Args:
         path: Path or URL of a file, a gallery or a feature store.
     """
-    fs, local = url_to_fs(path)
-    if not fs.isdir(local):
+    place = as_path(path)
+    if not place.is_dir():
         found = CheckedFile(path).peek()
         return None if found is None else Origin.of(found)
-    if gallery_exists(Path(local)):
-        kept = gallery_origin(Path(local))
+    if gallery_exists(place):
+        kept = gallery_origin(place)
         return None if kept is None else Origin(**kept)
     try:
-        return Origin(features_identity(FeatureStore(Path(local))))
+        return Origin(features_identity(FeatureStore(place)))
     except InputError:
         return None
 
@@ -153,7 +153,7 @@ def features_identity(store: FeatureStore) -> str:
 
 def full(path: str) -> str:
     """A path or URL in the one form in which it can be compared with others."""
-    fs, local = url_to_fs(path)
+    fs, local = locate(path)
     url: str = fs.unstrip_protocol(local)
     return url
 
@@ -162,14 +162,14 @@ def place_of(source: str, of: str) -> str:
     """Where a source lies, from how the origin of what lies at the path ``of`` names it."""
     if "://" in source:
         return source
-    fs, local = url_to_fs(of)
+    fs, local = locate(of)
     url: str = fs.unstrip_protocol(posixpath.normpath(f"{posixpath.dirname(local)}/{source}"))
     return url
 
 
 def _relative(path: str, to: str) -> str:
     """A path as seen from the folder of another, so that both may move together."""
-    (fs, local), (other, place) = url_to_fs(path), url_to_fs(to)
+    (fs, local), (other, place) = locate(path), locate(to)
     if type(fs) is not type(other):
         return str(fs.unstrip_protocol(local))
     return posixpath.relpath(local, posixpath.dirname(place))

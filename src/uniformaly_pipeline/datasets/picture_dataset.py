@@ -11,7 +11,8 @@ from kedro_datasets._typing import ImagePreview
 from kedro_datasets.partitions import PartitionedDataset
 from PIL import Image
 
-from uniformaly_pipeline.common.remote_file import RemoteFile
+from uniformaly_pipeline.common.remote_file import RemoteFile, stored
+from uniformaly_pipeline.common.storage import locate
 from uniformaly_pipeline.datasets.previews import COLUMNS, PREVIEW_IMAGES, picture_preview
 from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 
@@ -67,6 +68,21 @@ class PictureFolderDataset(PartitionedDataset):
             overwrite=True,
             metadata=metadata,
         )
+
+    @property
+    def _filesystem(self) -> Any:
+        """As results are found everywhere: with credentials, and this process's own."""
+        return locate(self._path)[0]
+
+    def save(self, data: dict[str, Any]) -> None:
+        """Write the pictures, in place of those that were there.
+
+        Raises:
+            InputError: Where the folder lies does not answer.
+        """
+        with stored(self._path, "written"):
+            self._filesystem.exists(self._normalized_path)
+        super().save(data)
 
     def preview(self) -> ImagePreview:
         """Pictures from all over the folder."""

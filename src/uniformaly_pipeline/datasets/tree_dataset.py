@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.remote_path import as_path
 from uniformaly_pipeline.datasets.errors import DatasetInputError
 from uniformaly_pipeline.datasets.previews import folder_preview
 from uniformaly_pipeline.ingestion.images import ImageFolder
@@ -23,10 +23,10 @@ class TreeDataset(AbstractDataset[TreePlan, ImageFolder]):
         """Describe the folder.
 
         Args:
-            filepath: A local folder that is new or empty.
+            filepath: Path or URL of a folder that is new or empty.
             metadata: For Kedro-Viz and other plugins.
         """
-        self._path = Path(filepath)
+        self._path = as_path(filepath)
         self.metadata = metadata
 
     def load(self) -> ImageFolder:
@@ -34,7 +34,7 @@ class TreeDataset(AbstractDataset[TreePlan, ImageFolder]):
         return ImageFolder(str(self._path))
 
     def save(self, data: TreePlan) -> None:
-        """Copy the images in one step.
+        """Copy the images, on a local disk in one step.
 
         Raises:
             DatasetInputError: The folder holds something, or two images get the same path.

@@ -11,14 +11,14 @@ from glob import escape as glob_escape
 from typing import Any
 
 import numpy as np
-from fsspec.core import url_to_fs
 from PIL import Image
 
 from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.checked_file import CheckedFile
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.common.origin import Origin
-from uniformaly_pipeline.common.remote_file import RemoteFile
+from uniformaly_pipeline.common.remote_file import RemoteFile, stored
+from uniformaly_pipeline.common.storage import check_buckets, locate
 from uniformaly_pipeline.detector.sources import Source
 from uniformaly_pipeline.detector.state import Scoring
 from uniformaly_pipeline.ingestion.images import ImageFolder
@@ -43,6 +43,30 @@ PATCHES = "patch_scores.safetensors"
 
 TASKS = ("defect", "multiclass", "semantic")
 """Pipelines whose runs can judge."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Where a project keeps what is needed of finished runs: folders or URLs.
+
+    Attributes:
+        name: What error lines call it.
+        banks: The folder of memory banks, ``paths.models`` of ``conf/base/globals.yml``.
+        images: The folder of tables of images, ``paths.model_input``.
+        scores: The folder of scores, ``paths.model_output``.
+    """
+
+    name: str
+    banks: str
+    images: str
+    scores: str
+
+    @classmethod
+    def of(cls, data: str | Layers) -> Layers:
+        """Those in a project's folder ``data``, or its URL, under the names that ship."""
+        if isinstance(data, Layers):
+            return data
+        return cls(data, *(f"{data.rstrip('/')}/{layer}" for layer in (BANKS, IMAGES, SCORES)))
 
 
 @dataclass(frozen=True)
@@ -96,42 +120,50 @@ def normal_picture(root: str, path: str, content_hash: str, levels: Levels) -> I
     return opened.image
 
 
-def find_runs(data: str, category: str, task: str | None = None) -> list[str]:
+def find_runs(data: str | Layers, category: str, task: str | None = None) -> list[str]:
     """Runs that tested a category: ``<pipeline>/<data set>/<backbone>/<run key>``.
 
     Args:
-        data: The project's folder ``data``, or its URL.
+        data: The project's folder ``data``, or its URL, or where its results lie.
         category: The category.
         task: The pipeline; by default all of :data:`TASKS`.
     """
-    fs, root = url_to_fs(data)
-    found = fs.glob(f"{posixpath.join(root, SCORES)}/*/*/*/*/{glob_escape(category)}/{PATCHES}")
+    found = _glob(Layers.of(data).scores, f"*/*/*/*/{glob_escape(category)}/{PATCHES}")
     runs = ("/".join(path.replace("\\", "/").split("/")[-6:-2]) for path in found)
     return sorted(run for run in runs if run.split("/")[0] in ((task,) if task else TASKS))
 
 
-def split_place(location: str) -> tuple[str, str, str] | None:
-    """The data folder, run and category of a run's folder ``<data>/06_models/P/D/B/R/C``.
+def split_place(location: str, own: Layers | None = None) -> tuple[Layers, str, str] | None:
+    """Where the results lie of which a folder ``<data>/06_models/P/D/B/R/C`` is one.
 
-    >>> split_place("data/06_models/defect/demo/quickstart/default/bolt")
-    ('data', 'defect/demo/quickstart/default', 'bolt')
+    >>> split_place("data/06_models/defect/demo/quickstart/default/bolt")[1:]
+    ('defect/demo/quickstart/default', 'bolt')
+
+    Args:
+        location: Path or URL.
+        own: Where the project's own results lie, whatever it calls their folders.
 
     Returns:
-        ``None`` for any other path.
+        The layers, the run and the category; ``None`` for any other path.
     """
     parts = location.replace("\\", "/").rstrip("/").split("/")
+    if len(parts) < 6:
+        return None
+    above, run, category = "/".join(parts[:-5]), "/".join(parts[-5:-1]), parts[-1]
+    if own is not None and above == own.banks.rstrip("/"):
+        return own, run, category
     if len(parts) < 7 or parts[-6] != BANKS:
         return None
-    return "/".join(parts[:-6]) or "/", "/".join(parts[-5:-1]), parts[-1]
+    return Layers.of("/".join(parts[:-6]) or "/"), run, category
 
 
 def read_run(
-    data: str, category: str, run: str | None = None, images: str | None = None
+    data: str | Layers, category: str, run: str | None = None, images: str | None = None
 ) -> FinishedRun:
     """Read what a detector needs of a finished run.
 
     Args:
-        data: The project's folder ``data``, or its URL.
+        data: The project's folder ``data``, or its URL, or where its results lie.
         category: The category.
         run: Which run; the only one that has the category by default.
         images: The data set's root, if the images have moved.
@@ -139,19 +171,22 @@ def read_run(
     Raises:
         InputError: There is no such run, there are several, or one of an older version.
     """
-    runs = find_runs(data, category)
+    layers = Layers.of(data)
+    runs = find_runs(layers, category)
     if run is None:
         if len(runs) != 1:
-            raise InputError(_which(data, category, runs))
+            raise InputError(_which(layers, category, runs))
         run = runs[0]
     if run not in runs:
-        raise InputError(f"{data} holds no run {run} of '{category}'{did_you_mean(run, runs)}")
-    place = _bank_of(data, run, category)
-    bank = ArrayBundle.from_bytes(_read(data, BANKS, place, BANK))
-    scored = ArrayBundle.from_bytes(_read(data, SCORES, f"{run}/{category}", PATCHES))
+        raise InputError(
+            f"{layers.name} holds no run {run} of '{category}'{did_you_mean(run, runs)}"
+        )
+    place = _bank_of(layers, run, category)
+    bank = ArrayBundle.from_bytes(_read(layers.banks, place, BANK))
+    scored = ArrayBundle.from_bytes(_read(layers.scores, f"{run}/{category}", PATCHES))
     if not {"scoring", "bank"} <= set(scored.metadata) or "image" not in bank.arrays:
         raise InputError(f"the run {run} was made by an older version: run it again")
-    table = _table(_read(data, IMAGES, f"{run}/{category}", "images.parquet"))
+    table = _table(_read(layers.images, f"{run}/{category}", "images.parquet"))
     tested = [row for row in table if row["split"] == "test"]
     check_same_images(scored, [row["content_hash"] for row in tested])
     check_same_bank(scored, bank)
@@ -160,7 +195,7 @@ def read_run(
     check_compares_patches(scoring.method, f"a detector (of the run {run})")
     scores = scores_of_images(scored, scoring.top_k_ratio)
     if place != f"{run}/{category}":
-        table = table + _table(_read(data, IMAGES, place, "images.parquet"))
+        table = table + _table(_read(layers.images, place, "images.parquet"))
     paths = {row["content_hash"]: row["image"] for row in table if row["split"] == "train"}
     # Images to come are read as those of the normal class that is tested, and of them the same
     # counts.
@@ -200,41 +235,49 @@ def _class_of(table: Sequence[Mapping[str, Any]], category: str) -> str:
     return category
 
 
-def _bank_of(data: str, run: str, category: str) -> str:
+def _bank_of(layers: Layers, run: str, category: str) -> str:
     """Where the memory bank that judges a category lies: its own, or one that it shares.
 
     Raises:
         InputError: There is none, or it cannot be told which it shares.
     """
-    if RemoteFile(f"{data.rstrip('/')}/{BANKS}/{run}/{category}/{BANK}").exists():
+    if RemoteFile(f"{layers.banks.rstrip('/')}/{run}/{category}/{BANK}").exists():
         return f"{run}/{category}"
-    fs, root = url_to_fs(data)
-    found = fs.glob(f"{posixpath.join(root, BANKS)}/{run}/*/{BANK}")
+    found = _glob(layers.banks, f"{run}/*/{BANK}")
     banks = [path.replace("\\", "/").split("/")[-2] for path in found]
     shared = [bank for bank in banks if category.startswith(bank.removesuffix("_bank"))]
     chosen = shared if len(banks) > 1 else banks
     if len(chosen) != 1:
-        raise InputError(f"{data} holds no memory bank of '{category}' of the run {run}")
+        raise InputError(f"{layers.name} holds no memory bank of '{category}' of the run {run}")
     return f"{run}/{chosen[0]}"
 
 
-def _which(data: str, category: str, runs: Sequence[str]) -> str:
+def _which(layers: Layers, category: str, runs: Sequence[str]) -> str:
     if not runs:
-        fs, root = url_to_fs(data)
-        found = fs.glob(f"{posixpath.join(root, SCORES)}/*/*/*/*/*/{PATCHES}")
+        found = _glob(layers.scores, f"*/*/*/*/*/{PATCHES}")
         known = sorted({path.replace("\\", "/").split("/")[-2] for path in found})
         hint = did_you_mean(category, known) if known else ""
-        return f"{data} holds no finished run with a memory bank of '{category}'{hint}"
-    return f"{data} holds {len(runs)} runs of '{category}', choose one: {', '.join(runs)}"
+        return f"{layers.name} holds no finished run with a memory bank of '{category}'{hint}"
+    return f"{layers.name} holds {len(runs)} runs of '{category}', choose one: {', '.join(runs)}"
 
 
-def _read(data: str, layer: str, place: str, name: str) -> bytes:
+def _glob(folder: str, pattern: str) -> list[str]:
+    """Files below a folder, as paths of its file system."""
+    fs, root = locate(folder)
+    with stored(folder):
+        found: list[str] = fs.glob(posixpath.join(glob_escape(root), pattern))
+    if not found:
+        check_buckets([folder])
+    return found
+
+
+def _read(layer: str, place: str, name: str) -> bytes:
     """A file of a run.
 
     Raises:
         InputError: It is missing or damaged, or a copy of another result.
     """
-    file = CheckedFile(f"{data.rstrip('/')}/{layer}/{place}/{name}")
+    file = CheckedFile(f"{layer.rstrip('/')}/{place}/{name}")
     if not file.exists():
         raise InputError(f"{file.url} is missing: finish the run first")
     noted = file.read_noted()

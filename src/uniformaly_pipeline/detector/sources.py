@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fsspec.core import url_to_fs
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError, as_line, first_line
 from uniformaly_pipeline.common.machine import no_permission
-from uniformaly_pipeline.common.remote_file import read_content
+from uniformaly_pipeline.common.remote_file import RemoteFile
+from uniformaly_pipeline.common.storage import answering, appears_whole, locate
 from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.ingestion.decoding import (
     MAX_PIXELS,
@@ -30,7 +31,7 @@ from uniformaly_pipeline.ingestion.decoding import (
     upright,
 )
 from uniformaly_pipeline.ingestion.headers import is_deep
-from uniformaly_pipeline.ingestion.images import ImageFolder, answering
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.levels import Depth, Levels, choose_levels
 from uniformaly_pipeline.ingestion.regions import Region, is_to_judge, region_in
 
@@ -106,6 +107,8 @@ class Source:
             if isinstance(found, Decoded):
                 return found, hashlib.sha256(_pixel_bytes(found)).hexdigest()
             return decode_bytes(found, self.max_pixels), hashlib.sha256(found).hexdigest()
+        except InputError:  # of its storage
+            raise
         except FileNotFoundError as error:
             raise InputError(f"{self.name} does not exist") from error
         except PermissionError as error:
@@ -300,8 +303,13 @@ def is_folder(path: str) -> bool:
     if "://" not in path:
         return local_path(path).is_dir()
     with answering(path):
-        fs, inside = url_to_fs(path)
-        return bool(fs.isdir(inside))
+        fs, inside = locate(path)
+        if fs.isdir(inside):
+            return True
+        if appears_whole(fs):  # where the bucket is not there, nothing is
+            with suppress(FileNotFoundError), answering(path):
+                fs.info(inside)
+        return False
 
 
 def local_path(path: str) -> Path:
@@ -324,10 +332,7 @@ def _file(path: str) -> Source:
     if "://" not in path:
         return Source(path, local_path(path).read_bytes, place=path)
 
-    def read() -> bytes:
-        return read_content(*url_to_fs(path))
-
-    return Source(path, read, place=path)
+    return Source(path, RemoteFile(path).read, place=path)
 
 
 def _in_memory(image: Any, name: str) -> Source:

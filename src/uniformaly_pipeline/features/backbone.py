@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from uniformaly_pipeline.common.errors import InputError, did_you_mean, first_line
 from uniformaly_pipeline.common.files import hash_file, new_file
 from uniformaly_pipeline.common.secrets import without_secrets
+from uniformaly_pipeline.common.storage import foreign_errors, locate
 from uniformaly_pipeline.ingestion.download.fetch import Source, fetch, is_web_page
 from uniformaly_pipeline.ingestion.headers import DAMAGE
 
@@ -391,14 +392,15 @@ def _cache_path(url: str) -> Path:
 
 def _copy(url: str, path: Path) -> None:
     """Bring a file from anywhere that fsspec reaches, such as a bucket."""
-    import fsspec
     from aiohttp import ClientError
 
     logger.info("Downloading %s to %s", without_secrets(url), path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(path) as part, fsspec.open(url, "rb") as source, part.open("wb") as target:
-            shutil.copyfileobj(source, target)
+        fs, place = locate(url)
+        with new_file(path) as part, part.open("wb") as target:
+            with foreign_errors(), fs.open(place, "rb") as source:
+                shutil.copyfileobj(source, target)
             target.flush()
             if fault := _fault_finder(path)(part):
                 raise InputError(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 from uniformaly_pipeline.common.progress import track
+from uniformaly_pipeline.common.remote_path import AnyPath
 from uniformaly_pipeline.features.estimates import EncodingCost
 from uniformaly_pipeline.features.shard_encoding import StoredBatch, encode_shard
 from uniformaly_pipeline.features.stream import FeatureStream
@@ -22,7 +22,7 @@ Shards = Sequence[Mapping[str, str]]
 class Encoders(Protocol):
     """Whoever encodes lists of images, each into one shard by :func:`.encode_shard`."""
 
-    def encode(self, folder: Path, stream: FeatureStream, shards: Shards) -> list[EncodingCost]:
+    def encode(self, folder: AnyPath, stream: FeatureStream, shards: Shards) -> list[EncodingCost]:
         """Encode all of them and show how far that is.
 
         Args:
@@ -38,7 +38,7 @@ class Encoders(Protocol):
 class OwnEncoder:
     """This process: one stream through all lists, so that no list waits for its images."""
 
-    def encode(self, folder: Path, stream: FeatureStream, shards: Shards) -> list[EncodingCost]:
+    def encode(self, folder: AnyPath, stream: FeatureStream, shards: Shards) -> list[EncodingCost]:
         """Encode batch by batch; the first two tell what all of them will take."""
         images = [image for shard in shards for image in shard.values()]
         encoded = track(stream.encode(images), len(images), "Encoding", "images", stream.batch_size)

@@ -16,10 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from uniformaly_pipeline.common.cluster import WAIT_S, import_ray, machines
+from uniformaly_pipeline.common.cluster import (
+    WAIT_S,
+    adopt_environment,
+    import_ray,
+    machines,
+    own_environment,
+)
 from uniformaly_pipeline.common.cores import use_own_threads
 from uniformaly_pipeline.common.errors import InputError, find_input_error
 from uniformaly_pipeline.common.progress import track
+from uniformaly_pipeline.common.remote_path import AnyPath, as_path
 from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.common.worker_logs import Line, gathered, log_again
 from uniformaly_pipeline.features.encoders import OwnEncoder, Shards
@@ -53,7 +60,12 @@ class EncoderActor:
     """The process that has the model; its methods are called through Ray."""
 
     def __init__(
-        self, remake: Callable[[int], FeatureStream], key: str, cores: int, home: str
+        self,
+        remake: Callable[[int], FeatureStream],
+        key: str,
+        cores: int,
+        home: str,
+        environment: Mapping[str, str],
     ) -> None:
         """Keep what is needed; :meth:`start` loads the model.
 
@@ -62,12 +74,15 @@ class EncoderActor:
             key: Of the header that it must have.
             cores: Cores that it may use.
             home: Folder in which relative paths begin.
+            environment: See :func:`.cluster.own_environment`.
         """
         self._remake, self._key, self._cores, self._home = remake, key, cores, home
+        self._environment = environment
         self._stream: FeatureStream | None = None
 
     def start(self) -> Told:
         """Load the model."""
+        adopt_environment(self._environment)
         with suppress(OSError):
             os.chdir(self._home)
         with gathered() as lines:
@@ -93,7 +108,7 @@ class EncoderActor:
         for shard in shards:
             with gathered() as lines:
                 try:
-                    encode_shard(Path(folder), self._stream, shard, encoded)
+                    encode_shard(as_path(folder), self._stream, shard, encoded)
                 # As above.
                 except Exception as error:
                     yield Told(lines, _mendable(error))
@@ -152,7 +167,7 @@ class RayEncoders:
         """
         self._number, self._gpus = number, gpus
 
-    def encode(self, folder: Path, stream: FeatureStream, shards: Shards) -> list[EncodingCost]:
+    def encode(self, folder: AnyPath, stream: FeatureStream, shards: Shards) -> list[EncodingCost]:
         """Encode all lists and show how far that is, see :class:`.encoders.Encoders`."""
         if stream.portable is None:
             return OwnEncoder().encode(folder, stream, shards)
@@ -184,7 +199,7 @@ class RayEncoders:
 class _Work:
     """Shards on their way through actors."""
 
-    def __init__(self, folder: Path, stream: FeatureStream, shards: Shards) -> None:
+    def __init__(self, folder: AnyPath, stream: FeatureStream, shards: Shards) -> None:
         assert stream.portable is not None
         self._ray = import_ray()
         self._folder, self._shards, self._key = folder.absolute(), shards, stream.header.key
@@ -226,7 +241,7 @@ class _Work:
         actor = (
             self._ray.remote(EncoderActor)
             .options(num_cpus=room.cpus, num_gpus=room.gpus, max_restarts=0)
-            .remote(self._remake, self._key, room.cpus, str(Path.cwd()))
+            .remote(self._remake, self._key, room.cpus, str(Path.cwd()), own_environment())
         )
         self._busy[actor.start.remote()] = _Worker(actor, room)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.remote_path import AnyPath
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.shards import StoredImage, write_shard
 from uniformaly_pipeline.features.stream import FeatureStream
@@ -60,7 +60,7 @@ class StoredBatch:
 
 
 def encode_shard(
-    folder: Path,
+    folder: AnyPath,
     stream: FeatureStream,
     wanted: Mapping[str, str],
     encoded: Iterator[Encoded] | None = None,

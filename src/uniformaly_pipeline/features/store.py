@@ -1,4 +1,4 @@
-"""Patch features on disk: every image encoded once, whatever uses it.
+"""Patch features on disk or elsewhere: every image encoded once, whatever uses it.
 
 A store is a folder of shards, see :mod:`.shards`, named by a hash of its header: another setting is
 another folder, and nothing is ever deleted for it. Any number of writers may add shards at a time,
@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.common.origin import Origin
+from uniformaly_pipeline.common.remote_path import AnyPath
 from uniformaly_pipeline.common.secrets import hide_secrets
 from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.features.estimates import feature_bytes
@@ -32,6 +32,7 @@ from uniformaly_pipeline.features.shards import (
     images_of,
     open_verified,
     read_info,
+    read_infos,
     set_aside,
     shards_in,
 )
@@ -197,7 +198,7 @@ class FeatureStore:
         header: How its features were made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         """Open a store, or the current one of those that lie in a folder.
 
         Raises:
@@ -205,8 +206,8 @@ class FeatureStore:
         """
         self.path = current_store(path)
         self.header = read_header(self.path)
-        self._shards: dict[Path, Any] = {}
-        self._verified: set[Path] = set()
+        self._shards: dict[AnyPath, Any] = {}
+        self._verified: set[AnyPath] = set()
         self._columns = self._part(0)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -464,7 +465,7 @@ class FeatureStore:
             )
         return self.index.loc[list(content_hashes)]
 
-    def _shard(self, path: Path) -> Any:
+    def _shard(self, path: AnyPath) -> Any:
         """One shard, memory-mapped, and checked when it is first opened; the last few stay open.
 
         Pages that were read count as memory of the process for as long as their file is open.
@@ -486,7 +487,7 @@ class FeatureStore:
         return shard
 
 
-def current_store(path: Path) -> Path:
+def current_store(path: AnyPath) -> AnyPath:
     """The store at ``path``, or the current one of those that lie there.
 
     Raises:
@@ -500,20 +501,20 @@ def current_store(path: Path) -> Path:
         return path
     stores = sorted(folder for folder in path.glob("*/") if (folder / HEADER_NAME).exists())
     with suppress(OSError, ValueError, TypeError, KeyError):
-        named = path / json.loads((path / CURRENT_NAME).read_text(encoding="utf-8"))["store"]
-        if named in stores:
+        current = json.loads((path / CURRENT_NAME).read_text(encoding="utf-8"))
+        if (named := path / current["store"]) in stores:
             return named
     if len(stores) == 1:
         return stores[0]
     raise InputError(f"{path} holds no features: {RUN_AGAIN}")
 
 
-def known_checkpoint(path: Path) -> str | None:
+def known_checkpoint(path: AnyPath) -> str | None:
     """SHA-256 of the file whose weights made the current store; ``None`` if nobody knows."""
     return _noted(path, "checkpoint_sha256")
 
 
-def check_place(path: Path) -> None:
+def check_place(path: AnyPath) -> None:
     """Refuse features that belong to another data set, backbone or run.
 
     Raises:
@@ -523,14 +524,14 @@ def check_place(path: Path) -> None:
     origin.check_place(path.absolute().as_posix(), f"features in {path}")
 
 
-def _noted(path: Path, name: str) -> str | None:
+def _noted(path: AnyPath, name: str) -> str | None:
     with suppress(OSError, ValueError, TypeError, AttributeError):
         noted = json.loads((path / CURRENT_NAME).read_text(encoding="utf-8")).get(name)
         return None if noted is None else str(noted)
     return None
 
 
-def read_header(path: Path) -> StoreHeader:
+def read_header(path: AnyPath) -> StoreHeader:
     """The header of a store, from its file or, where that is damaged, from a shard.
 
     Raises:
@@ -547,14 +548,17 @@ def read_header(path: Path) -> StoreHeader:
     raise InputError(f"{path} holds no features that can be read: remove it and run again")
 
 
-def good_shards(path: Path) -> list[ShardInfo]:
+def good_shards(path: AnyPath) -> list[ShardInfo]:
     """What the shards of a store say of themselves; damaged ones are named and set aside."""
     infos = []
-    for shard in shards_in(path):
+    shards = shards_in(path)
+    for shard, read in zip(shards, read_infos(shards), strict=True):
         try:
-            info = read_info(shard)
+            info = read()
             if StoreHeader.from_json(info.header).key != path.name:
                 raise DamagedShardError(shard)
+        except InputError:  # where it lies does not answer: that is no damage
+            raise
         except (DamagedShardError, ValueError):
             aside = set_aside(shard)
             logger.warning("Features: %s was damaged and is set aside as %s", shard, aside.name)

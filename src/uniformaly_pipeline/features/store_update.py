@@ -8,11 +8,11 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.common.files import STALE_SECONDS, new_file, remove_leftovers
+from uniformaly_pipeline.common.files import STALE_SECONDS, remove_leftovers
 from uniformaly_pipeline.common.origin import own_place
+from uniformaly_pipeline.common.remote_path import AnyPath, RemotePath, new_file
 from uniformaly_pipeline.features.encoders import current_encoders
 from uniformaly_pipeline.features.estimates import EncodingCost
 from uniformaly_pipeline.features.store import (
@@ -33,7 +33,7 @@ MANY_SHARDS = 1024
 """Files of a store from which on they are larger."""
 
 
-def update_store(path: Path, stream: FeatureStream) -> Path:
+def update_store(path: AnyPath, stream: FeatureStream) -> AnyPath:
     """Bring a store up to date: encode the images that it lacks, and only those.
 
     Others may write to the same store at the same time. Images that are encoded twice are stored
@@ -58,7 +58,8 @@ def update_store(path: Path, stream: FeatureStream) -> Path:
     if wanted:
         _check_disk(path, stream.header.estimate_bytes(stream.inputs_of(wanted)))
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder, STALE_SECONDS)
+    if not isinstance(folder, RemotePath):
+        remove_leftovers(folder, STALE_SECONDS)
     # Before any shard: a run that is interrupted must not leave others' features as its own.
     _write_json(folder / HEADER_NAME, stream.header.to_json())
     _write_json(
@@ -76,7 +77,7 @@ def update_store(path: Path, stream: FeatureStream) -> Path:
     return folder
 
 
-def _quickest(path: Path, stream: FeatureStream) -> tuple[FeatureStream, dict[str, str]]:
+def _quickest(path: AnyPath, stream: FeatureStream) -> tuple[FeatureStream, dict[str, str]]:
     """Of a stream and its alternatives the one that is done first, and the images that it lacks.
 
     What a store has already counts: one that was begun is gone on with unless another pays.
@@ -87,14 +88,14 @@ def _quickest(path: Path, stream: FeatureStream) -> tuple[FeatureStream, dict[st
     return min(lacking, key=lambda each: each[0].seconds(each[0].inputs_of(each[1])))
 
 
-def _lacking(path: Path, stream: FeatureStream) -> dict[str, str]:
+def _lacking(path: AnyPath, stream: FeatureStream) -> dict[str, str]:
     """The images that a stream's store lacks, by their content hash."""
     shards = good_shards(path / stream.header.key)
     stored = {image.content_hash for info in shards for image in info.images}
     return {key: image for key, image in stream.images.items() if key not in stored}
 
 
-def _encode_all(folder: Path, stream: FeatureStream, wanted: Mapping[str, str]) -> None:
+def _encode_all(folder: AnyPath, stream: FeatureStream, wanted: Mapping[str, str]) -> None:
     start = time.monotonic()
     estimates = current_encoders().encode(folder, stream, plan_shards(stream, wanted))
     cost = EncodingCost(time.monotonic() - start, stream.peak_memory())
@@ -120,7 +121,7 @@ def plan_shards(stream: FeatureStream, wanted: Mapping[str, str]) -> list[dict[s
     return [*shards, shard] if shard else shards
 
 
-def _write_json(path: Path, text: str) -> None:
+def _write_json(path: AnyPath, text: str) -> None:
     with suppress(OSError, UnicodeDecodeError):
         if path.read_text(encoding="utf-8") == text:
             return
@@ -128,8 +129,10 @@ def _write_json(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def _point_out_old_stores(path: Path) -> None:
+def _point_out_old_stores(path: AnyPath) -> None:
     """Say once a run where features of an older version lie: they are left alone."""
+    if isinstance(path, RemotePath):  # older versions knew local folders only
+        return
     for folder in sorted(path.parent.glob("*/shards")):
         logger.warning(
             "Features of an older version lie in %s and are not used: remove the folder",
@@ -137,7 +140,10 @@ def _point_out_old_stores(path: Path) -> None:
         )
 
 
-def _check_disk(path: Path, needed: int) -> None:
+def _check_disk(path: AnyPath, needed: int) -> None:
+    if isinstance(path, RemotePath):
+        logger.info("Features need at most %.2f GB in %s", needed / 1e9, path)
+        return
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     logger.info("Features need at most %.2f GB; %.1f GB are free", needed / 1e9, free / 1e9)

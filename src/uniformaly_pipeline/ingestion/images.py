@@ -15,19 +15,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError, first_line
 from uniformaly_pipeline.common.machine import no_permission
-from uniformaly_pipeline.common.remote_file import (
-    answer_of,
-    foreign_errors,
-    is_kept_back,
-    read_content,
-)
+from uniformaly_pipeline.common.remote_file import read_content
 from uniformaly_pipeline.common.secrets import without_secrets
+from uniformaly_pipeline.common.storage import (
+    answering,
+    credentials_of,
+    is_kept_back,
+    open_file_system,
+)
 from uniformaly_pipeline.ingestion.decoding import (
     MAX_PIXELS,
     UnreadableImageError,
@@ -64,7 +64,10 @@ class ImageFolder:
     only: str | None = None
 
     def _locate(self, path: str = "") -> tuple[Any, str]:
-        fs, root = _file_system(self.root, self.storage_options, os.getpid())
+        options = self.storage_options
+        if options == "{}" and "://" in self.root:
+            options = json.dumps(credentials_of(self.root), sort_keys=True)
+        fs, root = _file_system(self.root, options, os.getpid())
         return fs, posixpath.join(root, path) if path else root
 
     @property
@@ -318,8 +321,7 @@ def _file_system(url: str, storage_options: str, process: int) -> tuple[Any, str
         local = LocalFileSystem(**json.loads(storage_options))
         return local, local._strip_protocol(url)
     with answering(url):
-        fs, root = url_to_fs(url, **json.loads(storage_options))
-    return fs, root
+        return open_file_system(url, json.loads(storage_options))
 
 
 def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -377,18 +379,6 @@ def _local_entries(folder: str) -> list[os.DirEntry[str]]:
         if may_be_image(entry.name) and _is_device(entry):
             raise InputError(f"{entry.path} is a pipe, a socket or a device: remove it")
     return entries
-
-
-@contextmanager
-def answering(url: str) -> Iterator[None]:
-    """Errors of a file system elsewhere as one line; nothing but calls of fsspec belongs inside."""
-    try:
-        with foreign_errors():
-            yield
-    except OSError as error:
-        raise InputError(
-            f"{url} cannot be read ({answer_of(error)}): check the address and the network"
-        ) from error
 
 
 def _info(fs: Any, path: str) -> Mapping[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 
 from uniformaly_pipeline.features.backbone import UNTRAINED
 from uniformaly_pipeline.features.masking import BackPatchMasking, drops_patches
@@ -12,12 +13,12 @@ from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.parameters.schema import Parameters
 
 
-def catalog_value(run: CurrentRun, key: str) -> str | int | None:
+def catalog_value(run: CurrentRun, key: str) -> str | int | dict[str, str] | None:
     """What ``${run:key}`` stands for in the catalog."""
     parameters = run.parameters
     dataset = parameters.chosen_dataset
     # Each is worked out only when it is asked for: some list the data set's folders.
-    values: dict[str, Callable[[], str | int | None]] = {
+    values: dict[str, Callable[[], str | int | dict[str, str] | None]] = {
         "data_set": lambda: run.data_set,
         "data_set_entry": lambda: f"datasets.{parameters.dataset}",
         "manifest_place": lambda: run.manifest_place,
@@ -27,6 +28,7 @@ def catalog_value(run: CurrentRun, key: str) -> str | int | None:
         "judged_data_set": lambda: run.names("predict")["dataset"],
         "detector": lambda: run.address(run.detector_of("predict") or ""),
         "exported": lambda: run.address(run.detector_of("export") or ""),
+        "results": lambda: asdict(run.layers),
         "exported_by": lambda: "/".join(run.names("export").values()),
         "export_category": lambda: run.export_category,
         "export_format": lambda: parameters.export.format,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +17,8 @@ from typing import Any
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.secrets import hide_secrets, without_secrets
-from uniformaly_pipeline.detector.finished_run import BANKS, find_runs
+from uniformaly_pipeline.common.storage import local_path, shown_path, use_credentials
+from uniformaly_pipeline.detector.finished_run import Layers, find_runs
 from uniformaly_pipeline.ingestion.download.archives import is_archive
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
@@ -52,6 +52,7 @@ class CurrentRun:
         env: The configuration environment, ``--env``.
         storage_options: What the file system of the data set's root must know, such as keys.
         addresses: URLs with the secrets that they need, by what the parameters call them.
+        paths: Folders or URLs of results by layer, as ``globals.yml`` says them.
     """
 
     parameters: Parameters
@@ -60,6 +61,7 @@ class CurrentRun:
     env: str | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     addresses: Mapping[str, str] = field(default_factory=dict, repr=False)
+    paths: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> str:
@@ -68,7 +70,21 @@ class CurrentRun:
 
     def absolute(self, path: str) -> str:
         """A path of the parameters, relative to the project, or a URL."""
+        path = local_path(path)
         return path if "://" in path else str(self.project_path / Path(path).expanduser())
+
+    @property
+    def layers(self) -> Layers:
+        """Where this project's results lie."""
+        shipped = Layers.of(str(self.project_path / "data"))
+        if not {"models", "model_input", "model_output"} <= set(self.paths):
+            return shipped
+        found = (
+            self.absolute(self.paths[key]) for key in ("models", "model_input", "model_output")
+        )
+        banks, images, scores = found
+        own = Layers(banks.rpartition("/")[0], banks, images, scores)
+        return shipped if replace(own, name=shipped.name) == shipped else own
 
     def address(self, location: str) -> str:
         """Where to open a path or URL: with the user and password that it was given with."""
@@ -94,7 +110,7 @@ class CurrentRun:
         ``predict`` goes by the bank that it judges by, ``export`` by the one that it exports.
         """
         if (detector := self.detector_of(task)) is not None:
-            names = detector_names(detector, str(self.project_path / "data"))
+            names = detector_names(detector, self.layers)
             return {key: names[key] for key in ("dataset", "backbone", "run_key")}
         key = self.key(task)
         if task == "predict":
@@ -129,7 +145,7 @@ class CurrentRun:
     def predict_category(self) -> str:
         """The category of ``predict`` in paths: the one asked for, or the first there is."""
         if (detector := self.detector_of("predict")) is not None:
-            return category_key(detector_names(detector)["category"])
+            return category_key(detector_names(detector, self.layers)["category"])
         name = self.parameters.predict.category
         if name is None:
             try:
@@ -141,7 +157,8 @@ class CurrentRun:
     @property
     def export_category(self) -> str:
         """The category of ``export`` in paths."""
-        return category_key(detector_names(self.detector_of("export") or "detector")["category"])
+        detector = self.detector_of("export") or "detector"
+        return category_key(detector_names(detector, self.layers)["category"])
 
     @property
     def root_record(self) -> dict[str, str]:
@@ -190,27 +207,57 @@ def publish(
     runtime_params: Mapping[str, Any] | None = None,
     env: str | None = None,
     credentials: Mapping[str, Any] | None = None,
+    places: Mapping[str, Any] | None = None,
 ) -> CurrentRun:
     """Check the parameters of a run and make it the current one.
 
+    Args:
+        raw: The parameters.
+        project_path: The project's folder.
+        runtime_params: What ``--params`` set.
+        env: The configuration environment.
+        credentials: What file systems must know, by name.
+        places: ``globals.yml``: ``paths``, and ``credentials``, a name for all of them or by path.
+
     Raises:
-        InputError: They are not usable, see :func:`.schema.parse_parameters`, or the data set's
-            credentials are not there.
+        InputError: They are not usable, see :func:`.schema.parse_parameters`, or credentials are
+            not there.
     """
     global _current  # noqa: PLW0603 - Kedro calls register_pipelines() without arguments
     shown, addresses = hide_secrets(raw)
     given, _ = hide_secrets(runtime_params or {})
     parameters = parse_parameters(shown)
-    name = parameters.chosen_dataset.credentials
-    options = {} if name is None else (credentials or {}).get(name)
-    if options is None:
-        raise InputError(
-            f"datasets.{parameters.dataset}.credentials: there is no '{name}' in "
-            "conf/local/credentials.yml"
-        )
-    run = CurrentRun(parameters, project_path, given, env, options, addresses)
+    known = credentials or {}
+    options = _named(
+        known, parameters.chosen_dataset.credentials, f"datasets.{parameters.dataset}.credentials"
+    )
+    paths = dict((places or {}).get("paths") or {})
+    names = (places or {}).get("credentials")
+    by_path = names if isinstance(names, Mapping) else dict.fromkeys(paths, names)
+    told = {
+        paths[key]: _named(known, name, "credentials of globals.yml")
+        for key, name in by_path.items()
+        if key in paths
+    }
+    run = CurrentRun(parameters, project_path, given, env, options, addresses, paths)
+    # What holds for results comes first: the key to the images may not write.
+    told.setdefault(run.address(run.root), options)
+    use_credentials(told)
     _current = _exporting_a_finished_run(_judging_by_a_finished_run(run))
     return _current
+
+
+def _named(known: Mapping[str, Any], name: str | None, key: str) -> dict[str, Any]:
+    """Credentials by their name; none where none is given.
+
+    Raises:
+        InputError: There are none of that name.
+    """
+    if name is None:
+        return {}
+    if not isinstance(known.get(name), Mapping):
+        raise InputError(f"{key}: there is no '{name}' in conf/local/credentials.yml")
+    return dict(known[name])
 
 
 def _judging_by_a_finished_run(run: CurrentRun) -> CurrentRun:
@@ -259,12 +306,12 @@ def _only_place(run: CurrentRun, section: str, task: str, name: str) -> str | No
     """
     if set(run.runtime_params) - {section}:
         return None
-    runs = find_runs(str(run.project_path / "data"), category_key(name), task)
+    runs = find_runs(run.layers, category_key(name), task)
     if "/".join([task, *run.names(task).values()]) in runs or not runs:
         return None
     places = [_place_of(run, found, name) for found in runs]
     if len(places) > 1:
-        choices = ", ".join(os.path.relpath(place) for place in places)
+        choices = ", ".join(map(shown_path, places))
         raise InputError(
             f"{section}.category: {len(places)} finished runs have '{name}'; give "
             f"{section}.detector, one of {choices}"
@@ -273,7 +320,7 @@ def _only_place(run: CurrentRun, section: str, task: str, name: str) -> str | No
 
 
 def _place_of(run: CurrentRun, finished: str, category: str) -> str:
-    return f"{run.project_path / 'data'}/{BANKS}/{finished}/{category_key(category)}"
+    return f"{run.layers.banks.rstrip('/')}/{finished}/{category_key(category)}"
 
 
 def current_run() -> CurrentRun | None:

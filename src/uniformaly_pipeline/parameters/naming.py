@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from uniformaly_pipeline.common.secrets import without_secrets
-from uniformaly_pipeline.detector.finished_run import split_place
+from uniformaly_pipeline.detector.finished_run import Layers, split_place
 from uniformaly_pipeline.features.backbone import UNTRAINED
 from uniformaly_pipeline.parameters.dotted import flatten
 from uniformaly_pipeline.parameters.schema import (
@@ -136,22 +136,24 @@ def new_images_name(parameters: Parameters, shipped: Parameters, location: str) 
     return place if key == DEFAULT_KEY else f"{place}_{key}"
 
 
-def detector_names(location: str, data: str | None = None) -> dict[str, str]:
+def detector_names(location: str, own: str | Layers | None = None) -> dict[str, str]:
     """D, B and R of what a detector judges, and its category.
 
     Args:
         location: Its file, or a finished run's category, see :func:`.finished_run.split_place`.
-        data: The project's own folder ``data``: the run of another project is no run of this one.
+        own: The project's own folder ``data``, or where its results lie: the run of another project
+            is no run of this one.
 
     Returns:
         ``dataset``, ``backbone``, ``run_key`` and ``category``: those of the run; for a file
         ``detectors``, its name, and a hash of where it lies.
     """
-    place = split_place(location)
+    layers = None if own is None else Layers.of(own)
+    place = split_place(location, layers)
     if place is not None:
         task, data_set, backbone, key = place[1].split("/")
-        if data is not None and not _is_same(place[0], data):
-            key = f"{key}-{_hash(without_secrets(place[0]).rstrip('/'))[:6]}"
+        if layers is not None and not _is_same(place[0].banks, layers.banks):
+            key = f"{key}-{_hash(without_secrets(place[0].name).rstrip('/'))[:6]}"
         return {
             "dataset": data_set,
             "backbone": backbone,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -79,9 +78,6 @@ class RunConfigLoader(OmegaConfigLoader):
             self["parameters"] = {**run.parameters.resolved(), "run": run_parameters(run)}
         if key != "catalog" or self._run is None:
             return self._read(key)
-        with suppress(MissingConfigException):
-            if (fault := paths_fault(self._read("globals").get("paths"))) is not None:
-                raise CommandError(fault)
         # OmegaConf's resolvers belong to the process, and Kedro leaves those of before.
         OmegaConf.clear_resolver("run")
         self._register_new_resolvers({"run": partial(catalog_value, self._run)})
@@ -144,7 +140,15 @@ class RunConfigLoader(OmegaConfigLoader):
         except MissingConfigException:
             credentials = {}
         try:
-            return publish(raw, self._project_path(), self.runtime_params, self.env, credentials)
+            places = self._read("globals")
+        except MissingConfigException:
+            places = {}
+        if (fault := paths_fault(places.get("paths"))) is not None:
+            raise CommandError(fault)
+        try:
+            return publish(
+                raw, self._project_path(), self.runtime_params, self.env, credentials, places
+            )
         except InputError as error:
             raise CommandError(str(error)) from error
 

@@ -18,13 +18,13 @@ from kedro.runner import AbstractRunner
 from kedro.runner.task import Task
 from pluggy import PluginManager
 
-from uniformaly_pipeline.common.cluster import WAIT_S, connected, require_shared
+from uniformaly_pipeline.common.cluster import WAIT_S, connected, own_environment, require_shared
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.worker_logs import log_again
 from uniformaly_pipeline.features.encoders import encoded_by
 from uniformaly_pipeline.features.ray_encoders import RayEncoders
 from uniformaly_pipeline.parameters.current_run import current_run
-from uniformaly_pipeline.pipelines.ray_worker import Around, Outcome, own_environment, run_nodes
+from uniformaly_pipeline.pipelines.ray_worker import Around, Outcome, run_nodes
 
 
 class RayRunner(AbstractRunner):

@@ -14,6 +14,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Node
 from kedro.runner.task import Task
 
+from uniformaly_pipeline.common.cluster import adopt_environment
 from uniformaly_pipeline.common.cores import use_own_threads
 from uniformaly_pipeline.common.errors import find_input_error
 from uniformaly_pipeline.common.spread import over_cluster, spread_by
@@ -22,9 +23,6 @@ from uniformaly_pipeline.parameters.current_run import CurrentRun, adopt
 
 IN_WORKERS = "in_workers"
 """Attribute of hooks that are called in workers, too; all others stay where the run is driven."""
-
-ENVIRONMENT, OF_A_MACHINE = "UNIFORMALY_", {"UNIFORMALY_CACHE"}
-"""Variables that workers take over begin so; those that stay each machine's own."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +61,6 @@ class Outcome:
     fault: str | None = None
 
 
-def own_environment() -> dict[str, str]:
-    """The variables that workers take over."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(ENVIRONMENT) and name not in OF_A_MACHINE
-    }
-
-
 def run_nodes(nodes: Sequence[Node], datasets: Mapping[str, Any], around: Around) -> Outcome:
     """Run nodes in the order given, with the hooks that say what results were made from.
 
@@ -80,9 +69,7 @@ def run_nodes(nodes: Sequence[Node], datasets: Mapping[str, Any], around: Around
         datasets: What they read and write, by name.
         around: What all tasks share.
     """
-    for name in own_environment().keys() - around.environment.keys():
-        del os.environ[name]
-    os.environ.update(around.environment)
+    adopt_environment(around.environment)
     with suppress(OSError):
         os.chdir(around.home)
     configure_project(around.package)

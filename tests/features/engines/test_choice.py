@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from uniformaly_pipeline.common import file_cache
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features.backbone import Backbone, load_backbone
 from uniformaly_pipeline.features.encoder import Encoded, Encoder
@@ -30,7 +31,7 @@ SIZE = (32, 32)
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(choice.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(file_cache.VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache/engines.json"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import uuid
 from importlib import resources
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from miniatures import SPECIES, levels, make_species60, pack, rows
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.remote_path import RemotePath
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts.interface import Split
 from uniformaly_pipeline.ingestion.layouts.species60 import CLASSES, classes, read, write_tree
@@ -153,6 +155,21 @@ def test_the_tree_appears_in_one_step(tmp_path: Path) -> None:
     write_tree(root, records, target)
     assert sorted(path.name for path in target.iterdir()) == ["one_class_test", "one_class_train"]
     assert not (tmp_path / "tree.part").exists()
+
+
+def test_a_tree_elsewhere_is_the_same(tmp_path: Path) -> None:
+    root = ImageFolder(str(make_species60(tmp_path / "source")))
+    records = read(root, [LIMI], Split())
+    target = RemotePath(f"memory://{uuid.uuid4().hex}/tree")
+    write_tree(root, records, tmp_path / "tree")
+    write_tree(root, records, target)
+    here, there = ImageFolder(str(tmp_path / "tree")), ImageFolder(str(target))
+    assert there.files_below() == here.files_below()
+    assert [there.read_bytes(path) for path in there.files_below()] == [
+        here.read_bytes(path) for path in here.files_below()
+    ]
+    with pytest.raises(InputError, match=f"{target} exists already"):
+        write_tree(root, records, target)
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:

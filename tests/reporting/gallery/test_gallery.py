@@ -7,6 +7,8 @@ import dataclasses
 import io
 import os
 import shutil
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.remote_path import RemotePath
 from uniformaly_pipeline.datasets.gallery_dataset import GalleryDataset
 from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
 from uniformaly_pipeline.reporting.gallery.selection import (
@@ -26,7 +29,12 @@ from uniformaly_pipeline.reporting.gallery.selection import (
     rank_mistakes,
     show_place,
 )
-from uniformaly_pipeline.reporting.gallery.storage import gallery_exists, load_gallery, save_gallery
+from uniformaly_pipeline.reporting.gallery.storage import (
+    gallery_exists,
+    gallery_origin,
+    load_gallery,
+    save_gallery,
+)
 
 # With threshold 5: b is missed by a lot, d is a false alarm by a little, the others are right.
 TABLE = pd.DataFrame(
@@ -266,6 +274,47 @@ def test_what_another_run_is_at_work_on_stays(tmp_path: Path) -> None:
     assert at_work.name in folders
     assert left.name not in folders
     assert len(folders) == 2
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+def test_a_gallery_elsewhere_is_replaced_in_one_step(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = request.getfixturevalue("bucket") if kind == "s3" else f"memory://{uuid.uuid4().hex}"
+    folder = RemotePath(f"{base}/nut/gallery")
+    assert not gallery_exists(folder)
+    with pytest.raises(FileNotFoundError):
+        load_gallery(folder)
+    save_gallery(folder, build(), {"a": "1"}, "nut/gallery")
+    assert load_gallery(folder) == build()
+    assert gallery_origin(folder)["made_from"] == {"a": "1"}
+    broken = dataclasses.replace(build()[0], views={"no word": b""})
+    with pytest.raises(ValueError, match="plain word"):
+        save_gallery(folder, [*build(limit=2), broken])
+    assert load_gallery(folder) == build()
+    assert len(list(folder.glob("images-*/"))) == 1
+    save_gallery(folder, build(limit=1))
+    assert load_gallery(folder) == build(limit=1)
+    (pictures,) = folder.glob("images-*/")
+    one = sorted(pictures.glob("*.jpg"))[0]
+    with monkeypatch.context() as patched:
+        patched.setattr(RemotePath, "read_bytes", _down_but_for_the_index(RemotePath.read_bytes))
+        with pytest.raises(InputError, match="check the network"):
+            load_gallery(folder)
+    assert gallery_exists(folder)
+    one.write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"set aside as index\.damaged"):
+        load_gallery(folder)
+    assert not gallery_exists(folder)
+
+
+def _down_but_for_the_index(read: Callable[[RemotePath], bytes]) -> Callable[[RemotePath], bytes]:
+    def read_bytes(path: RemotePath) -> bytes:
+        if path.name != "index.json":
+            raise InputError(f"{path} cannot be read (down): check the network")
+        return read(path)
+
+    return read_bytes
 
 
 def test_preview_starts_each_image_in_its_own_column(tmp_path: Path) -> None:

@@ -6,19 +6,18 @@ import functools
 import importlib.util
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from uniformaly_pipeline.common.cores import cpu_name, usable_cores
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.file_cache import cache_folder
 from uniformaly_pipeline.common.files import new_file
 from uniformaly_pipeline.features.backbone import Backbone
 from uniformaly_pipeline.features.encoder import Encoded, Encoder
@@ -35,9 +34,6 @@ from uniformaly_pipeline.features.estimates import peak_memory
 logger = logging.getLogger(__name__)
 
 Engine = Literal["auto", "torch", "openvino", "onnx"]
-
-CACHE_VARIABLE = "UNIFORMALY_CACHE"
-"""Variable of the environment that names the folder in which measurements are kept."""
 
 TRANSLATION_SECONDS = 60.0
 """What a translation to OpenVINO is thought to take before one was measured, and ..."""
@@ -58,10 +54,7 @@ class Measurements:
         model = f"{backbone.model} {json.dumps(dict(backbone.model_kwargs), sort_keys=True)}"
         size = f"{input_size[0]}x{input_size[1]}"
         self._key = ", ".join([f"{usable_cores()} of {cpu_name()}", *libraries, model, size])
-        folder = os.environ.get(CACHE_VARIABLE) or Path(
-            os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "uniformaly-pipeline"
-        )
-        self.path = Path(folder) / "engines.json"
+        self.path = cache_folder() / "engines.json"
 
     def known(self) -> dict[str, float]:
         """Seconds by what was measured."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from uniformaly_pipeline.common.errors import InputError, list_problems
 from uniformaly_pipeline.common.files import new_folder
+from uniformaly_pipeline.common.remote_path import AnyPath, RemotePath
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts.classes import (
     FOLDERS,
@@ -134,10 +135,10 @@ def _source_folders(root: ImageFolder) -> dict[str, list[str]]:
     return named_folders(root, "", CLASSES)
 
 
-def write_tree(root: ImageFolder, records: Iterable[ImageRecord], target: Path) -> None:
+def write_tree(root: ImageFolder, records: Iterable[ImageRecord], target: AnyPath) -> None:
     """Copy images into ``one_class_train/<class>`` and ``one_class_test/<class>``.
 
-    The tree appears in one step; an interrupted run leaves nothing.
+    On a local disk the tree appears in one step, and an interrupted run leaves nothing.
 
     Args:
         root: Where the images are.
@@ -147,21 +148,42 @@ def write_tree(root: ImageFolder, records: Iterable[ImageRecord], target: Path) 
     Raises:
         InputError: The folder holds something already, or two images would get the same path.
     """
+    copies = _copies(records)
+    if isinstance(target, RemotePath):
+        if target.exists():
+            raise InputError(f"{target} exists already: remove it or choose another folder")
+        for image, copy in copies.items():
+            (target / copy).write_bytes(root.read_bytes(image))
+        return
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} exists already: remove it or choose another folder")
     with new_folder(target) as part:
-        for record in records:
-            copy = part / FOLDERS[record.split] / record.class_name / _path_in_class(record.image)
-            if copy.exists():
-                raise InputError(
-                    f"{record.image} and another image of class '{record.class_name}' have the "
-                    "same name: rename one of them"
-                )
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            with root.open(record.image) as source, copy.open("wb") as file:
+        for image, copy in copies.items():
+            (part / copy).parent.mkdir(parents=True, exist_ok=True)
+            with root.open(image) as source, (part / copy).open("wb") as file:
                 shutil.copyfileobj(source, file)
         if target.exists():
             target.rmdir()
+
+
+def _copies(records: Iterable[ImageRecord]) -> dict[str, str]:
+    """Where each image is copied to, below the new tree.
+
+    Raises:
+        InputError: Two images would get the same path.
+    """
+    copies: dict[str, str] = {}
+    taken = set()
+    for record in records:
+        folder = f"{FOLDERS[record.split]}/{record.class_name}"
+        copies[record.image] = copy = f"{folder}/{_path_in_class(record.image)}"
+        taken.add(copy)
+        if len(taken) < len(copies):
+            raise InputError(
+                f"{record.image} and another image of class '{record.class_name}' have the "
+                "same name: rename one of them"
+            )
+    return copies
 
 
 def _path_in_class(image: str) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
-from uniformaly_pipeline.common.files import new_file, new_folder
+from uniformaly_pipeline.common.files import new_folder
+from uniformaly_pipeline.common.remote_path import AnyPath, RemotePath, new_file, rename
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 
 _INDEX_NAME = "index.json"
@@ -31,7 +32,7 @@ STALE_SECONDS = 3600.0
 
 
 def save_gallery(
-    folder: Path,
+    folder: AnyPath,
     images: Sequence[GalleryImage],
     made_from: Mapping[str, str] | None = None,
     place: str = "",
@@ -56,8 +57,11 @@ def save_gallery(
     old = _current_pictures(folder)
     fresh = folder / f"{_IMAGES_PREFIX}{uuid.uuid4().hex[:12]}"
     try:
-        with new_folder(fresh) as part:
-            entries = [_write_views(part, number, image) for number, image in enumerate(images)]
+        if isinstance(fresh, RemotePath):  # what no index names need not appear in one step
+            entries = _write_all(fresh, images)
+        else:
+            with new_folder(fresh) as part:
+                entries = _write_all(part, images)
         index = {
             "version": _INDEX_VERSION,
             "folder": fresh.name,
@@ -69,12 +73,12 @@ def save_gallery(
         with new_file(folder / _INDEX_NAME) as part:
             part.write_text(text, encoding="utf-8")
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        _remove(fresh)
         raise
     _remove_stale(folder, fresh, old)
 
 
-def load_gallery(folder: Path) -> list[GalleryImage]:
+def load_gallery(folder: AnyPath) -> list[GalleryImage]:
     """Read a gallery that :func:`save_gallery` wrote, in its order.
 
     Raises:
@@ -86,19 +90,21 @@ def load_gallery(folder: Path) -> list[GalleryImage]:
     content = path.read_bytes()
     try:
         return _read_images(folder, content)
+    except InputError:  # where it lies does not answer: that is no damage
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         if path.read_bytes() != content:  # another run has just replaced it
             return load_gallery(folder)
         aside = path.with_suffix(".damaged")
-        with suppress(OSError):
-            path.rename(aside)
+        with suppress(OSError, InputError):
+            rename(path, aside.name)
         raise InputError(
             f"the gallery {path} is not what a run wrote: it is set aside as {aside.name}; "
             f"{RUN_AGAIN}"
         ) from error
 
 
-def gallery_origin(folder: Path) -> dict[str, Any] | None:
+def gallery_origin(folder: AnyPath) -> dict[str, Any] | None:
     """What tells a gallery from others, and what it was made from; ``None`` if it is damaged.
 
     Returns:
@@ -111,22 +117,29 @@ def gallery_origin(folder: Path) -> dict[str, Any] | None:
         identity = _digest({"images": index["images"]})
         kept = {key: index[key] for key in ("made_from", "place") if key in index}
         return {"identity": identity, **kept}
+    except InputError:  # where it lies does not answer
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
         return None
 
 
-def gallery_exists(folder: Path) -> bool:
+def gallery_exists(folder: AnyPath) -> bool:
     """Whether a whole gallery is in the folder."""
     return (folder / _INDEX_NAME).is_file()
 
 
-def _view_path(folder: Path, number: int, view: str) -> Path:
+def _view_path(folder: AnyPath, number: int, view: str) -> AnyPath:
     if not re.fullmatch(r"\w+", view):
         raise ValueError(f"view {view!r} of a gallery must be named by a plain word")
     return folder / f"{number:04d}_{view}.jpg"
 
 
-def _write_views(folder: Path, number: int, image: GalleryImage) -> dict[str, Any]:
+def _write_all(folder: AnyPath, images: Sequence[GalleryImage]) -> list[dict[str, Any]]:
+    """Write the JPEGs and return the entries of the index."""
+    return [_write_views(folder, number, image) for number, image in enumerate(images)]
+
+
+def _write_views(folder: AnyPath, number: int, image: GalleryImage) -> dict[str, Any]:
     """Write the JPEGs of one image and return its entry in the index."""
     for view, content in image.views.items():
         _view_path(folder, number, view).write_bytes(content)
@@ -134,7 +147,7 @@ def _write_views(folder: Path, number: int, image: GalleryImage) -> dict[str, An
     return asdict(image) | {"views": digests}
 
 
-def _read_images(folder: Path, content: bytes) -> list[GalleryImage]:
+def _read_images(folder: AnyPath, content: bytes) -> list[GalleryImage]:
     """The gallery that an index describes.
 
     Raises:
@@ -149,7 +162,7 @@ def _read_images(folder: Path, content: bytes) -> list[GalleryImage]:
     return [_read_entry(pictures, number, entry) for number, entry in enumerate(index["images"])]
 
 
-def _read_entry(folder: Path, number: int, entry: dict[str, Any]) -> GalleryImage:
+def _read_entry(folder: AnyPath, number: int, entry: dict[str, Any]) -> GalleryImage:
     views = {}
     for view, digest in entry["views"].items():
         views[view] = _view_path(folder, number, view).read_bytes()
@@ -163,7 +176,7 @@ def _digest(index: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _current_pictures(folder: Path) -> Path | None:
+def _current_pictures(folder: AnyPath) -> AnyPath | None:
     """The JPEGs of the gallery that is there."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         index = json.loads((folder / _INDEX_NAME).read_text(encoding="utf-8"))
@@ -171,10 +184,18 @@ def _current_pictures(folder: Path) -> Path | None:
     return None
 
 
-def _remove_stale(folder: Path, fresh: Path, old: Path | None) -> None:
+def _remove_stale(folder: AnyPath, fresh: AnyPath, old: AnyPath | None) -> None:
     """Remove JPEGs that no index names any more, but not what another run is at work on."""
-    for pictures in folder.glob(f"{_IMAGES_PREFIX}*"):
+    for pictures in folder.glob(f"{_IMAGES_PREFIX}*/"):
         with suppress(FileNotFoundError):
             is_old = time.time() - pictures.stat().st_mtime > STALE_SECONDS
             if pictures != fresh and (pictures == old or is_old):
-                shutil.rmtree(pictures, ignore_errors=True)
+                _remove(pictures)
+
+
+def _remove(folder: AnyPath) -> None:
+    if isinstance(folder, RemotePath):
+        with suppress(OSError, InputError):
+            folder.remove_tree()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,248 @@
+"""Where files lie, by path or URL: file systems, their credentials, and what they answer.
+
+The one place where file systems are made for results, detectors and images. None is kept: fsspec
+keeps those of a process, and a fork makes its own, since their connections must not cross it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from uniformaly_pipeline.common.errors import InputError, first_line
+from uniformaly_pipeline.common.machine import causes
+from uniformaly_pipeline.common.secrets import without_secrets
+
+CREDENTIALS = "UNIFORMALY_STORAGE"
+"""What file systems must know, JSON by URL; a variable, which worker processes inherit."""
+
+OBJECT_STORES = frozenset({
+    "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "r2",
+})  # fmt: skip
+"""Protocols of stores where a file appears, whole, when its upload ends."""
+
+LOCAL = "file://"
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    # s3fs tries five times by itself; botocore's own tries multiply that.
+    protocol: {"config_kwargs": {"retries": {"total_max_attempts": 2}}}
+    for protocol in ("s3", "s3a")
+}
+"""What file systems are told unless credentials say otherwise."""
+
+
+def protocol_of(url: str) -> str:
+    """The protocol of a URL, ``file`` of a path.
+
+    >>> protocol_of("s3://bucket/data"), protocol_of("data/08_reporting")
+    ('s3', 'file')
+    """
+    return url.split("::", 1)[0].split("://", 1)[0] if "://" in url else "file"
+
+
+def local_path(location: str) -> str:
+    """A ``file://`` URL as the path that it stands for; anything else as it is.
+
+    >>> local_path("file:///data/a b"), local_path("s3://bucket/a")
+    ('/data/a b', 's3://bucket/a')
+    """
+    if not location.startswith(LOCAL):
+        return location
+    return str(LocalFileSystem._strip_protocol(location))
+
+
+def shown_path(location: str) -> str:
+    """A path as seen from the working directory, a URL as it is, for people to read."""
+    local = local_path(location)
+    return without_secrets(local) if "://" in local else os.path.relpath(local)
+
+
+def locate(url: str) -> tuple[Any, str]:
+    """The file system of a path or URL, this process's own, and the path in it.
+
+    Listings are not kept: others write to the same folders.
+
+    Raises:
+        InputError: The protocol is unknown, or what it needs is not installed.
+    """
+    if "://" not in url:
+        # fsspec takes "::" in a path for a chain of file systems.
+        fs = LocalFileSystem()
+        return fs, fs._strip_protocol(url)
+    protocol = protocol_of(url)
+    options = credentials_of(url)
+    if protocol in OBJECT_STORES:
+        options = {"use_listings_cache": False, **options}
+    fs, path = open_file_system(url, options)
+    if protocol not in OBJECT_STORES:
+        fs.invalidate_cache()
+    return fs, path
+
+
+def open_file_system(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """As fsspec's ``url_to_fs``, where what is not installed or unknown is one line.
+
+    Raises:
+        InputError: It is.
+    """
+    try:
+        fs, path = url_to_fs(url, **{**DEFAULTS.get(protocol_of(url), {}), **options})
+    except ImportError as error:
+        extra = {"s3a": "s3", "gcs": "gs"}.get(protocol_of(url), protocol_of(url))
+        how = f"pip install 'uniformaly-pipeline[{extra}]'" if extra in ("s3", "gs") else "see"
+        raise InputError(f"{url} needs a package: {how} ({first_line(error)})") from error
+    except (OSError, ValueError, TypeError) as error:  # archives are opened at once
+        raise InputError(
+            f"{url} cannot be opened ({first_line(error)}): check the address and its credentials"
+        ) from error
+    return fs, path
+
+
+def is_local(fs: Any) -> bool:
+    """Whether a file system is this machine's."""
+    return isinstance(fs, LocalFileSystem)
+
+
+def appears_whole(fs: Any) -> bool:
+    """Whether a file that is written to a file system is seen only once all of it is there."""
+    names = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    return not OBJECT_STORES.isdisjoint(names)
+
+
+# --- credentials ----------------------------------------------------------------------------------
+
+
+def use_credentials(options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Tell this process, and those that it starts, what file systems must know.
+
+    Args:
+        options: As fsspec's file systems take them, by the URL from which on they hold. What holds
+            for a URL holds for all of its bucket that nothing else is said of.
+    """
+    kept = {url.rstrip("/"): dict(each) for url, each in options.items() if each and "://" in url}
+    if kept:
+        os.environ[CREDENTIALS] = json.dumps(kept)
+    else:
+        os.environ.pop(CREDENTIALS, None)
+
+
+def credentials_of(url: str) -> dict[str, Any]:
+    """What was told of a URL, or else of its bucket; empty where the environment is to do."""
+    told = _parsed(os.environ.get(CREDENTIALS, "{}"))
+    above = [each for each in told if url == each or url.startswith(f"{each}/")]
+    if above:
+        return dict(told[max(above, key=len)])
+    beside = [each for each in told if _bucket(each) == _bucket(url)]
+    return dict(told[beside[0]]) if beside else {}
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> dict[str, dict[str, Any]]:
+    parsed: dict[str, dict[str, Any]] = json.loads(text)
+    return parsed
+
+
+def _bucket(url: str) -> str:
+    protocol, _, rest = url.partition("://")
+    return f"{protocol}://{rest.split('/', 1)[0]}"
+
+
+# --- what they answer -----------------------------------------------------------------------------
+
+
+@contextmanager
+def foreign_errors() -> Iterator[None]:
+    """Turn what the libraries behind fsspec raise into ``OSError``; put only its calls inside."""
+    try:
+        yield
+    except (OSError, MemoryError, InputError):
+        raise
+    # Wide because aiohttp's, botocore's, gcsfs's and others' errors have no other base in common,
+    # and these libraries need not be installed here to be named. None is lost: all are raised.
+    except Exception as error:
+        raise OSError(answer_of(error)) from error
+
+
+@contextmanager
+def answering(url: str, done: str = "read") -> Iterator[None]:
+    """Errors of a file system elsewhere as one line; nothing but calls of fsspec belongs inside.
+
+    Args:
+        url: What is read or written.
+        done: What cannot be done with it.
+
+    Raises:
+        InputError: It cannot; the line names the URL and what to do.
+        FileNotFoundError: There is a bucket, but no such file in it.
+        FileExistsError: There is such a file, which was not to be replaced.
+    """
+    try:
+        with foreign_errors():
+            yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not lacks_bucket(error):
+            raise
+        raise InputError(
+            f"{url} cannot be {done} ({answer_of(error)}): {_advice(error)}"
+        ) from error
+
+
+def check_buckets(urls: Iterable[str]) -> None:
+    """Refuse storage that does not answer, or has no such bucket, before any work.
+
+    Args:
+        urls: Folders; of several in one bucket the first is asked for, local ones are not.
+
+    Raises:
+        InputError: It is so; the line names the URL and what to do.
+    """
+    buckets: dict[str, str] = {}
+    for url in urls:
+        if protocol_of(url) != "file":
+            buckets.setdefault(_bucket(url), url)
+    for url in buckets.values():
+        fs, path = locate(url)
+        with suppress(FileNotFoundError), answering(url):  # there may be nothing in it yet
+            fs.ls(path, detail=False)
+
+
+def lacks_bucket(error: BaseException) -> bool:
+    """Whether a file is not there because its bucket is not."""
+    return any("bucket does not exist" in str(each) for each in causes(error))
+
+
+def is_kept_back(error: FileNotFoundError) -> bool:
+    """Whether a file is not absent: fsspec says so, too, where a server refuses or is down."""
+    cause = error.__cause__
+    return cause is not None and getattr(cause, "status", None) != HTTPStatus.NOT_FOUND
+
+
+def answer_of(error: BaseException) -> str:
+    """What a server said, or an error's own words."""
+    status = getattr(error, "status", None)
+    if isinstance(status, int):
+        return f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
+    return first_line(error)
+
+
+def _advice(error: BaseException) -> str:
+    """What to do about an error of a file system elsewhere."""
+    kinds = {type(each).__name__ for each in causes(error)}
+    told = " ".join(str(each) for each in causes(error)).lower()
+    if lacks_bucket(error):
+        return "make the bucket, or mend the address"
+    if any("Credentials" in kind for kind in kinds) or "credentials" in told:
+        return "give them in conf/local/credentials.yml or in the environment, see docs/storage.md"
+    if isinstance(error, PermissionError) or "forbidden" in told:
+        return "check the key, and what it is allowed to do there"
+    return "check the address and the network"

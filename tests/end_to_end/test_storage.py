@@ -1,0 +1,294 @@
+"""Every pipeline with its images and results elsewhere: the same results, and nothing left here."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from safetensors.numpy import load
+
+from uniformaly_pipeline import Detector
+from uniformaly_pipeline.common import file_cache
+from uniformaly_pipeline.common.checked_file import MARKS
+from uniformaly_pipeline.common.errors import CommandError
+from uniformaly_pipeline.common.remote_path import as_path
+from uniformaly_pipeline.common.storage import locate, use_credentials
+from uniformaly_pipeline.datasets.origins import TIMINGS
+from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.store import FeatureStore
+
+Parameters = dict[str, Any]
+
+OFF = BackPatchMasking(mode="off")
+OF_A_PLACE = ["root", "fingerprint"]
+"""Columns that tell where images lie, and when they were put there."""
+
+OWN = {"src", "conf", "pyproject.toml", "logs", ".viz", "mlruns"}
+"""What lies in the project's folder but results: the last two are Kedro-Viz's and MLflow's."""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Copies are this test's, and so are credentials."""
+    monkeypatch.setenv(file_cache.VARIABLE, str(tmp_path / "cache"))
+    yield
+    use_credentials({})
+
+
+@pytest.fixture(params=["s3", "memory", "file"])
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where images and results are to lie."""
+    if request.param == "s3":
+        return str(request.getfixturevalue("bucket"))
+    return {"memory": f"memory://{uuid.uuid4().hex}", "file": f"file://{tmp_path}/else where"}[
+        request.param
+    ]
+
+
+def upload(folder: Path, url: str) -> str:
+    """Put a local folder elsewhere."""
+    fs, path = locate(url)
+    fs.put(str(folder), path, recursive=True)
+    return url
+
+
+def keep_in(project: Any, base: str) -> None:
+    """Have the configuration of this machine put results elsewhere."""
+    shipped = yaml.safe_load((project.path / "conf/base/globals.yml").read_text())["paths"]
+    paths = {key: path.replace("data/", f"{base}/results/") for key, path in shipped.items()}
+    (project.path / "conf/local/globals.yml").write_text(yaml.safe_dump({"paths": paths}))
+
+
+def left_behind(project: Any) -> list[str]:
+    """Files of the project that are neither its own nor logs, nor what plugins keep."""
+    return sorted(
+        path.relative_to(project.path).as_posix()
+        for path in project.path.rglob("*")
+        if path.is_file() and path.relative_to(project.path).parts[0] not in OWN
+    )
+
+
+def results(base: str) -> dict[str, bytes]:
+    """All results by their path, in which names that no two runs share are left out."""
+    fs, root = locate(f"{base}/results")
+    found = {}
+    for path in fs.find(root):
+        name = path[len(root) :].lstrip("/")
+        if MARKS not in name and "04_feature" not in name:
+            found[re.sub(r"images-[0-9a-f]{12}|(?<=new-)[0-9a-f]{6}", "_", name)] = fs.cat_file(
+                path
+            )
+    return found
+
+
+def features(base: str) -> dict[str, np.ndarray]:
+    """Features and attention of all stores, by the settings that made them."""
+    found = {}
+    fs, root = locate(f"{base}/results/04_feature")
+    for path in fs.glob(f"{root}/*/*/*/current.json"):
+        folder = path[len(root) :].lstrip("/").rpartition("/")[0]
+        store = FeatureStore(as_path(f"{base}/results/04_feature/{folder}"))
+        keys = sorted(store.index.index)
+        masking = BackPatchMasking(**store.header.masking) if store.header.masking else OFF
+        found[folder] = store.load(keys, masking).features
+        found[f"{folder} attention"] = store.attention(keys)
+    return found
+
+
+def without_timings(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: without_timings(each) for key, each in value.items() if key not in TIMINGS}
+    return [without_timings(each) for each in value] if isinstance(value, list) else value
+
+
+def assert_same(actual: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    """Tables, arrays, pictures and metrics are equal; reports name places and times."""
+    assert sorted(actual) == sorted(expected)
+    compared = 0
+    for name, content in actual.items():
+        other = expected[name]
+        if name.endswith(".parquet"):
+            tables = [
+                pd.read_parquet(io.BytesIO(each)).drop(columns=OF_A_PLACE, errors="ignore")
+                for each in (content, other)
+            ]
+            pd.testing.assert_frame_equal(*tables)
+        elif name.endswith(".safetensors"):
+            arrays, others = load(content), load(other)
+            for key in {*arrays, *others}:
+                np.testing.assert_array_equal(arrays[key], others[key], name)
+        elif name.endswith("metrics.json"):
+            assert without_timings(json.loads(content)) == without_timings(json.loads(other)), name
+        elif name.endswith((".png", ".jpg", "roc.json", "sections.json")):
+            assert content == other, name
+        else:
+            continue
+        compared += 1
+    assert compared > 10
+
+
+def run_all(project: Any, parameters: Parameters, classes: Parameters, base: str) -> str:
+    """Every pipeline, in as few runs as go; where the results of ``defect`` lie."""
+    project.run("ingestion,defect,multiclass,clustering,lowshot,ablation", **parameters)
+    place = str(project.place("defect"))
+    new = {"images": f"{base}/new", "category": "nut", "threshold": 1.0}
+    project.run("predict", predict=new, **parameters)
+    project.run("export", export={"category": "nut", "format": "safetensors"})
+    project.run("semantic", **classes)
+    return place
+
+
+def at(base: str, parameters: Parameters, root: Path) -> Parameters:
+    """Parameters with the images elsewhere."""
+    name = parameters["dataset"]
+    data_set = {**parameters["datasets"][name], "root": f"{base}/{root.name}"}
+    return {**parameters, "datasets": {name: data_set}}
+
+
+def prepared(parameters: Parameters, classes: Parameters) -> tuple[Parameters, Parameters]:
+    """Few settings to try: what is tested is where things lie."""
+    few = {
+        "lowshot": {"shots": [2], "num_draws": 1},
+        "ablation": {
+            key: [] for key in ("kernel_size", "threshold", "mode", "features", "coreset_ratio")
+        } | {"top_k_ratio": [0.1, 0.2], "layers": [[2, 3], [4, 5]]},
+        "reporting": {"gallery_images": 3},
+    }  # fmt: skip
+    return {**parameters, **few}, {**classes, **few}
+
+
+@dataclass(frozen=True)
+class Local:
+    """What all pipelines give on a disk, and the score of a detector that was taken from there."""
+
+    results: dict[str, bytes]
+    features: dict[str, np.ndarray]
+    score: float
+
+
+_local: list[Local] = []
+"""Made once by each process that runs these tests."""
+
+
+def on_a_disk(
+    project: Any, small: Parameters, classes: Parameters, images: Path, folder: Path
+) -> Local:
+    if not _local:
+        here = str(folder)
+        keep_in(project, here)
+        place = run_all(project, small, classes, here)
+        detector = Detector.from_run(f"{here}/results", "nut", run=place)
+        score = detector.predict(images / "nut/test/hole/000.png").score
+        _local.append(Local(results(here), features(here), score))
+        for kept in ("data", ".viz", "mlruns"):
+            shutil.rmtree(project.path / kept, ignore_errors=True)
+    return _local[0]
+
+
+def test_every_pipeline_gives_the_same_elsewhere(
+    project: Any,
+    small: Parameters,
+    small_classes: Parameters,
+    images: Path,
+    class_images: Path,
+    tmp_path: Path,
+    base: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small, small_classes = prepared(small, small_classes)
+    new = tmp_path / "new"
+    shutil.copytree(images / "nut/test", new)
+    expected = on_a_disk(project, small, small_classes, images, tmp_path)
+    for folder in (images, class_images, new):
+        upload(folder, f"{base}/{folder.name}")
+    keep_in(project, base)
+    capsys.readouterr()
+    run_all(project, at(base, small, images), at(base, small_classes, class_images), base)
+    shown = "".join(capsys.readouterr().out.split())
+    if not base.startswith("file://"):
+        report = f"{base}/results/08_reporting/{project.place('semantic')}/report.html"
+        assert report in shown
+    assert left_behind(project) == []
+    actual = features(base)
+    assert actual.keys() == expected.features.keys()
+    for name, array in actual.items():
+        np.testing.assert_array_equal(array, expected.features[name], name)
+    assert_same(results(base), expected.results)
+    # A second run goes on from there, and a detector is taken from it without Kedro.
+    project.run("defect", **at(base, small, images))
+    detector = Detector.from_run(f"{base}/results", "nut", run=project.place("defect"))
+    assert detector.predict(f"{base}/images/nut/test/hole/000.png").score == expected.score
+
+
+def test_credentials_by_kedros_convention_and_worker_processes(
+    project: Any,
+    small: Parameters,
+    images: Path,
+    bucket: str,
+    s3_server: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither decoding processes nor those of a runner share the connections of this one."""
+    upload(images, f"{bucket}/images")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    keep_in(project, bucket)
+    settings = project.path / "conf/local/globals.yml"
+    settings.write_text(settings.read_text() + "credentials: team\n")
+    team = {"key": "key-of-tests", "secret": "secret-of-tests", "endpoint_url": s3_server}
+    (project.path / "conf/local/credentials.yml").write_text(yaml.safe_dump({"team": team}))
+    parameters = {**at(bucket, small, images), "encoder": {"num_workers": 2}}
+    (project.path / "conf/local/parameters.yml").write_text(yaml.safe_dump(parameters))
+    done = project.kedro("run", "--runner=ParallelRunner", "--runner-params=max_workers=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert left_behind(project) == []
+    use_credentials({bucket: team})
+    found = results(bucket)
+    of_all = min((name for name in found if name.endswith("/metrics.json")), key=len)
+    assert json.loads(found[of_all])["mean"]["image_auroc"] is not None
+    assert "secret-of-tests" not in done.stdout + done.stderr
+    logs = "".join(path.read_text() for path in (project.path / "logs").glob("*"))
+    assert "secret-of-tests" not in logs
+
+
+@pytest.mark.parametrize("fault", ["bucket", "credentials", "name"])
+def test_what_cannot_be_reached_is_one_line_before_any_work(
+    project: Any,
+    small: Parameters,
+    bucket: str,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep_in(project, f"{bucket}-gone" if fault == "bucket" else bucket)
+    if fault == "credentials":
+        import s3fs
+
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        s3fs.S3FileSystem.clear_instance_cache()
+    if fault == "name":
+        settings = project.path / "conf/local/globals.yml"
+        settings.write_text(settings.read_text() + "credentials: nobody\n")
+    with pytest.raises(CommandError) as refused:
+        project.run("defect", **small)
+    line = refused.value.message
+    assert "\n" not in line
+    assert {
+        "bucket": f"{bucket}-gone/results/02_intermediate cannot be read (The specified bucket "
+        "does not exist): make the bucket, or mend the address",
+        "credentials": "Unable to locate credentials): give them in conf/local/credentials.yml",
+        "name": "credentials of globals.yml: there is no 'nobody' in conf/local/credentials.yml",
+    }[fault] in line  # fmt: skip
+    assert left_behind(project) == []
