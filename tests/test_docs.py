@@ -112,7 +112,7 @@ def test_every_parameter_has_a_meaning_and_a_default() -> None:
 @pytest.mark.parametrize(
     ("key", "values", "default"),
     [
-        ("bpm.mode", "`binary`, `soft` or `off`", "`binary`"),
+        ("bpm.mode", "`auto`, `binary`, `soft` or `off`", "`auto`"),
         ("bpm.threshold", "number ≥ 0 and < 1", "`0.1`"),
         ("encoder.num_workers", "whole number ≥ 0 or `auto`", "`auto`"),
         ("predict.images", "text or null", "`null`"),
