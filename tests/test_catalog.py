@@ -206,7 +206,7 @@ def test_every_node_has_one_stage() -> None:
     """The tag of its folder, and no other stage's: ``kedro run --tags=scoring``."""
     folder = ROOT / "src/uniformaly_pipeline/pipelines"
     stages = {path.parent.name for path in folder.glob("*/nodes.py")}
-    assert len(stages) == 10
+    assert len(stages) == 11
     for node in all_nodes():
         own = node.func.__module__.split(".")[-2]
         assert node.tags & stages == {own}, node.name
@@ -259,7 +259,7 @@ def test_listing_pipelines_imports_nothing_slow() -> None:
     names, slow = done.stdout.splitlines()[-2:]
     assert names.split() == [
         "__default__", "ablation", "clustering", "defect", "download", "export", "ingestion",
-        "lowshot", "multiclass", "predict", "semantic",
+        "lowshot", "multiclass", "multiclass_ablation", "paper", "predict", "semantic",
     ]  # fmt: skip
     assert slow == "slow"
 

@@ -924,12 +924,13 @@ def _earlier_results(pipeline: Pipeline) -> set[str]:
 def _tags_of(tasks: Sequence[str], run: CurrentRun, catalog: CatalogProtocol) -> dict[str, str]:
     """What tells a run of some tasks apart; several are no ``task`` that others compare with."""
     # Several tasks share all but their own sections of parameters.
-    task = tasks[0] if len(tasks) == 1 else ""
+    whole = PAPER if PAPER in tasks else ""
+    task = tasks[0] if len(tasks) == 1 else whole
     commit = git_commit(run.project_path)
     tags = runs.run_tags(task, run.parameters.resolved(), run.names(task), commit)
     if len(tasks) > 1:
         del tags["task"]
-        return {runs.TASKS_TAG: "+".join(tasks), **tags}
+        return {runs.TASKS_TAG: whole or "+".join(tasks), **tags}
     if run.detector_of(task) is None:
         return tags
     return tags | runs.detector_tags(catalog.load(f"{task}.detector"))

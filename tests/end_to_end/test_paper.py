@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,25 @@ def check_numbers(page: Page, kind: Kind) -> None:
     )
 
 
+def check_tasks(page: Page, name: str) -> None:
+    """Each task has left its metrics and its report where it does by itself."""
+    tasks = {task for item in page.items.values() if item["section"] for task in item["tasks"]}
+    if name in ONE_CATEGORY:
+        tasks -= {"multiclass", "multiclass_ablation"}
+    assert len(tasks) >= 3
+    for task in tasks:
+        metrics = page.metrics(task)
+        assert metrics["categories"]
+        for found in metrics["categories"].values():
+            assert 0 <= found["image_auroc"] <= 1
+            assert (found["pixel_auroc"] is None) == (name in {*CLASSES, "cpd"})
+        report = page.data / "08_reporting" / page.place(task) / "report.html"
+        assert "html" in report.read_text()
+    if name == "cifar10":
+        splits = {"first_half", "second_half", "even", "odd"}
+        assert set(page.metrics("multiclass")["categories"]) == splits
+
+
 @pytest.fixture
 def quick() -> Parameters:
     """Few settings to try; of every parameter that a table of the paper is of."""
@@ -145,13 +165,35 @@ def quick() -> Parameters:
     }
 
 
+def finished_runs(tracking_uri: str, chosen: str) -> list[Any]:
+    """The runs in MLflow that a filter chooses."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    return list(client.search_runs(experiments, chosen))
+
+
+def artifacts_of(tracking_uri: str, run_id: str) -> set[str]:
+    """Paths of what was logged to a run."""
+    from mlflow import MlflowClient
+
+    return {file.path for file in MlflowClient(tracking_uri).list_artifacts(run_id)}
+
+
 @pytest.mark.slow
-def test_the_demo(project: Any) -> None:
+def test_the_demo(project: Any, tracking_uri: str) -> None:
     """One store of features, all tasks at home, and the multi-class rows of the ablations."""
     configure_project("uniformaly_pipeline")
     changes = {
-        "lowshot": {"shots": [1, "all"], "num_draws": 1},
-        "ablation": {"kernel_size": [1, 7], "features": [], "top_k_ratio": [0.05, 0.2]},
+        "lowshot": {"shots": ["all"], "num_draws": 1},
+        "ablation": {
+            "kernel_size": [1, 7],
+            "threshold": [0.1],
+            "mode": ["binary"],
+            "features": [],
+            "top_k_ratio": [0.05, 0.2],
+        },
     }
     with KedroSession.create(
         project_path=project.path, env="test", runtime_params=changes
@@ -174,6 +216,12 @@ def test_the_demo(project: Any) -> None:
     clustered = page.metrics("clustering")["mean"]
     assert page.table("Table 8").loc["top 0.05", "nmi"] == pytest.approx(clustered["nmi"])
     assert "paper_" not in json.dumps(list(page.items.values())), "the paper has no such data"
+    (whole,) = finished_runs(tracking_uri, "tags.tasks = 'paper'")
+    children = finished_runs(tracking_uri, f"tags.mlflow.parentRunId = '{whole.info.run_id}'")
+    assert {child.data.tags["task"] for child in children} == {
+        "defect", "multiclass", "clustering", "lowshot", "ablation", "multiclass_ablation",
+    }  # fmt: skip
+    assert "report.html" in artifacts_of(tracking_uri, whole.info.run_id)
     # Each task's own run would put its report there.
     for task in ("defect", "multiclass", "clustering", "lowshot", "ablation"):
         assert (page.data / "08_reporting" / project.place(task) / "report.html").is_file()
@@ -200,6 +248,7 @@ def test_miniatures(
     without |= {"Figure 9"} if name == "mvtec" else set()
     check_coverage(page, name, kind, frozenset(without))
     check_numbers(page, kind)
+    check_tasks(page, name)
 
 
 def test_other_pipelines_do_not_fit_beside_it(project: Any) -> None:
@@ -209,6 +258,31 @@ def test_other_pipelines_do_not_fit_beside_it(project: Any) -> None:
     assert project.outputs() == []
 
 
-def test_without_a_second_class_it_says_so(project: Any, small_classes: Parameters) -> None:
+def test_without_a_second_class_it_says_so(
+    project: Any, small_classes: Parameters, class_images: Path
+) -> None:
+    for folder in class_images.glob("*/*"):
+        if folder.name != "red":
+            shutil.rmtree(folder)
     with pytest.raises(CommandError, match="nothing is foreign to it"):
-        project.run("paper", **{**small_classes, "categories": "red"})
+        project.run("paper", **small_classes)
+    assert project.outputs() == []
+
+
+def test_many_classes_of_a_split_are_ablated(project: Any, small_classes: Parameters) -> None:
+    """The row of the run's own setting is what ``multiclass`` says, by its own coreset ratio."""
+    small_classes["datasets"]["class_folder"]["multiclass_coreset_ratio"] = 0.2
+    tried = {"kernel_size": [1, 7], "coreset_ratio": [0.1, 0.2]}
+    others = {name: [] for name in ("top_k_ratio", "threshold", "mode", "features")}
+    parameters = {**small_classes, "ablation": {**others, **tried}}
+    project.run("multiclass,multiclass_ablation", **parameters)
+    page = Page.__new__(Page)
+    page.data, page.place = project.path / "data", project.place
+    expected = page.metrics("multiclass")
+    sizes = {found["bank_size"] for found in expected["categories"].values()}
+    swept = page.settings("multiclass_ablation", "memory_bank.multiclass_coreset_ratio")
+    assert swept.index.tolist() == ["0.1", "0.2"]
+    assert swept.loc["0.2", "image_auroc"] == expected["mean"]["image_auroc"]
+    place = page.data / "07_model_output" / project.place("multiclass_ablation")
+    tables = [pd.read_parquet(path) for path in sorted(place.glob("*/sweep_metrics.parquet"))]
+    assert {table["bank_size"].iloc[-1] for table in tables} == sizes

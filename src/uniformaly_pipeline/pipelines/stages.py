@@ -9,6 +9,7 @@ from uniformaly_pipeline.pipelines import (
     features,
     ingestion,
     memory_bank,
+    paper,
     prediction,
     reporting,
     scoring,
@@ -27,6 +28,7 @@ STAGES = frozenset(
         clustering,
         sweep,
         reporting,
+        paper,
         export,
     )
 )

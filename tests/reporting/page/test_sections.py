@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from uniformaly_pipeline.parameters.schema import Parameters, parse_parameters
 from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.reporting.page.page import (
@@ -23,6 +24,7 @@ from uniformaly_pipeline.reporting.page.page import (
 from uniformaly_pipeline.reporting.page.sections import (
     ATTENTION_CAPTION,
     MOST_MASKED,
+    ablation_sections,
     shown_apart,
 )
 from uniformaly_pipeline.reporting.page.tables import table_view
@@ -203,3 +205,32 @@ def test_how_the_attention_is_distributed_stands_below_the_steps_of_the_masking(
     assert "The bars show" in masking.text
     _, (masking,) = shown_apart(drawn)
     assert "The bars show" not in masking.text
+
+
+def test_an_ablation_of_many_classes_stands_beside_the_papers_multi_class_rows(
+    shipped: Parameters,
+) -> None:
+    """Table 9 has rows of its own for them, over all 15 categories."""
+    raw = shipped.model_dump() | {"dataset": "mvtec", "backbone": "dino_vitb8"}
+    parameters = parse_parameters(raw).resolved()
+    sweep = pd.DataFrame(
+        {
+            "parameter": "bpm.kernel_size",
+            "value": ["1", "7"],
+            "num_categories": [15, 15],
+            "image_auroc": [0.9, 0.99],
+            "pixel_auroc": [0.9, 0.98],
+        }
+    )
+    (many,) = ablation_sections(parameters, sweep, "multiclass_ablation")
+    assert many.tables[0].table["paper_image_auroc"].tolist() == [0.9133, 0.9915]
+    assert many.tables[0].table["paper_pixel_auroc"].tolist() == [0.9384, 0.9833]
+    (one,) = ablation_sections(parameters, sweep)
+    assert one.tables[0].table["paper_image_auroc"].tolist() == [0.93, 0.9932]
+    # Another coreset ratio of such a bank is another method, and none of the other task's.
+    changed = {**parameters["memory_bank"], "multiclass_coreset_ratio": 0.5}
+    other = {**parameters, "memory_bank": changed}
+    (many,) = ablation_sections(other, sweep, "multiclass_ablation")
+    assert "paper_image_auroc" not in many.tables[0].table
+    (one,) = ablation_sections(other, sweep)
+    assert "paper_image_auroc" in one.tables[0].table

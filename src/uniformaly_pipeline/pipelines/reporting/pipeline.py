@@ -18,11 +18,6 @@ from uniformaly_pipeline.pipelines.reporting.nodes import (
     write_multiclass_sections,
     write_report,
 )
-from uniformaly_pipeline.pipelines.reporting.paper_nodes import (
-    collect_items,
-    draw_attention_of_textures,
-    write_paper,
-)
 
 STAGE = "reporting"
 
@@ -172,53 +167,3 @@ def create_report(
     inputs |= inputs_by_category(keys, "gallery", "image_scores", *figures)
     node = Node(write_report, inputs=inputs, outputs="report", name="write_report")
     return Pipeline([node], tags=STAGE)
-
-
-def create_attention_of_textures(keys: Sequence[str]) -> Pipeline:
-    """The attention in textures and in objects to a picture of how it is distributed.
-
-    Args:
-        keys: Namespaces of the categories.
-    """
-    node = Node(
-        draw_attention_of_textures,
-        inputs={
-            "features": "features",
-            "bpm": "params:bpm",
-            "task": "params:task",
-            "parameters": "parameters",
-            **inputs_by_category(keys, "image_scores"),
-        },
-        outputs="attention_histogram",
-        name="draw_attention_of_textures",
-    )
-    return Pipeline([node], tags=STAGE)
-
-
-def create_paper(made: Iterable[str]) -> Pipeline:
-    """The results of several tasks to the paper's tables and figures, and to their page.
-
-    Args:
-        made: Names of the results, see :func:`.paper_nodes.collect_items`.
-    """
-    return Pipeline(
-        [
-            Node(
-                collect_items,
-                inputs={
-                    "parameters": "parameters",
-                    "task": "params:task",
-                    **{name: name for name in made},
-                },
-                outputs="items",
-                name="collect_tables_and_figures",
-            ),
-            Node(
-                write_paper,
-                inputs=["items", "parameters", "params:task"],
-                outputs="report",
-                name="write_page_of_paper",
-            ),
-        ],
-        tags=STAGE,
-    )

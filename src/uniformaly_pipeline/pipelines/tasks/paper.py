@@ -9,12 +9,10 @@ from kedro.pipeline import Pipeline
 from uniformaly_pipeline.evaluation.paper.coverage import TEXTURES
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.parameters.current_run import CurrentRun
+from uniformaly_pipeline.pipelines import paper
 from uniformaly_pipeline.pipelines.chunks import in_chunks
 from uniformaly_pipeline.pipelines.clustering.pipeline import create_maps
-from uniformaly_pipeline.pipelines.reporting.pipeline import (
-    create_attention_of_textures,
-    create_paper,
-)
+from uniformaly_pipeline.pipelines.paper.pipeline import create_attention_of_textures
 from uniformaly_pipeline.pipelines.tasks import clustering, multiclass, one_class, sweeps
 from uniformaly_pipeline.pipelines.tasks.assembly import in_namespace, of_whole_task
 from uniformaly_pipeline.pipelines.tasks.plan import main_task, paper_tasks, plan_task
@@ -60,7 +58,7 @@ def create(run: CurrentRun) -> Pipeline:
     for key in plan.units if run.has_defects else ():
         parts.append(_clusters_of(run, key, is_chunk=bool(plan.chunks)))
         made[f"cluster_maps_{key}"] = f"{TASK}.{key}.cluster_maps"
-    page = of_whole_task(create_paper(made), run, plan, made=made)
+    page = of_whole_task(paper.create_pipeline(made), run, plan, made=made)
     return sum([*parts, page], Pipeline([]))  # what they share is one node
 
 

@@ -1,4 +1,4 @@
-"""Nodes of the reporting stage that put the results of several tasks on the paper's page."""
+"""Nodes of the paper stage."""
 
 from __future__ import annotations
 
