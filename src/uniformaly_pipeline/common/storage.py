@@ -7,6 +7,7 @@ keeps those of a process, and a fork makes its own, since their connections must
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -93,6 +94,8 @@ def open_file_system(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     Raises:
         InputError: It is.
     """
+    # It logs tracebacks of what it raises as well.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     try:
         fs, path = url_to_fs(url, **{**DEFAULTS.get(protocol_of(url), {}), **options})
     except ImportError as error:

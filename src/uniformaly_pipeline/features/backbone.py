@@ -390,6 +390,18 @@ def _cache_path(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / f"{key}-{name}"
 
 
+def _place_of(url: str) -> tuple[Any, str]:
+    """The file system of a checkpoint, and its path there.
+
+    Raises:
+        OSError: There is none of that protocol.
+    """
+    try:
+        return locate(url)
+    except InputError as error:
+        raise OSError(first_line(error)) from error
+
+
 def _copy(url: str, path: Path) -> None:
     """Bring a file from anywhere that fsspec reaches, such as a bucket."""
     from aiohttp import ClientError
@@ -397,7 +409,7 @@ def _copy(url: str, path: Path) -> None:
     logger.info("Downloading %s to %s", without_secrets(url), path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fs, place = locate(url)
+        fs, place = _place_of(url)
         with new_file(path) as part, part.open("wb") as target:
             with foreign_errors(), fs.open(place, "rb") as source:
                 shutil.copyfileobj(source, target)
