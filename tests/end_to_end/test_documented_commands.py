@@ -33,6 +33,7 @@ ELSEWHERE = {
     r"^(kedro viz run|mlflow ui|mlflow models serve)": "serves until it is ended",
     r"^uniformaly (watch|serve)": "goes on until it is ended",
     r"--env=gpu": "needs a GPU",
+    r"--env=ray|^ray (up|exec|down) ": "needs a cluster; see test_ray.py",
     r"=download|=mvtec|=species60": "needs the network and the data set",
     r"^python -c": "reads results of the whole demo",
     r"--pair": "compares rows of the runs on its page",
