@@ -34,6 +34,7 @@ ELSEWHERE = {
     r"^uniformaly (watch|serve)": "goes on until it is ended",
     r"--env=gpu": "needs a GPU",
     r"--pipeline=paper": "runs every task: test_paper.py does, on less",
+    r"--env=ray|^ray (up|exec|down) ": "needs a cluster; see test_ray.py",
     r"=download|=mvtec|=species60": "needs the network and the data set",
     r"^python -c": "reads results of the whole demo",
     r"--pair": "compares rows of the runs on its page",

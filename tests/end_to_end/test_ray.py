@@ -17,7 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
+from kedro_datasets.json import JSONDataset
 
 from uniformaly_pipeline.common import cluster as cluster_module
 from uniformaly_pipeline.common.cluster import require_shared
@@ -261,6 +265,55 @@ def test_what_a_user_can_mend_ends_encoding_with_its_line(cluster: Any, tmp_path
     changed = FeatureStream(HEADER, {"#another": "00"}, stream.encode, 1, portable=stream.portable)
     with encoded_by(RayEncoders()), pytest.raises(InputError, match=r"^00 has changed since"):
         update_store(tmp_path / "store", changed)
+
+
+# --- categories -----------------------------------------------------------------------------------
+
+
+def slow(notes: str) -> int:
+    """Note which process does it, and take a while."""
+    with Path(notes).open("a") as file:
+        file.write(f"x {os.getpid()}\n")
+    time.sleep(1)
+    return os.getpid()
+
+
+def refuse(_: int) -> None:
+    """Bad input, found by a node."""
+    raise InputError("parts/7.png is broken: mend it")
+
+
+def categories(tmp_path: Path, *more: Node) -> tuple[Pipeline, DataCatalog]:
+    """Three categories, whose one node is slow."""
+    names = [f"task.{name}.done" for name in ("bolt", "nut", "gear")]
+    nodes = [
+        Node(slow, "params:notes", name, name=name, namespace=name.rpartition(".")[0])
+        for name in names
+    ]
+    kept = {name: JSONDataset(filepath=str(tmp_path / f"{name}.json")) for name in names}
+    notes = {"params:notes": MemoryDataset(str(tmp_path / "notes"))}
+    return Pipeline([*nodes, *more]), DataCatalog({**kept, **notes})
+
+
+def test_categories_of_a_lost_process_are_done_again(cluster: Any, tmp_path: Path) -> None:
+    configure_project("uniformaly_pipeline")
+    notes = tmp_path / "notes"
+    ended = when(lambda: noted(notes), lambda: os.kill(noted(notes)[0][1], signal.SIGKILL))
+    pipeline, catalog = categories(tmp_path)
+    RayRunner().run(pipeline, catalog)
+    ended.join()
+    done = [catalog.load(name) for name in sorted(pipeline.all_outputs())]
+    assert len(noted(notes)) == 4
+    assert {process for _, process in noted(notes)} - set(done) == {noted(notes)[0][1]}
+    assert os.getpid() not in done
+
+
+def test_what_a_user_can_mend_of_a_category_is_its_line(cluster: Any, tmp_path: Path) -> None:
+    configure_project("uniformaly_pipeline")
+    node = Node(refuse, "task.nut.done", None, name="refuse", namespace="task.nut")
+    pipeline, catalog = categories(tmp_path, node)
+    with pytest.raises(InputError, match=r"^parts/7\.png is broken: mend it$"):
+        RayRunner().run(pipeline.filter(node_namespaces=["task.nut"]), catalog)
 
 
 # --- the memory bank ------------------------------------------------------------------------------
