@@ -49,7 +49,7 @@ SHOWN = {
     "multiclass": "Memory banks",
     "clustering": "Figures of each category",
     "lowshot": "How many normal images",
-    "ablation": "top_k_ratio",
+    "ablation": "Top-k ratio",
     "predict": "Images",
 }
 """What a section's heading in each task's report begins with."""
@@ -57,12 +57,12 @@ SHOWN = {
 VIZ_PIPELINES = ("__default__", "defect", *TASKS, "predict", "export")
 
 KEEP = """(wanted) => {
-    for (const each of document.querySelectorAll("body > header, body > nav, main > *"))
+    for (const each of document.querySelectorAll("body > header, body > nav, main > :not(svg)"))
         if (!wanted.some((selector) => each.matches(selector))) each.remove();
 }"""
 ALONE = """(title) => {
     const section = title.closest("section");
-    for (const each of document.querySelectorAll("body > header, body > nav, main > *"))
+    for (const each of document.querySelectorAll("body > header, body > nav, main > :not(svg)"))
         if (each !== section) each.remove();
     return Math.ceil(section.getBoundingClientRect().bottom);
 }"""
