@@ -200,7 +200,7 @@ def keep(picture: Image.Image, name: str) -> None:
 
 
 def photograph_mlflow(chromium: Any, url: str, experiment: str) -> None:
-    page = new_page(chromium, 1680, 520)
+    page = new_page(chromium, 1680, 640)
     page.goto(f"{url}/#/experiments/{experiment}/runs", wait_until="domcontentloaded")
     page.get_by_role("button", name="Views").click()
     save(page, "mlflow_views")
@@ -216,7 +216,7 @@ def photograph_mlflow(chromium: Any, url: str, experiment: str) -> None:
     page.get_by_text("Visualizations", exact=True).click()
     save(page, "mlflow_compare")
     page.get_by_text("Show diff only").first.click()
-    page.get_by_text("bpm.mode").last.scroll_into_view_if_needed()
+    page.get_by_text("bpm.mode", exact=True).first.evaluate("(each) => each.scrollIntoView()")
     save(page, "mlflow_differences")
     page.close()
 
