@@ -565,6 +565,14 @@ def test_metrics_that_no_category_has_are_left_out() -> None:
     ]
 
 
+def test_a_metric_that_a_setting_lacks_everywhere_is_no_partial_mean(category: SweepInputs) -> None:
+    settings = ablation_settings(BASE, {"method": ["padim", "mean_patch_knn"]})
+    table = evaluate_settings(category, settings)
+    found = summarise_sweep({"nut": table, "bolt": table}, spread_over_draws=False)
+    assert not [name for name in found if name.endswith("_count")]
+    assert found["pixel_auroc"].isna().tolist() == [False, True]
+
+
 def test_a_setting_that_the_longest_list_lacks_comes_last() -> None:
     tables = {
         "odd": table([("odd", 0, 0.5), ("1", 0, 0.7)]),

@@ -534,7 +534,9 @@ def summarise_sweep(tables: Mapping[str, pd.DataFrame], spread_over_draws: bool)
     mean, std = groups.mean(), groups.std(ddof=0).add_suffix("_std")
     known = rows.groupby([*setting, "category"], sort=False)[metrics].mean()
     over = known.groupby(setting, sort=False).count()
-    over = over.loc[:, (over < len(tables)).any()].add_suffix("_count")
+    # Of none there is no mean, as of the pixels of a method that scores whole images.
+    is_partial = (over > 0) & (over < len(tables))
+    over = over.loc[:, is_partial.any()].add_suffix("_count")
     columns = [f"{name}{suffix}" for name in metrics for suffix in ("", "_std", "_count")]
     both = pd.concat([mean, std, over], axis=1)
     both = both[[column for column in columns if column in both]]
