@@ -240,6 +240,7 @@ def evaluate_shared_bank(
 
     Each bank is built and searched once, for the test images of all categories together; the
     metrics are of each category by itself, as in multi-class detection (Tables 4, 9 and 10).
+    Memory holds the masks of all categories, a byte a pixel, and their patch scores.
 
     Args:
         of_category: Inputs by category; all have the same normal images, seed and sizes.
