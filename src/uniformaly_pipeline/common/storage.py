@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -215,8 +215,29 @@ def check_buckets(urls: Iterable[str]) -> None:
             buckets.setdefault(_bucket(url), url)
     for url in buckets.values():
         fs, path = locate(url)
-        with suppress(FileNotFoundError), answering(url):  # there may be nothing in it yet
-            fs.ls(path, detail=False)
+        try:
+            with answering(url):
+                fs.ls(path, detail=False)
+        except FileNotFoundError as error:  # there may be nothing in it yet
+            if not _has_bucket(fs, path):
+                raise InputError(
+                    f"{url} cannot be read (there is no such bucket): make the bucket, or mend the "
+                    "address"
+                ) from error
+
+
+def _has_bucket(fs: Any, path: str) -> bool:
+    """Whether the bucket of a path is there, as far as one may know."""
+    if not appears_whole(fs):
+        return True
+    try:
+        with foreign_errors():
+            fs.info(path.split("/", 1)[0])
+    except FileNotFoundError:
+        return False
+    except OSError:  # a key may be for the files alone
+        return True
+    return True
 
 
 def lacks_bucket(error: BaseException) -> bool:

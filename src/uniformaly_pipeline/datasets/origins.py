@@ -19,7 +19,7 @@ from uniformaly_pipeline.common.checked_file import CheckedFile
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.origin import Origin, own_place
 from uniformaly_pipeline.common.remote_path import as_path
-from uniformaly_pipeline.common.storage import locate
+from uniformaly_pipeline.common.storage import OBJECT_STORES, locate, protocol_of
 from uniformaly_pipeline.features.store import FeatureStore, known_checkpoint
 from uniformaly_pipeline.reporting.gallery.storage import gallery_exists, gallery_origin
 
@@ -129,9 +129,12 @@ def origin_at(path: str) -> Origin | None:
         path: Path or URL of a file, a gallery or a feature store.
     """
     place = as_path(path)
-    if not place.is_dir():
+    # An object store takes longer to say what it is than to give it, and nearly all are files.
+    is_object = protocol_of(path) in OBJECT_STORES
+    if is_object or not place.is_dir():
         found = CheckedFile(path).peek()
-        return None if found is None else Origin.of(found)
+        if found is not None or not is_object:
+            return None if found is None else Origin.of(found)
     if gallery_exists(place):
         kept = gallery_origin(place)
         return None if kept is None else Origin(**kept)
