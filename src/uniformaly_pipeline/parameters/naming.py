@@ -48,7 +48,7 @@ TASK_SECTIONS = {
     "lowshot": ("clustering", "lowshot"),
     "ablation": ("clustering", "ablation"),
     "multiclass_ablation": ("ablation",),
-    "paper": ("clustering", "lowshot", "ablation"),
+    "paper": ("clustering", "lowshot", "ablation", "seeds"),
 }
 """Sections of parameters, or parameters, that change the results of these tasks only."""
 

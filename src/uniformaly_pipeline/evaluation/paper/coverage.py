@@ -185,7 +185,8 @@ ITEMS = (
         "Table 11",
         "Comparison with other transformers",
         missing="InTra and UniAD train networks of their own, which this project does not have; "
-        "the paper does not say which backbone its own column is of",
+        "the paper does not say which backbone its own column is of; for PatchCore on the same "
+        "features set `scoring.method=patchcore`",
     ),
     PaperItem(
         "Tables 12 and 13",
