@@ -12,7 +12,7 @@ FAISS ?= cpu
 WORKERS ?= logical
 PYTEST = $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
 
-.PHONY: run test test-fast lint format viz mlflow compare docs docs-serve bench bench-gpu soak clean
+.PHONY: run test test-fast lint format viz mlflow compare docs docs-serve bench bench-gpu leaderboard soak clean
 
 run: $(VENV)/.run
 	$(BIN)/kedro run
@@ -51,6 +51,10 @@ docs-serve: $(VENV)/.test
 # make bench ARGS="--quick"
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# all methods and backbones at hand on all data sets at hand: make leaderboard ARGS="--seeds 0+1+2"
+leaderboard: $(VENV)/.test
+	$(BIN)/python -m benchmarks.leaderboard $(ARGS)
 
 # the GPU's table, and parity and invariance on it; says so where there is none
 bench-gpu: $(VENV)/.test

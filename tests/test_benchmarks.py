@@ -21,6 +21,7 @@ from benchmarks import (
     against_anomalib,
     gpu,
     hidden_defects,
+    leaderboard,
     many_categories,
     memory,
     products,
@@ -409,6 +410,74 @@ def test_weights_of_the_comparison_are_those_of_every_side(tmp_path: Path) -> No
     weights = load_file(path)
     assert weights.keys() == model.state_dict().keys()
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+ENTRIES = [
+    leaderboard.Entry("demo", "quickstart", "padim"),
+    leaderboard.Entry("demo", "quickstart", "uniformaly", (0, 1)),
+    leaderboard.Entry("other", "quickstart", "padim"),
+]
+FOUND: dict[str, dict[str, Any]] = {
+    ENTRIES[0].key: {"image_auroc": 0.5, "images_per_second": 3.0, "pixel_auroc": None},
+    ENTRIES[1].key: {"image_auroc": 0.9, "image_auroc_over_seeds": 0.01, "images_per_second": 2.0},
+    ENTRIES[2].key: {"failed": "ended with status 1"},
+}
+
+
+def test_the_board_has_the_best_first_and_tells_what_failed() -> None:
+    rows = leaderboard.board(FOUND, ENTRIES).splitlines()[2:]
+    assert rows[0].startswith("| demo | quickstart | `uniformaly` | 0.9000 ± 0.0100 | – |")
+    assert rows[1].startswith("| demo | quickstart | `padim` | 0.5000 |")
+    assert rows[1].endswith("| 0.5000 | – | – | – | – | 3.0 |")
+    assert "ended with status 1" in rows[2]
+
+
+def test_the_board_goes_on_where_it_was_and_tries_again_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    fails = {"padim"}
+
+    def run(entry: leaderboard.Entry, project: Path) -> dict[str, Any]:
+        asked.append(entry.method)
+        if entry.method in fails:
+            return {"failed": "ended with status 1"}
+        return {"image_auroc": 0.75, "images_per_second": 4.0}
+
+    monkeypatch.setattr(leaderboard, "run", run)
+    monkeypatch.setattr(leaderboard, "describe", lambda: {"cpu": "a", "cores": 2, "commit": "b"})
+    options = ["--data-sets", "demo", "--backbones", "quickstart", "--out", str(tmp_path / "out")]
+    options += ["--methods", "uniformaly", "padim"]
+    assert leaderboard.main(options) == 1
+    assert asked == ["uniformaly", "padim"]
+    fails.clear()
+    assert leaderboard.main(options) == 0
+    assert asked == ["uniformaly", "padim", "padim"]
+    text = (tmp_path / "out/leaderboard.md").read_text(encoding="utf-8")
+    assert text.count("0.7500") == 2
+    with Image.open(tmp_path / "out/leaderboard.png") as image:
+        assert image.width > 400
+    assert "Written to" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_entry_of_the_board_is_a_run_of_the_project(tmp_path: Path) -> None:
+    memory.draw(tmp_path / "images", 36)
+    size = {"resize": memory.SIDE, "crop": memory.SIDE}
+    folder = {"root": str(tmp_path / "images"), "preprocessing": size}
+    project = copy_project(
+        tmp_path, {"datasets": {"folder": folder}, "backbones": {"custom": memory.TINY}}
+    )
+    data_sets, backbones = leaderboard.at_hand(project)
+    assert data_sets == ["demo", "folder"]
+    assert backbones == ["quickstart"]
+    found = leaderboard.run(leaderboard.Entry("folder", "custom", "patchcore"), project)
+    assert 0 <= found["image_auroc"] <= 1
+    assert found["images_per_second"] > 0
+    (path,) = (project / "data/08_reporting/defect").glob("*/*/*/metrics.json")
+    assert "patchcore" in path.parent.name
+    made = json.loads(path.read_text(encoding="utf-8"))["mean"]
+    assert made["image_auroc"] == found["image_auroc"]
 
 
 def test_a_defect_is_hidden_only_where_no_marked_pixel_is_in_the_crop(tmp_path: Path) -> None:

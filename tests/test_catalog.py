@@ -240,7 +240,7 @@ def test_paths_follow_the_rule(catalog: DataCatalog) -> None:
         "defect.leaderboard": f"08_reporting/{place}/leaderboard.csv",
         "defect.report": f"08_reporting/{place}/report.html",
     }.items():
-        assert str(catalog.get(name)._filepath).endswith(f"data/{expected}")  # type: ignore[union-attr]
+        assert str(catalog.get(name)._location).endswith(f"data/{expected}")  # type: ignore[union-attr]
 
 
 def test_listing_pipelines_imports_nothing_slow() -> None:

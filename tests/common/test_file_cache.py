@@ -60,7 +60,7 @@ def test_one_that_is_too_large_is_kept_alone(elsewhere: list[RemotePath], tmp_pa
 
 def test_what_is_gone_elsewhere_leaves_nothing(elsewhere: list[RemotePath], tmp_path: Path) -> None:
     cache = FileCache(tmp_path, 100)
-    elsewhere[0].unlink()
+    elsewhere[0].remove_tree()
     with pytest.raises(FileNotFoundError):
         cache.copy_of(elsewhere[0])
     assert taken(cache) == 0

@@ -38,7 +38,7 @@ def test_the_first_root_stays(record: RootRecordDataset) -> None:
             "datasets.folder.root: the results of 'images' are of data/01_raw/images (layout "
             "folder), not of /elsewhere/images (layout folder): give this one another name with "
             "datasets.folder.name, or, if the images have moved, write their new place into "
-            f"{record._filepath}"
+            f"{record._location}"
         )
     assert record.load() == HERE
 

@@ -166,7 +166,7 @@ def test_disk_too_small(
 def test_demo_is_never_drawn_over_other_files(project: Any, images: Path) -> None:
     before = sorted(images.rglob("*"))
     message = error_line(project, {"datasets": {"demo": {"root": str(images)}}})
-    assert "need a local folder of their own" in message
+    assert "need a folder of their own" in message
     assert sorted(images.rglob("*")) == before
     assert project.outputs() == []
 

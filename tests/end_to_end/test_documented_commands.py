@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 ELSEWHERE = {
-    r"^make (run|test|bench|bench-gpu|mlflow|viz)\b": "installs, measures or serves",
+    r"^make (run|test|bench|bench-gpu|leaderboard|mlflow|viz)\b": "installs, measures or serves",
     r"^python -m (benchmarks|tools)\.": "measures for long",
     r"^(pip|python3 -m venv|pre-commit|docker|curl|printf|cp|tar|source|export) ": "of the system",
     r"^(useradd|systemctl|journalctl) ": "of the system",
@@ -36,6 +36,8 @@ ELSEWHERE = {
     r"--pipeline=paper": "runs every task: test_paper.py does, on less",
     r"--env=ray|^ray (up|exec|down) ": "needs a cluster; see test_ray.py",
     r"=download|=mvtec|=species60": "needs the network and the data set",
+    r"\bs3://": "needs a bucket; see test_storage.py and tests/commands/test_elsewhere.py",
+    r"seeds=0\+1": "fits every model five times; see test_methods.py",
     r"^python -c": "reads results of the whole demo",
     r"--pair": "compares rows of the runs on its page",
 }

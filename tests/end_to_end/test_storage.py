@@ -35,7 +35,7 @@ OF_A_PLACE = ["root", "fingerprint"]
 """Columns that tell where images lie, and when they were put there."""
 
 FEW = ("ingestion", "defect", "predict")
-"""Pipelines that run on every kind of file system; on S3 all do."""
+"""Pipelines that run on every kind of file system; on S3 more do."""
 
 OWN = {"src", "conf", "pyproject.toml", "logs", ".viz", "mlruns"}
 """What lies in the project's folder but results: the last two are Kedro-Viz's and MLflow's."""
@@ -153,8 +153,12 @@ def run_few(project: Any, parameters: Parameters, base: str, more: str = "") -> 
 
 
 def run_all(project: Any, parameters: Parameters, classes: Parameters, base: str) -> str:
-    """Every pipeline, in as few runs as go; where the results of ``defect`` lie."""
-    place = run_few(project, parameters, base, ",multiclass,clustering,lowshot,ablation")
+    """Every pipeline but lowshot, whose files are those of ablation, in as few runs as go.
+
+    Returns:
+        Where the results of ``defect`` lie.
+    """
+    place = run_few(project, parameters, base, ",multiclass,clustering,ablation")
     project.run("export", export={"category": "nut", "format": "safetensors"})
     project.run("semantic", **classes)
     return place

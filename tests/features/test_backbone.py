@@ -24,6 +24,7 @@ from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features.backbone import (
     Backbone,
     check_backbone,
+    is_at_hand,
     load_backbone,
     weights_hash,
 )
@@ -393,6 +394,21 @@ def test_a_broken_download_goes_on_where_it_stopped(
     assert_holds(load_backbone(with_checkpoint(f"{address}/cut.pth"), SIZE), weights)
     assert requests == ["/cut.pth", "/cut.pth"]
     assert [found.read_bytes() for found in downloaded(tmp_path)] == [path.read_bytes()]
+
+
+def test_weights_are_at_hand_once_they_are_on_this_machine(
+    server: tuple[str, Path, list[str]], weights: State, tmp_path: Path
+) -> None:
+    url, root, _ = server
+    save(weights, root / "w.safetensors")
+    there = with_checkpoint(f"{url}/w.safetensors")
+    assert not is_at_hand(there)
+    load_backbone(there, SIZE)
+    assert is_at_hand(there)
+    assert is_at_hand(with_checkpoint(root / "w.safetensors"))
+    assert not is_at_hand(with_checkpoint(tmp_path / "none.safetensors"))
+    assert not is_at_hand(TINY)  # untrained
+    assert not is_at_hand(replace(TINY, checkpoint=None))
 
 
 def test_a_damaged_copy_is_downloaded_again(

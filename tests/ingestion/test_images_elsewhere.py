@@ -58,7 +58,7 @@ def url() -> Iterator[str]:
 )
 def test_a_server_that_refuses_is_quoted(url: str, status: int, words: str) -> None:
     folder = ImageFolder(f"{url}/{status}/data")
-    reading = _ImageTensors(folder, ["a.png"], Preprocessing(), {}, (14, 14), {})
+    reading = _ImageTensors(folder, ["a.png"], Preprocessing(), {}, (14, 14), {}, {})
     record = ImageRecord("a.png", "nut", "train")
     for ask in (
         folder.exists,

@@ -16,10 +16,12 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.parameters.dotted import flatten
+from uniformaly_pipeline.parameters.schema import Parameters
 from uniformaly_pipeline.tracking.compare import main, print_runs
 from uniformaly_pipeline.tracking.lifecycle import PARENT_TAG
 from uniformaly_pipeline.tracking.pairs import compare_pair
-from uniformaly_pipeline.tracking.run_table import runs_table
+from uniformaly_pipeline.tracking.run_table import metric_columns, runs_table
 from uniformaly_pipeline.tracking.runs import log_parameters, run_tags
 from uniformaly_pipeline.tracking.seeds import group_seeds
 
@@ -250,6 +252,12 @@ def studied(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Path:
 @pytest.fixture
 def study(studied: Path) -> pd.DataFrame:
     return runs_table(f"sqlite:///{studied}", experiment="studied")
+
+
+def test_no_parameter_is_taken_for_a_metric(shipped: Parameters) -> None:
+    """Also those in no section, such as ``seeds``, whose values are text: they have no mean."""
+    table = pd.DataFrame(columns=[*dict(flatten(shipped.resolved())), "image_auroc"])
+    assert metric_columns(table) == ["image_auroc"]
 
 
 def test_runs_that_differ_in_the_seed_are_one_row(study: pd.DataFrame) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from fsspec.implementations.memory import MemoryFileSystem
 from kedro.io import AbstractDataset
 
+from uniformaly_pipeline.common.storage import local_path
 from uniformaly_pipeline.datasets.errors import damage_as_warning
 from uniformaly_pipeline.datasets.files import CheckedFile
 from uniformaly_pipeline.datasets.origins import identity_of_content
@@ -47,7 +48,11 @@ class CheckedDataset(AbstractDataset[Any, Any]):
             dataset: The dataset that knows its format, as in a catalog but without a path.
             metadata: For Kedro-Viz and other plugins.
         """
-        self._filepath = filepath
+        self._location = filepath
+        if "://" not in local_path(filepath):
+            # Kedro-Viz asks for the size of what it finds under this name, after each node, and of
+            # a URL without the credentials: a minute's wait for each.
+            self._filepath = filepath
         self._file = CheckedFile(filepath)
         self._format = {"type": dataset} if isinstance(dataset, str) else dict(dataset)
         self.metadata = metadata
@@ -72,12 +77,12 @@ class CheckedDataset(AbstractDataset[Any, Any]):
 
     def paths(self) -> list[str]:
         """The file."""
-        return [self._filepath]
+        return [self._location]
 
     @contextmanager
     def _in_memory(self) -> Iterator[tuple[str, str]]:
         """A place of its own for the file's bytes: its URL and its path there."""
-        path = f"/{uuid.uuid4().hex}-{posixpath.basename(self._filepath)}"
+        path = f"/{uuid.uuid4().hex}-{posixpath.basename(self._location)}"
         try:
             yield f"memory://{path}", path
         finally:
@@ -97,20 +102,20 @@ class CheckedDataset(AbstractDataset[Any, Any]):
         return self._file.exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath, "dataset": self._format}
+        return {"filepath": self._location, "dataset": self._format}
 
     def __getattr__(self, name: str) -> Any:
         """``preview`` as the format's dataset has it, for Kedro-Viz."""
         if name != "preview":
             raise AttributeError(name)
-        preview = self._at(posixpath.basename(self._filepath)).preview
+        preview = self._at(posixpath.basename(self._location)).preview
 
         @wraps(preview)
         def checked(*args: Any, **options: Any) -> Any:
             content = self._file.read()
             # Some formats look at local files only.
             with tempfile.TemporaryDirectory(prefix="uniformaly-") as folder:
-                copy = Path(folder, posixpath.basename(self._filepath))
+                copy = Path(folder, posixpath.basename(self._location))
                 copy.write_bytes(content)
                 return self._at(str(copy)).preview(*args, **options)
 

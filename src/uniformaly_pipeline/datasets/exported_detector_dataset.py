@@ -29,7 +29,7 @@ class ExportedDetectorDataset(AbstractDataset[ExportedDetector, ExportedDetector
             filepath: Path or URL of the folder; an older export there is replaced.
             metadata: For Kedro-Viz and other plugins.
         """
-        self._filepath = filepath
+        self._location = filepath
         self.metadata = metadata
 
     def load(self) -> ExportedDetector:
@@ -39,7 +39,7 @@ class ExportedDetectorDataset(AbstractDataset[ExportedDetector, ExportedDetector
             DatasetInputError: Something is missing, damaged or of a newer version.
         """
         try:
-            return read_exported(self._filepath)
+            return read_exported(self._location)
         except InputError as error:
             raise DatasetInputError(str(error)) from error
 
@@ -50,7 +50,7 @@ class ExportedDetectorDataset(AbstractDataset[ExportedDetector, ExportedDetector
             DatasetInputError: The folder holds something else, or it cannot be written.
         """
         try:
-            write_exported(data, self._filepath)
+            write_exported(data, self._location)
         except InputError as error:
             raise DatasetInputError(str(error)) from error
 
@@ -59,7 +59,7 @@ class ExportedDetectorDataset(AbstractDataset[ExportedDetector, ExportedDetector
         return JSONPreview(json.dumps(self.load().card))
 
     def _exists(self) -> bool:
-        return RemoteFile(f"{self._filepath.rstrip('/')}/{CARD}").exists()
+        return RemoteFile(f"{self._location.rstrip('/')}/{CARD}").exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
+        return {"filepath": self._location}

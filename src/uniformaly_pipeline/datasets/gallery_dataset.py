@@ -47,21 +47,21 @@ class GalleryDataset(AbstractDataset[list[GalleryImage], list[GalleryImage]]):
             filepath: Path or URL of the gallery's folder.
             metadata: Ignored here; read by plugins such as Kedro-Viz.
         """
-        self._filepath = as_path(filepath)
+        self._location = as_path(filepath)
         self.metadata = metadata
 
     def _load(self) -> list[GalleryImage]:
         try:
-            images = load_gallery(self._filepath)
+            images = load_gallery(self._location)
         except InputError as error:
             raise DatasetInputError(str(error)) from error
-        if (origin := gallery_origin(self._filepath)) is not None:
-            remember(str(self._filepath), origin["identity"])
+        if (origin := gallery_origin(self._location)) is not None:
+            remember(str(self._location), origin["identity"])
         return images
 
     def _save(self, data: list[GalleryImage]) -> None:
-        folder = str(self._filepath)
-        save_gallery(self._filepath, data, own_sources(folder), own_place(folder))
+        folder = str(self._location)
+        save_gallery(self._location, data, own_sources(folder), own_place(folder))
 
     def set_aside_damage(self) -> None:
         """Set the gallery aside if it is not what was saved, with a warning."""
@@ -70,13 +70,13 @@ class GalleryDataset(AbstractDataset[list[GalleryImage], list[GalleryImage]]):
 
     def paths(self) -> list[str]:
         """The folder."""
-        return [str(self._filepath)]
+        return [str(self._location)]
 
     def _exists(self) -> bool:
-        return gallery_exists(self._filepath)
+        return gallery_exists(self._location)
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath.as_posix()}
+        return {"filepath": self._location.as_posix()}
 
     def preview(self, limit: int = 8) -> ImagePreview:
         """Show the first images, every view of each, two images to a row.

@@ -31,7 +31,7 @@ class RootRecordDataset(AbstractDataset[dict[str, str], dict[str, str]]):
             entry: Key of the data set's parameters, for people to mend: ``datasets.<key>``.
             metadata: For Kedro-Viz and other plugins.
         """
-        self._filepath = filepath
+        self._location = filepath
         self._file = RemoteFile(filepath)
         self._entry = entry
         self.metadata = metadata
@@ -48,7 +48,7 @@ class RootRecordDataset(AbstractDataset[dict[str, str], dict[str, str]]):
             return {key: str(record[key]) for key in ("root", "layout")}
         except (ValueError, KeyError, TypeError) as error:
             raise DatasetInputError(
-                f"{self._filepath} cannot be read: delete it and run defect anew"
+                f"{self._location} cannot be read: delete it and run defect anew"
             ) from error
 
     def save(self, data: dict[str, str]) -> None:
@@ -70,19 +70,19 @@ class RootRecordDataset(AbstractDataset[dict[str, str], dict[str, str]]):
         recorded = self.load()
         if recorded == data:
             return
-        name = posixpath.basename(self._filepath).removesuffix(".json")
+        name = posixpath.basename(self._location).removesuffix(".json")
         before, now = (f"{place['root']} (layout {place['layout']})" for place in (recorded, data))
         raise DatasetInputError(
             f"{self._entry}.root: the results of '{name}' are of {before}, not of {now}: give "
             f"this one another name with {self._entry}.name, or, if the images have moved, write "
-            f"their new place into {self._filepath}"
+            f"their new place into {self._location}"
         )
 
     def _exists(self) -> bool:
         return self._file.exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
+        return {"filepath": self._location}
 
     def preview(self) -> JSONPreview:
         """The record, for Kedro-Viz."""

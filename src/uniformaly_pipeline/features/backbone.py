@@ -360,6 +360,18 @@ def _fault_finder(path: Path) -> Callable[[Path], str | None]:
     return lambda part: _read_weights(part, path.suffix)[0]
 
 
+def is_at_hand(backbone: Backbone) -> bool:
+    """Whether its weights lie on this machine: a file, or one that was downloaded before.
+
+    Not known, and so false, of weights that timm downloads itself. Untrained ones are none.
+    """
+    checkpoint = backbone.checkpoint
+    if checkpoint in (None, UNTRAINED):
+        return False
+    path = _cache_path(checkpoint) if "://" in checkpoint else _local_path(checkpoint)
+    return path.is_file()
+
+
 def checkpoint_digest(backbone: Backbone) -> str | None:
     """SHA-256 of the checkpoint's file as it is now; ``None`` where there is no file to change.
 

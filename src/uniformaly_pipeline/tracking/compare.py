@@ -33,6 +33,7 @@ from uniformaly_pipeline.tracking.run_table import (
     EXPERIMENT,
     SETTINGS,
     differing_columns,
+    is_setting,
     metric_columns,
     runs_table,
 )
@@ -114,7 +115,7 @@ def _shown(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
         if name in table and table[name].notna().any()
     ]
     # Parameters are dotted, but for those with a tag.
-    settings = [name for name in table if name in SETTINGS or "." in name]
+    settings = [name for name in table if is_setting(name)]
     sure = [f"{name}{INTERVAL}" for name in numbers if name not in BRIEF_COSTS]
     intervals = [name for name in sure if name in table]
     counts = ["runs"] if "runs" in table and table["runs"].gt(1).any() else []
@@ -190,7 +191,7 @@ def _cell(name: str, value: Any) -> str:
         return "–"
     if not isinstance(value, float):
         return str(value)
-    if name in SETTINGS or "." in name:
+    if is_setting(name):
         return f"{value:g}"
     return metric_cell(name, value)
 

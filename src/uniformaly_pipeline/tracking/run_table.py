@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 EXPERIMENT = "uniformaly_pipeline"
 
+UNDOTTED = {"seeds"}
+"""Parameters that are in no section, beside those of :data:`SETTINGS`."""
+
 SETTINGS = {
     "task": None,
     "dataset": "dataset",
@@ -197,8 +200,13 @@ def sort_table(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def metric_columns(table: pd.DataFrame) -> list[str]:
     """The columns of a table of runs that are metrics: neither settings nor dotted parameters."""
-    heads = {"run", "runs", "started", *SETTINGS}
-    return [name for name in table if name not in heads and "." not in name]
+    heads = {"run", "runs", "started"}
+    return [name for name in table if name not in heads and not is_setting(name)]
+
+
+def is_setting(name: str) -> bool:
+    """Whether a column is of a setting or a parameter."""
+    return name in SETTINGS or name in UNDOTTED or "." in name
 
 
 def differing_columns(table: pd.DataFrame) -> list[str]:

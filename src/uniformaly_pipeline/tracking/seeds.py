@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from uniformaly_pipeline.evaluation.significance import CONFIDENCE
-from uniformaly_pipeline.tracking.run_table import DIGESTS, SETTINGS, metric_columns
+from uniformaly_pipeline.tracking.run_table import DIGESTS, is_setting, metric_columns
 
 INTERVAL = "_interval"
 """Ends the name of the column with half the width of a metric's 95% interval."""
@@ -29,8 +29,7 @@ def group_seeds(table: pd.DataFrame) -> pd.DataFrame:
         ``<metric>_interval``, half the width of the 95% interval of the mean over seeds (of
         Student's t; undefined for one run).
     """
-    keys = [name for name in table if name in SETTINGS or "." in name]
-    keys = [name for name in keys if name not in _OF_A_SEED]
+    keys = [name for name in table if is_setting(name) and name not in _OF_A_SEED]
     metrics = metric_columns(table)
     # Settings that not all runs have are in no column.
     digests = table.attrs.get(DIGESTS, {})
