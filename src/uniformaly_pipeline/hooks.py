@@ -1134,7 +1134,7 @@ def _where_to_compare(experiment: str | None) -> list[tuple[str, str]]:
 
 def _path(catalog: CatalogProtocol, name: str) -> str:
     """Where a dataset of one file lies, as seen from the working directory."""
-    return shown_path(catalog[name].paths()[0])
+    return shown_path(str(catalog[name]._location))
 
 
 def _print_decisions(run: CurrentRun, task: str, catalog: CatalogProtocol) -> None:
