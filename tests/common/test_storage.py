@@ -88,10 +88,7 @@ def test_what_others_write_is_seen_at_once(bucket: str) -> None:
 
 
 def _read_in_fork(url: str, queue: Any) -> None:
-    try:
-        queue.put(RemoteFile(url).read())
-    except Exception as error:
-        queue.put(repr(error))
+    queue.put(RemoteFile(url).read())
 
 
 def test_a_fork_has_connections_of_its_own(bucket: str) -> None:
@@ -105,6 +102,9 @@ def test_a_fork_has_connections_of_its_own(bucket: str) -> None:
     ]
     for process in readers:
         process.start()
+    for process in readers:
+        process.join(timeout=60)
+    assert [process.exitcode for process in readers] == [0] * 3
     assert [queue.get(timeout=60) for _ in readers] == [b"content"] * 3
     assert file.read() == b"content"
 

@@ -13,6 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kedro_viz.integrations.kedro.hooks_utils import extract_file_paths
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -92,6 +93,18 @@ def test_other_processes_and_kedro_viz_take_it(saved: tuple[CheckedDataset, Path
         path.write_bytes(path.read_bytes() + b" ")
         with pytest.raises(InputError):
             dataset.preview()
+
+
+def test_kedro_viz_asks_for_the_size_of_local_files_alone(tmp_path: Path) -> None:
+    """It knows no credentials: of a URL it would ask whatever server the environment names."""
+
+    def asked(filepath: str) -> list[str]:
+        dataset = CheckedDataset(filepath=filepath, dataset=FORMATS["table.parquet"][0])
+        return extract_file_paths(dataset)
+
+    assert asked(f"{tmp_path}/a.parquet") == [f"{tmp_path}/a.parquet"]
+    assert asked(f"file://{tmp_path}/a.parquet") == [f"file://{tmp_path}/a.parquet"]
+    assert asked("s3://bucket/a.parquet") == []
 
 
 @settings(

@@ -105,6 +105,26 @@ def answered() -> Iterator[None]:
         raise CommandError(str(mendable)) from error
 
 
+@contextmanager
+def told_faults() -> Iterator[list[str]]:
+    """Around a worker's piece of work: what a user can mend ends it and is told; all else goes on.
+
+    Another process cannot raise an error of any library here, but it can tell its line.
+
+    Yields:
+        A list that has the line after the block, if there was one.
+    """
+    faults: list[str] = []
+    try:
+        yield faults
+    # Wide as in answered(): what a user can mend may be the cause of any error. No other ends here.
+    except Exception as error:
+        mendable = find_input_error(error)
+        if mendable is None:
+            raise
+        faults.append(str(mendable))
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """The end of an error line: the closest known name, or all of them if none is close.
 

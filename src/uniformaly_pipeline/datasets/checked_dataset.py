@@ -51,7 +51,7 @@ class CheckedDataset(AbstractDataset[Any, Any]):
         self._location = filepath
         if "://" not in local_path(filepath):
             # Kedro-Viz asks for the size of what it finds under this name, after each node, and of
-            # a URL without the credentials: a minute's wait for each.
+            # a URL without its credentials: somebody else's server, perhaps, and many tries.
             self._filepath = filepath
         self._file = CheckedFile(filepath)
         self._format = {"type": dataset} if isinstance(dataset, str) else dict(dataset)

@@ -24,7 +24,7 @@ from uniformaly_pipeline.common.cluster import (
     own_environment,
 )
 from uniformaly_pipeline.common.cores import use_own_threads
-from uniformaly_pipeline.common.errors import InputError, find_input_error
+from uniformaly_pipeline.common.errors import InputError, told_faults
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.common.remote_path import AnyPath, as_path
 from uniformaly_pipeline.common.words import number_of
@@ -85,20 +85,16 @@ class EncoderActor:
         adopt_environment(self._environment)
         with suppress(OSError):
             os.chdir(self._home)
-        with gathered() as lines:
-            try:
-                use_own_threads(self._cores)
-                stream = self._remake(self._cores)
-                if stream.header.key != self._key:
-                    raise InputError(
-                        "a machine of the cluster would make other features than this one: its "
-                        "weights, GPU or libraries differ"
-                    )
-            # Wide, as what a user can mend may be the cause of any error; others go on.
-            except Exception as error:
-                return Told(lines, _mendable(error))
+        with gathered() as lines, told_faults() as faults:
+            use_own_threads(self._cores)
+            stream = self._remake(self._cores)
+            if stream.header.key != self._key:
+                raise InputError(
+                    "a machine of the cluster would make other features than this one: its "
+                    "weights, GPU or libraries differ"
+                )
             self._stream = stream
-            return Told(lines)
+        return Told(lines, *faults)
 
     def encode(self, folder: str, shards: Sequence[Mapping[str, str]]) -> Iterator[Told]:
         """Encode lists of images, and tell of each when its shard is in the store."""
@@ -106,22 +102,11 @@ class EncoderActor:
         images = [image for shard in shards for image in shard.values()]
         encoded = iter(self._stream.encode(images))
         for shard in shards:
-            with gathered() as lines:
-                try:
-                    encode_shard(as_path(folder), self._stream, shard, encoded)
-                # As above.
-                except Exception as error:
-                    yield Told(lines, _mendable(error))
-                    return
-            yield Told(lines)
-
-
-def _mendable(error: Exception) -> str:
-    """What a user can mend of an error; any other one is raised again."""
-    mendable = find_input_error(error)
-    if mendable is None:
-        raise error
-    return str(mendable)
+            with gathered() as lines, told_faults() as faults:
+                encode_shard(as_path(folder), self._stream, shard, encoded)
+            yield Told(lines, *faults)
+            if faults:
+                return
 
 
 class Room(NamedTuple):

@@ -16,7 +16,7 @@ from kedro.runner.task import Task
 
 from uniformaly_pipeline.common.cluster import adopt_environment
 from uniformaly_pipeline.common.cores import use_own_threads
-from uniformaly_pipeline.common.errors import find_input_error
+from uniformaly_pipeline.common.errors import told_faults
 from uniformaly_pipeline.common.spread import over_cluster, spread_by
 from uniformaly_pipeline.common.worker_logs import Line, gathered
 from uniformaly_pipeline.parameters.current_run import CurrentRun, adopt
@@ -83,13 +83,9 @@ def run_nodes(nodes: Sequence[Node], datasets: Mapping[str, Any], around: Around
     with gathered() as lines, spread_by(over_cluster):
         use_own_threads(1)
         for node in nodes:
-            try:
+            with told_faults() as faults:
                 Task(node, catalog, around.is_async, manager, around.run_id).execute()
-            # Wide, as what a user can mend may be the cause of any error; others go on.
-            except Exception as error:
-                mendable = find_input_error(error)
-                if mendable is None:
-                    raise
-                return Outcome(completed, lines, str(mendable))
+            if faults:
+                return Outcome(completed, lines, *faults)
             completed.append(node.name)
     return Outcome(completed, lines)
