@@ -54,7 +54,7 @@ SHOWN = {
 }
 """What a section's heading in each task's report begins with."""
 
-VIZ_PIPELINES = ("__default__", "defect", *TASKS, "predict", "export")
+VIZ_PIPELINES = ("defect", *TASKS, "predict", "export")
 
 KEEP = """(wanted) => {
     for (const each of document.querySelectorAll("body > header, body > nav, main > :not(svg)"))
@@ -222,7 +222,7 @@ def photograph_mlflow(chromium: Any, url: str, experiment: str) -> None:
 
 
 def photograph_viz(chromium: Any, url: str) -> None:
-    """The first view of each pipeline, a category unfolded, and two previews."""
+    """The first view of each pipeline."""
     page = new_page(chromium, 1280, 800)
     page.goto(f"{url}/?pid=__default__")
     page.locator(".pipeline-node").first.wait_for()
