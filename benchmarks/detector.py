@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from safetensors.torch import save_file
 
 from benchmarks.inputs import draw_defects
 from benchmarks.machine import describe
@@ -97,6 +96,9 @@ class _Torch:
 
 def backbones(vits14: str | None, quick: bool, folder: Path) -> dict[str, Backbone]:
     """What to measure by its name; random weights are put into the folder."""
+    # At the top it would load torch before this package says how torch's threads wait.
+    from safetensors.torch import save_file
+
     found = {"quickstart": named_backbone("quickstart")}
     if vits14 is not None:
         found["ViT-S/14"] = Backbone("vit_small_patch14_dinov2", vits14)

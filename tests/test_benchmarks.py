@@ -304,7 +304,8 @@ def test_many_categories_are_measured_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured: list[str] = []
-    row = {"seconds": 8.0, "nodes": 5, "overhead_ms": 2.5, "report_mb": 1.0, "peak_gb": 0.5}
+    row = {"seconds": 8.0, "start_s": 3.0, "end_s": 1.0, "nodes": 5, "overhead_ms": 2.5,
+           "report_mb": 1.0, "peak_gb": 0.5}  # fmt: skip
 
     def run(command: list[str], **_: Any) -> Any:
         measured.append(command[3])
@@ -317,7 +318,9 @@ def test_many_categories_are_measured_once(
         monkeypatch.setattr(sys, "argv", ["many", *sizes, "--json", str(file)])
         assert many_categories.main() == 0
     assert measured == ["3", "4"]
-    assert "4 categories: 8 s, 5 nodes, 2.5 ms of overhead a node" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "4 categories: 8 s, 3.0 s of them before the first of 5 nodes and 1.0 s after" in said
+    assert "2.5 ms of overhead a node" in said
     monkeypatch.setattr(many_categories, "describe", lambda: {"commit": "def"})
     many_categories.main()
     assert measured == ["3", "4", "3", "4"]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from uniformaly_pipeline.commands import predicting
 from uniformaly_pipeline.commands.main import main
 from uniformaly_pipeline.detector.detector import Detector
 
@@ -116,6 +120,29 @@ def test_a_picture_that_cannot_be_written_costs_no_result(
     assert (tmp_path / "out/pictures/a.png").exists()
 
 
+@pytest.mark.parametrize("what", ["new_file", "write_scores"])
+def test_a_full_disk_costs_no_result_on_the_screen(
+    what: str,
+    detector_file: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pictures or the scores do not fit: what was found out is shown, and then why it is lost."""
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(predicting, what, fail)
+    answer = uniformaly("predict", detector_file, pictures / "new", "--out", tmp_path / "out")
+    assert answer.exit_code == 1
+    assert "the disk is full" in answer.stderr
+    assert "00.png" in answer.stdout
+    assert "of 3 images" in answer.stdout
+    assert "written to" not in answer.stdout
+    assert not (tmp_path / "out/scores.csv").exists()
+
+
 def test_bad_images_are_told_and_the_others_judged(
     detector_file: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -147,6 +174,7 @@ def test_one_image_from_a_shell_brings_neither_kedro_nor_mlflow(
 ) -> None:
     code = f"""
 import sys
+from uniformaly_pipeline.commands import predicting
 from uniformaly_pipeline.commands.main import main
 try:
     main(["predict", {str(detector_file)!r}, {str(pictures / "new/holes/x.png")!r}])

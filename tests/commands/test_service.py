@@ -21,6 +21,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from uniformaly_pipeline.commands.connections import timed_protocol
 from uniformaly_pipeline.commands.service import Limits, create_app
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.encoding import PatchArrays
@@ -29,7 +30,12 @@ from uniformaly_pipeline.detector.encoding import PatchArrays
 @contextmanager
 def served(detector: Detector, limits: Limits | None = None) -> Iterator[str]:
     """Its address while it runs in a thread."""
-    config = uvicorn.Config(create_app(detector, limits), port=0, log_level="critical")
+    config = uvicorn.Config(
+        create_app(detector, limits),
+        port=0,
+        log_level="critical",
+        http=timed_protocol((limits or Limits()).timeout_s),
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -205,3 +211,26 @@ def test_drift_is_told(detector: Detector, pictures: Path) -> None:
         assert answers[-1]["drift"]
         assert metric(url, "uniformaly_drift") == 1
         assert metric(url, "uniformaly_drift_p_value") < 1e-4
+
+
+def test_headers_that_do_not_end_are_cut_off_in_time(detector: Detector, hole: bytes) -> None:
+    """Of a first request, of a second one, and of a client that says nothing; others may go on."""
+    head = f"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: {len(hole)}\r\n"
+    with served(detector, Limits(timeout_s=1)) as url:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        with (
+            socket.create_connection(address, timeout=30) as silent,
+            socket.create_connection(address, timeout=30) as first,
+            socket.create_connection(address, timeout=30) as second,
+        ):
+            began = time.monotonic()
+            second.sendall(f"{head}\r\n".encode() + hole)
+            assert second.recv(4096).startswith(b"HTTP/1.1 200")
+            for slow in (first, second):
+                slow.sendall(head.encode())
+            first.sendall(b"X-More: and more\r\n")
+            assert (silent.recv(1), first.recv(1)) == (b"", b"")
+            while second.recv(4096):
+                pass
+            assert 0.9 < time.monotonic() - began < 15
+        assert ask(f"{url}/predict", hole)[0] == 200

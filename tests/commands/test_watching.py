@@ -106,6 +106,8 @@ def test_a_line_of_json_for_each_image(
     assert shown[2]["picture"] == (tmp_path / "pictures/holes/x.png").as_posix()
     assert Image.open(shown[2]["picture"]).size[0] > 90
     assert lines.count == 3
+    # From when the files were found whole, together; the clock ticks once an image.
+    assert [line["seconds"] for line in shown] == [1.0, 2.0, 3.0]
 
 
 def test_it_goes_on_where_its_lines_cannot_be_kept(

@@ -26,6 +26,7 @@ NO_NUMBERS = ["0.1", [0.1], float("nan"), True]
         ("seed", [*NO_NUMBERS, None, -1, 2.5]),
         ("feature_dtype", ["0.1", None, "float64", 16]),
         ("device", ["0.1", None, 0]),
+        ("backbone", [None, 8, ["dino_vits8"]]),
         ("batch_size", [*NO_NUMBERS, None, 0, -1, 2.5]),
     ],
 )

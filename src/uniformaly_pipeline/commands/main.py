@@ -12,6 +12,7 @@ from rich.logging import RichHandler
 
 from uniformaly_pipeline import __version__
 from uniformaly_pipeline.common.errors import InputError, answered
+from uniformaly_pipeline.common.garbage import collect_seldom
 
 COMMANDS = {
     "fit": ("uniformaly_pipeline.commands.fitting:fit", "Make a detector from normal images."),
@@ -87,6 +88,7 @@ def main() -> None:
     uniformaly fit good/ -o bolt.safetensors
     uniformaly predict bolt.safetensors new/ --out results/
     """
+    collect_seldom()
     # Standard output is the commands' own: JSON lines, for instance.
     handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])

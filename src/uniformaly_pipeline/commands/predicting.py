@@ -68,7 +68,10 @@ def predict(
     if out is not None:
         _refuse_within(out, images)
     sources = [source for given in images for source in _named(given, len(images) > 1)]
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     results, problems, undrawn = [], [], []
+    fault: OSError | None = None
     names = file_names([source.name for source in sources])
     stale = set() if out is None else set((out / "pictures").rglob("*.png"))
     judged = track(loaded.predict_each_of(sources), len(sources), "Judging", "images")
@@ -76,32 +79,39 @@ def predict(
         if isinstance(each, Unreadable):
             problems.append(each)
             continue
-        if out is not None and (pictures == "all" or (pictures == "anomalous" and
-                                                      each.is_anomalous)):  # fmt: skip
+        is_drawn = pictures == "all" or (pictures == "anomalous" and each.is_anomalous)
+        if out is not None and is_drawn and fault is None:
             path = out / "pictures" / f"{name}.png"
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with new_file(path) as part:
                     each.draw().save(part, "PNG")
             except OSError as error:
-                if error.errno not in OF_ITS_NAME:
-                    raise
-                undrawn.append(f"{each.name} ({error.strerror})")
+                if error.errno in OF_ITS_NAME:
+                    undrawn.append(f"{each.name} ({error.strerror})")
+                else:
+                    fault = error
             stale.discard(path)
         results.append(each)
     results.sort(key=lambda result: -result.score)
-    if out is not None:
-        write_scores(out / "scores.csv", results)
-    if stale:
+    if out is not None and fault is None:
+        try:
+            write_scores(out / "scores.csv", results)
+        except OSError as error:
+            fault = error
+    if stale and fault is None:
         logger.warning(
             "%s in %s of an earlier call: scores.csv has only those of this one",
             number_of(len(stale), "picture"), out,
         )  # fmt: skip
-    _show(results, str(loaded.threshold), out)
+    # A full disk costs what is written, not what was found out.
+    _show(results, str(loaded.threshold), None if fault is not None else out)
     for problem in problems[:SHOWN]:
         click.echo(f"not judged: {problem.reason}", err=True)
     if undrawn:
         click.echo(f"no pictures of {list_problems(undrawn)}", err=True)
+    if fault is not None:
+        raise fault
     if problems:
         raise CommandError(f"{len(problems)} of {len(sources)} images could not be judged")
     if undrawn:

@@ -59,6 +59,7 @@ def serve(
     """
     import uvicorn
 
+    from uniformaly_pipeline.commands.connections import timed_protocol
     from uniformaly_pipeline.commands.service import Limits, create_app
 
     loaded = Detector.load(detector, checkpoint=checkpoint, device=device)
@@ -75,6 +76,7 @@ def serve(
         logger.info("Serving %r at http://%s:%d/predict", loaded, shown, port)
         config = uvicorn.Config(
             create_app(loaded, limits),
+            http=timed_protocol(timeout),
             log_level="warning",
             timeout_graceful_shutdown=int(timeout) + 1,
         )

@@ -170,7 +170,8 @@ def judge_arrivals(
         detector: The detector.
         arrivals: What arrives.
         ticks: When to look.
-        write: Takes a result, the drift after it and the seconds it took.
+        write: Takes a result, the drift after it and the seconds since its file was found whole,
+            those of images judged with it or before it included.
         is_stopped: Whether to end before the next image.
         clock: Seconds that never go back.
     """
@@ -182,7 +183,7 @@ def judge_arrivals(
         ]
         began = clock()
         for path, each in zip(ready, detector.predict_each_of(sources), strict=True):
-            seconds, began = clock() - began, clock()
+            seconds = clock() - began
             if isinstance(each, Unreadable):
                 if arrivals.unreadable(path, clock()):
                     write(each, monitor.look(), seconds)

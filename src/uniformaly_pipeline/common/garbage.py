@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gc
 
+SELDOM = 100_000
+"""New objects until a collection; Python's own number, some hundreds or thousands, is for programs
+whose objects come and go, not for a start that makes them to stay."""
+
 _state = {"off": False}
 
 
@@ -11,6 +15,11 @@ def leave_garbage() -> None:
     """Collect none until :func:`collect_garbage`; for a process that is a command of ours."""
     _state["off"] = gc.isenabled()
     gc.disable()
+
+
+def collect_seldom() -> None:
+    """Collect once in 100,000 new objects, for a command that has no moment when all is loaded."""
+    gc.set_threshold(SELDOM, *gc.get_threshold()[1:])
 
 
 def collect_garbage() -> None:

@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.features.backbone import Backbone, named_backbone
 
 DTYPES = ("float16", "float32")
 
@@ -42,3 +43,18 @@ def check_batch_size(batch_size: object) -> None:
     """See :func:`check_number`."""
     wanted = "a whole number from 1 on"
     check_number("batch_size", batch_size, lambda number: number >= 1, wanted, whole=True)
+
+
+def chosen_backbone(backbone: object) -> Backbone:
+    """The backbone that is meant: itself, or one that ships by its name.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if isinstance(backbone, Backbone):
+        return backbone
+    if isinstance(backbone, str):
+        return named_backbone(backbone)
+    raise InputError(
+        f"backbone is {backbone!r} but must be a name, such as 'dino_vits8', or a Backbone"
+    )

@@ -20,7 +20,7 @@ from uniformaly_pipeline.common.array_bundle import ArrayBundle
 from uniformaly_pipeline.common.errors import InputError, list_problems
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.common.words import number_of
-from uniformaly_pipeline.detector.arguments import check_fit, check_share
+from uniformaly_pipeline.detector.arguments import check_fit, check_share, chosen_backbone
 from uniformaly_pipeline.detector.conformal import (
     FALSE_ALARM_RATE,
     check_false_alarm_rate,
@@ -67,7 +67,7 @@ from uniformaly_pipeline.detector.state import (
     save_state,
     with_threshold,
 )
-from uniformaly_pipeline.features.backbone import Backbone, named_backbone
+from uniformaly_pipeline.features.backbone import Backbone
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import WHOLE_IMAGE, Preprocessing
 from uniformaly_pipeline.features.store import PatchFeatures
@@ -194,7 +194,7 @@ class Detector:
         if held_out is None:
             sources, held_out = _hold_out(sources, false_alarm_rate, threshold, seed)
         threshold_of = _threshold_rule(len(held_out), false_alarm_rate, threshold)
-        chosen = named_backbone(backbone) if isinstance(backbone, str) else backbone
+        chosen = chosen_backbone(backbone)
         fitting = preprocessing or WHOLE_IMAGE
         scoring = scoring or Scoring()
         check_compares_patches(scoring.method, "a detector")
