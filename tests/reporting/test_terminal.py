@@ -87,6 +87,20 @@ def test_means_over_all_categories_are_not_marked(capsys: pytest.CaptureFixture[
     assert "false alarm" not in text
 
 
+def test_of_several_seeds_it_is_told_how_far_their_means_lie_apart(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    numbers: list[float | None] = [0.9, 0.8, 0.85, 0.05]
+    table = board(
+        image_auroc=numbers,
+        image_auroc_over_seeds=[0.02, 0.03, 0.01234, None],
+        pixel_auroc=numbers,
+    )
+    assert "means over seeds: image AUROC ±0.0123" in printed(table, capsys)
+    of_one = board(image_auroc=numbers)
+    assert not any("seeds" in line for line in printed(of_one, capsys))
+
+
 def test_a_threshold_that_passes_no_normal_image_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -22,6 +22,7 @@ from uniformaly_pipeline.evaluation.leaderboard import (
 from uniformaly_pipeline.evaluation.metrics import (
     BRIEF_COSTS,
     BRIEF_METRICS,
+    OVER_SEEDS,
     find_metric,
     metric_label,
 )
@@ -66,6 +67,8 @@ def print_summary(title: str, leaderboard: pd.DataFrame, hints: Sequence[tuple[s
         console.print(f"{number} of {of:,} categories, those with the lowest image AUROC")
     if any(name in partial for name in columns):
         console.print("(of n): mean of the n categories that have the metric", highlight=False)
+    if spreads := _over_seeds(leaderboard, columns):
+        console.print(f"means over seeds: {spreads}", highlight=False)
     if passing := passing_none(leaderboard):
         names = ", ".join(passing[:MAX_ROWS])
         more = f" and {len(passing) - MAX_ROWS} more" if len(passing) > MAX_ROWS else ""
@@ -89,6 +92,17 @@ def _leaderboard(
             over = [f"(of {partial[name]})" if name in partial else "" for name in columns]
             table.add_row("", *over)
     return table
+
+
+def _over_seeds(leaderboard: pd.DataFrame, columns: Sequence[str]) -> str:
+    """How far the shown means lie apart over seeds, in words; empty where there is one seed."""
+    (mean,) = leaderboard[leaderboard["category"] == SUMMARY_ROWS[0]].to_dict("records")
+    spreads = {name: mean.get(f"{name}{OVER_SEEDS}") for name in columns}
+    return ", ".join(
+        f"{metric_label(name)} ±{metric_cell(name, spread)}"
+        for name, spread in spreads.items()
+        if not pd.isna(spread)
+    )
 
 
 def print_sweep(
