@@ -16,9 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from fsspec.registry import _registry
 from kedro.framework.session import KedroSession
 from safetensors.numpy import load
 
+from tests.end_to_end.elsewhere import keep_in, left_behind, upload
+from tests.end_to_end.gcs_stand_in import TOKEN, GoogleStandIn
 from uniformaly_pipeline import Detector
 from uniformaly_pipeline.common import file_cache
 from uniformaly_pipeline.common.checked_file import MARKS
@@ -39,9 +42,6 @@ OF_A_PLACE = ["root", "fingerprint"]
 WITHOUT_RESULTS = {"__default__", "download"}
 """Pipelines with another name, or that bring images; see ``test_download.py`` for these."""
 
-OWN = {"src", "conf", "pyproject.toml", "logs", ".viz", "mlruns"}
-"""What lies in the project's folder but results: the last two are Kedro-Viz's and MLflow's."""
-
 pytestmark = pytest.mark.slow
 
 
@@ -61,34 +61,11 @@ def base(request: pytest.FixtureRequest) -> str:
     return f"memory://{uuid.uuid4().hex}"
 
 
-def upload(folder: Path, url: str) -> str:
-    """Put a local folder elsewhere."""
-    fs, path = locate(url)
-    fs.put(str(folder), path, recursive=True)
-    return url
-
-
-def keep_in(project: Any, base: str) -> None:
-    """Have the configuration of this machine put results elsewhere."""
-    shipped = yaml.safe_load((project.path / "conf/base/globals.yml").read_text())["paths"]
-    paths = {key: path.replace("data/", f"{base}/results/") for key, path in shipped.items()}
-    (project.path / "conf/local/globals.yml").write_text(yaml.safe_dump({"paths": paths}))
-
-
 def track_parts_only(project: Any) -> None:
     """MLflow gets the tasks' own runs; ``paper`` would log each of them once more."""
     settings = yaml.safe_load((project.path / "conf/base/mlflow.yml").read_text())
     settings["tracking"]["disable_tracking"]["pipelines"].append("paper")
     (project.path / "conf/local/mlflow.yml").write_text(yaml.safe_dump(settings))
-
-
-def left_behind(project: Any) -> list[str]:
-    """Files of the project that are neither its own nor logs, nor what plugins keep."""
-    return sorted(
-        path.relative_to(project.path).as_posix()
-        for path in project.path.rglob("*")
-        if path.is_file() and path.relative_to(project.path).parts[0] not in OWN
-    )
 
 
 def results(base: str) -> dict[str, bytes]:
@@ -260,15 +237,53 @@ def test_file_urls_are_paths(
 ) -> None:
     """Results by ``file://`` are those by plain paths, which all other tests are of."""
     small, small_classes = prepared(small, small_classes)
-    by_url = on_this_machine(project, small, small_classes, images, class_images).results
-    base = str(project.path.parent)
+    expected = on_this_machine(project, small, small_classes, images, class_images)
+    base = str(project.path.parent / "by path")
     keep_in(project, base)
-    shutil.rmtree(project.path.parent / "results", ignore_errors=True)
     project.run("ingestion,clustering", **small)
-    by_path = results(base)
-    of_both = {name: by_url[name] for name in by_path}
-    assert any(name.endswith("labels.parquet") or "clustering" in name for name in of_both)
-    assert_same(by_path, of_both)
+    found = results(base)
+    assert {"ingestion", "clustering"} <= {name.split("/")[1] for name in found}
+    assert_same(found, {name: expected.results[name] for name in found})
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a bucket by ``gs://``."""
+    monkeypatch.setitem(_registry, "gs", GoogleStandIn)
+    monkeypatch.setattr(GoogleStandIn, "buckets", {"inspection": {}})
+    GoogleStandIn.clear_instance_cache()
+    return "gs://inspection"
+
+
+def test_google_storage(
+    project: Any,
+    small: Parameters,
+    small_classes: Parameters,
+    images: Path,
+    class_images: Path,
+    google: str,
+) -> None:
+    """Nothing is S3's own: gcsfs's arguments, errors and listings will do, by a stand-in."""
+    small, small_classes = prepared(small, small_classes)
+    expected = on_this_machine(project, small, small_classes, images, class_images)
+    keep_in(project, google, credentials="google")
+    key = {"token": "nobody", "project": "inspection"}
+    credentials = project.path / "conf/local/credentials.yml"
+    credentials.write_text(yaml.safe_dump({"google": key}))
+    there = at(google, small, images)
+    with pytest.raises(CommandError, match=r"the server answers 401 Unauthorized\): check"):
+        project.run("defect", **there)
+    credentials.write_text(yaml.safe_dump({"google": {**key, "token": TOKEN}}))
+    use_credentials({google: {"token": TOKEN}})
+    put_images(google, images)
+    new = {"images": f"{google}/new", "category": "nut", "threshold": 1.0}
+    project.run("ingestion,defect,clustering,predict", predict=new, **there)
+    assert left_behind(project) == []
+    found = results(google)
+    assert {"defect", "clustering", "predict"} <= {name.split("/")[1] for name in found}
+    assert_same(found, {name: expected.results[name] for name in found})
+    detector = Detector.from_run(f"{google}/results", "nut", run=project.place("defect"))
+    assert detector.predict(f"{google}/images/nut/test/hole/000.png").score == expected.score
 
 
 def test_credentials_by_kedros_convention_and_worker_processes(
@@ -283,9 +298,7 @@ def test_credentials_by_kedros_convention_and_worker_processes(
     upload(images, f"{bucket}/images")
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    keep_in(project, bucket)
-    settings = project.path / "conf/local/globals.yml"
-    settings.write_text(settings.read_text() + "credentials: team\n")
+    keep_in(project, bucket, credentials="team")
     team = {"key": "key-of-tests", "secret": "secret-of-tests", "endpoint_url": s3_server}
     (project.path / "conf/local/credentials.yml").write_text(yaml.safe_dump({"team": team}))
     parameters = {**at(bucket, small, images), "encoder": {"num_workers": 2}}
@@ -310,15 +323,13 @@ def test_what_cannot_be_reached_is_one_line_before_any_work(
     fault: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    keep_in(project, f"{bucket}-gone" if fault == "bucket" else bucket)
+    more = {"credentials": "nobody"} if fault == "name" else {}
+    keep_in(project, f"{bucket}-gone" if fault == "bucket" else bucket, **more)
     if fault == "credentials":
         import s3fs
 
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         s3fs.S3FileSystem.clear_instance_cache()
-    if fault == "name":
-        settings = project.path / "conf/local/globals.yml"
-        settings.write_text(settings.read_text() + "credentials: nobody\n")
     with pytest.raises(CommandError) as refused:
         project.run("defect", **small)
     line = refused.value.message
