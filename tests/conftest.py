@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,17 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from PIL import Image
 
+from uniformaly_pipeline.datasets.image_folder_dataset import ImageFolderDataset
 from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore, StoreHeader
 from uniformaly_pipeline.features.store_update import FeatureStream, update_store
+from uniformaly_pipeline.ingestion import drawings
 from uniformaly_pipeline.ingestion.images import ImageFolder
+from uniformaly_pipeline.ingestion.layouts import demo as demo_layout
 from uniformaly_pipeline.ingestion.layouts import folder as folder_layout
+from uniformaly_pipeline.ingestion.layouts.demo import DrawnImages
 from uniformaly_pipeline.ingestion.layouts.interface import Split
 from uniformaly_pipeline.ingestion.manifest import build_manifest, select_defects
 from uniformaly_pipeline.parameters.schema import Parameters, parse_parameters
@@ -137,6 +142,22 @@ def draw_dataset(
 def make_dataset() -> Callable[..., ImageFolder]:
     """:func:`draw_dataset`."""
     return draw_dataset
+
+
+@pytest.fixture(scope="session")
+def demo_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's categories of ``conf/test``, as a run draws them; not to be changed.
+
+    They are drawn once for all workers of pytest: all six take longer than a run on these two.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    root, chosen = shared / "demo-images", ("button", "denim")
+    draw = partial(drawings.draw, demo_layout.SEED, chosen)
+    drawn = DrawnImages(demo_layout.VERSION, len(drawings.paths(chosen)), draw)
+    ImageFolderDataset(filepath=str(root)).save(drawn)
+    return root
 
 
 # --- storage elsewhere ----------------------------------------------------------------------------

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.end_to_end.conftest import KEDRO, commands
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -48,15 +48,16 @@ def test_listed() -> None:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(tmp_path_factory: pytest.TempPathFactory, demo_images: Path) -> dict[str, str]:
     """Environment variables of a copy of the project, which kernels and runs share."""
     path = tmp_path_factory.mktemp("notebooks") / "project"
-    for folder in ("conf", "src", "notebooks"):
-        ignored = shutil.ignore_patterns("*.egg-info", ".ipynb_checkpoints", "local")
+    for folder in ("conf", "notebooks"):
+        ignored = shutil.ignore_patterns(".ipynb_checkpoints", "local")
         shutil.copytree(ROOT / folder, path / folder, ignore=ignored)
+    (path / "src").symlink_to(ROOT / "src", target_is_directory=True)
     shutil.copy(ROOT / "pyproject.toml", path)
     (path / "conf/local").mkdir()
-    (path / "data").mkdir()
+    shutil.copytree(demo_images, path / "data/01_raw/demo")
     return {
         **{key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
         "DO_NOT_TRACK": "1",
@@ -107,17 +108,12 @@ def test_without_a_run(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_with_runs(environment: dict[str, str]) -> None:
     """They show the last run and compare both."""
     for parameters in RUNS:
-        run = subprocess.run(
-            [sys.executable, "-m", "kedro", "run", parameters],
-            cwd=environment["PROJECT"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        words = [KEDRO, "run", parameters]
+        run = commands().complete(words, Path(environment["PROJECT"]), environment)
         assert run.returncode == 0, run.stdout + run.stderr
     for name in ("1_look_at_a_run", "3_compare_runs"):
         notebook = execute(name, environment)

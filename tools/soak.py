@@ -157,8 +157,12 @@ class Project:
                 start_new_session=True,
             )
 
-    def complete(self, screen: Path) -> float:
-        """Run every task to its end.
+    def complete(self, screen: Path, *runs: str) -> float:
+        """Run tasks to their end.
+
+        Args:
+            screen: Where they say what they say.
+            runs: The tasks of each run.
 
         Returns:
             Seconds that the last one took.
@@ -167,7 +171,7 @@ class Project:
             SoakError: One failed.
         """
         begun = 0.0
-        for pipelines in (",".join(task for task in TASKS if task != "predict"), "predict"):
+        for pipelines in runs:
             begun = time.monotonic()
             if self.start(pipelines, "SequentialRunner", screen).wait() != 0:
                 raise SoakError(f"{pipelines} failed: {_tail(screen)}")
@@ -215,7 +219,7 @@ class Soak:
         self.calm, self.disturbed = Project(folder / "calm"), Project(folder / "disturbed")
         self.tally = Tally()
         # One task takes about as long as another: most of it is the start.
-        self._length = self.calm.complete(self.screen)
+        self._length = self.calm.complete(self.screen, ",".join(TASKS[:-1]), TASKS[-1])
         self._lengths: dict[tuple[str, str], float] = {}
 
     def end_one(self) -> None:
@@ -296,7 +300,7 @@ class Soak:
         Raises:
             SoakError: They differ, or something is left behind.
         """
-        self.disturbed.complete(self.screen)
+        self.disturbed.complete(self.screen, ",".join(TASKS))
         problems = list(differences(self.calm.path / "data", self.disturbed.path / "data"))
         problems += leftovers(self.disturbed.path)
         problems += lost_runs(self.disturbed.path)

@@ -45,14 +45,13 @@ SETTINGS = {**os.environ, "DO_NOT_TRACK": "1", "MLFLOW_TRACKING_URI": "sqlite://
 
 
 @pytest.fixture(scope="module")
-def project(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(browser: Browser, tmp_path_factory: pytest.TempPathFactory, demo_images: Path) -> Path:
     """A copy of the project after a run, with the site built; without a browser nothing is run."""
     project = tmp_path_factory.mktemp("viz") / "project"
-    for folder in ("conf", "src"):
-        ignored = shutil.ignore_patterns("*.egg-info", "__pycache__")
-        shutil.copytree(ROOT / folder, project / folder, ignore=ignored)
+    shutil.copytree(ROOT / "conf", project / "conf")
+    (project / "src").symlink_to(ROOT / "src", target_is_directory=True)
     shutil.copy(ROOT / "pyproject.toml", project)
-    (project / "data").mkdir()
+    shutil.copytree(demo_images, project / "data/01_raw/demo")
     # "kedro viz build" takes no environment: both commands must mean the same run.
     shutil.copy(ROOT / "conf/test/parameters.yml", project / "conf/local/parameters.yml")
     for command in (["run"], ["viz", "build", "--include-previews"]):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,21 @@ from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
 from PIL import Image
 
+from tests.end_to_end.forked import Commands
 from uniformaly_pipeline.common.checked_file import MARKS
 from uniformaly_pipeline.parameters.current_run import current_run
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "uniformaly_pipeline"
+KEDRO = str(Path(sys.executable).with_name("kedro"))
+
+
+@cache
+def commands() -> Commands:
+    """What runs commands, for all tests of a worker of pytest: it imports for seconds."""
+    made = Commands()
+    atexit.register(made.close)
+    return made
 
 
 class Project:
@@ -29,8 +42,14 @@ class Project:
         self.path = path
         shutil.copytree(ROOT / "conf", path / "conf")
         shutil.copy(ROOT / "pyproject.toml", path)
-        shutil.copytree(ROOT / "src", path / "src", ignore=shutil.ignore_patterns("*.egg-info"))
+        # Nobody writes there; a copy for each test takes seconds of every minute.
+        (path / "src").symlink_to(ROOT / "src", target_is_directory=True)
         (path / "data").mkdir()
+
+    def with_demo(self, demo_images: Path) -> Project:
+        """The project, with its own copy of the demo's images in their place."""
+        shutil.copytree(demo_images, self.path / "data/01_raw/demo")
+        return self
 
     def run(self, pipeline: str = "defect", **params: Any) -> None:
         """Run pipelines (``a,b``) in this process, ``params`` as from the command line."""
@@ -39,7 +58,13 @@ class Project:
             session.run(pipeline_names=pipeline.split(","))
 
     def kedro(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``kedro`` as a user does."""
+        """Run ``kedro`` as a user does, but for the imports; see :mod:`.forked`."""
+        if not hasattr(os, "fork"):
+            return self.kedro_from_scratch(*arguments)
+        return commands().complete([KEDRO, *arguments], self.path)
+
+    def kedro_from_scratch(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``kedro`` in an interpreter of its own, which the environment tells how to start."""
         return subprocess.run(
             [sys.executable, "-m", "kedro", *arguments],
             cwd=self.path,
@@ -84,6 +109,12 @@ def project(
 
     while mlflow.active_run():
         mlflow.end_run()
+
+
+@pytest.fixture
+def demo(project: Project, demo_images: Path) -> Project:
+    """That project, with the demo's images of ``--env=test`` in their place."""
+    return project.with_demo(demo_images)
 
 
 @pytest.fixture

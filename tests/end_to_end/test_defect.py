@@ -163,16 +163,16 @@ def test_ingestion_alone(project: Any, small: Parameters) -> None:
 
 
 @pytest.mark.slow
-def test_runners_agree(project: Any) -> None:
+def test_runners_agree(demo: Any) -> None:
     """The demo gives the same scores with every runner."""
     reference: dict[str, pd.Series] = {}
     for runner in ("SequentialRunner", "ThreadRunner", "ParallelRunner"):
-        run = project.kedro("run", "--env=test", "--pipeline=defect", f"--runner={runner}")
+        run = demo.kedro("run", "--env=test", "--pipeline=defect", f"--runner={runner}")
         assert run.returncode == 0, run.stdout + run.stderr
         assert "image AUROC" in run.stdout
         for category in ("button", "denim"):
             scores = image_scores(
-                project,
+                demo,
                 category,
                 "defect/demo/quickstart/categories-button.denim_preprocessing.resize-112_pr-a09db095",
             )["score"]

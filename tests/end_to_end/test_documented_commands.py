@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.end_to_end.conftest import Project
+from tests.end_to_end.conftest import commands as forking_commands
 from tests.end_to_end.forked import Commands
 from uniformaly_pipeline.datasets.image_folder_dataset import ImageFolderDataset
 from uniformaly_pipeline.ingestion import drawings
@@ -76,11 +76,9 @@ def runs_here(command: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def commands() -> Iterator[Commands]:
+def commands() -> Commands:
     """What runs them."""
-    made = Commands()
-    yield made
-    made.close()
+    return forking_commands()
 
 
 SHOWN = ["bolt", "denim"]

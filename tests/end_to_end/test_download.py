@@ -58,7 +58,7 @@ def published(
     return publish
 
 
-def settings(root: Path, name: str = "mvtec") -> Parameters:
+def settings(root: Path | str, name: str = "mvtec") -> Parameters:
     return {"dataset": name, "datasets": {name: {"root": str(root)}}}
 
 
@@ -86,6 +86,27 @@ def test_fetches_checks_and_unpacks(
     # Everything is there: the server is not needed any more.
     published(name="gone.tar.xz")
     project.run("download", **settings(root))
+
+
+def test_a_file_url_is_a_folder_of_this_machine(
+    project: Any, published: Callable[..., None], tmp_path: Path
+) -> None:
+    published()
+    root = tmp_path / "raw"
+    project.run("download", **settings(f"file://{root}"))
+    assert (root / "mvtec_anomaly_detection/bottle/train/good/000.png").exists()
+
+
+@pytest.mark.parametrize("root", ["memory://raw/mvtec", "s3://bucket/mvtec", "gs://bucket/mvtec"])
+def test_a_bucket_is_refused_before_anything_is_fetched(
+    project: Any, published: Callable[..., None], server: tuple[Path, str], root: str
+) -> None:
+    published()
+    (server[0] / NAME).unlink()  # it would be asked for in vain
+    assert error_line(project, settings(root)).endswith(
+        f"cannot download to {root}: set the root to a folder of this machine, then copy the "
+        "unpacked folder there"
+    )
 
 
 def test_a_wrong_checksum_leaves_nothing(

@@ -192,7 +192,7 @@ def test_a_bare_shell_will_do(
         "PATH": str(tmp_path),
     }.items():
         monkeypatch.setenv(name, value)
-    done = project.kedro("run", "--env=test")
+    done = project.kedro_from_scratch("run", "--env=test")
     assert (done.returncode, done.stderr) == (0, "")
     assert any(path.endswith("report.html") for path in project.outputs())
     if sys.platform == "linux":

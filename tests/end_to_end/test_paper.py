@@ -182,8 +182,9 @@ def artifacts_of(tracking_uri: str, run_id: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_the_demo(project: Any, tracking_uri: str) -> None:
+def test_the_demo(demo: Any, tracking_uri: str) -> None:
     """One store of features, all tasks at home, and the multi-class rows of the ablations."""
+    project = demo
     configure_project("uniformaly_pipeline")
     changes = {
         "lowshot": {"shots": ["all"], "num_draws": 1},

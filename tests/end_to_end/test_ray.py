@@ -17,16 +17,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro_datasets.json import JSONDataset
 
+from tests.end_to_end.conftest import ROOT, Project
+from tests.end_to_end.elsewhere import keep_in, left_behind, upload
 from uniformaly_pipeline.common import cluster as cluster_module
 from uniformaly_pipeline.common.cluster import require_shared
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.spread import over_cluster, spread_by
+from uniformaly_pipeline.common.storage import locate, use_credentials
 from uniformaly_pipeline.datasets.origins import origin_at
 from uniformaly_pipeline.features import ray_encoders, store_update
 from uniformaly_pipeline.features.encoders import encoded_by
@@ -54,6 +58,7 @@ def cluster() -> Iterator[Any]:
 
     # Workers find the package, and compute with as many threads as this process.
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["NO_PROXY"] = "127.0.0.1"
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     made.add_node(num_cpus=1)
     before = signal.getsignal(signal.SIGTERM)
@@ -64,7 +69,8 @@ def cluster() -> Iterator[Any]:
     yield made
     ray.shutdown()
     made.shutdown()
-    os.environ.pop("OMP_NUM_THREADS")
+    for name in ("OMP_NUM_THREADS", "NO_PROXY"):
+        os.environ.pop(name)
 
 
 # --- whole runs -----------------------------------------------------------------------------------
@@ -110,24 +116,83 @@ def origins(data: Path) -> dict[str, Any]:
     }
 
 
-def test_two_machines_give_what_one_gives(
-    cluster: Any, project: Any, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_update, "SHARD_BYTES", 1)  # several shards
-    project.run("defect,semantic", **small)
-    one, data = project.path / "one", project.path / "data"
-    data.rename(one)
-    data.mkdir()
+DEMO: dict[str, Any] = yaml.safe_load((ROOT / "conf/test/parameters.yml").read_text())
+"""Two of the demo's six categories, 120 images at 112 pixels, with the backbone that ships."""
+
+TASKS = ["defect", "semantic"]
+
+
+def with_demo(root: Path | str) -> dict[str, Any]:
+    """Parameters of a run on the demo's images there."""
+    return {**DEMO, "datasets": {"demo": {**DEMO["datasets"]["demo"], "root": str(root)}}}
+
+
+@pytest.fixture(scope="module")
+def alone(
+    tmp_path_factory: pytest.TempPathFactory, demo_images: Path, tracking_uri: str
+) -> Iterator[Path]:
+    """What one machine makes of the demo: its folder ``data``."""
+    project = Project(tmp_path_factory.mktemp("alone") / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
+        patch.setenv("DO_NOT_TRACK", "1")
+        patch.chdir(project.path)
+        patch.setattr(store_update, "SHARD_BYTES", 1)
+        project.run(",".join(TASKS), **with_demo(demo_images))
+        yield project.path / "data"
+
+
+def run_on(project: Any, parameters: dict[str, Any], patch: pytest.MonkeyPatch) -> list[str]:
+    """Run both tasks on the cluster, in several shards; what is said of encoders."""
+    patch.setattr(store_update, "SHARD_BYTES", 1)
     told: list[str] = []
-    monkeypatch.setattr(ray_encoders.logger, "info", lambda text, *args: told.append(text % args))
-    with KedroSession.create(project.path, env="ray", runtime_params=small) as session:
-        session.run(pipeline_names=["defect", "semantic"], runner=RayRunner())
+    patch.setattr(ray_encoders.logger, "info", lambda text, *args: told.append(text % args))
+    configure_project("uniformaly_pipeline")
+    with KedroSession.create(project.path, env="ray", runtime_params=parameters) as session:
+        session.run(pipeline_names=TASKS, runner=RayRunner())
+    return told
+
+
+def test_two_machines_give_what_one_gives(
+    cluster: Any, alone: Path, project: Any, demo_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, data = run_on(project, with_demo(demo_images), monkeypatch), project.path / "data"
     assert told == ["Features: 2 encoders on the cluster"]
-    assert stored_features(data) == stored_features(one)
-    assert results(data) == results(one)
+    assert stored_features(data) == stored_features(alone)
+    assert results(data) == results(alone)
     assert len(results(data)) == 10  # of two tasks and their two categories
-    assert origins(data) == origins(one)
+    assert origins(data) == origins(alone)
     assert sum(bool(sources) for sources in origins(data).values()) > 10
+
+
+def test_machines_that_share_a_bucket_give_what_one_gives(
+    cluster: Any,
+    alone: Path,
+    project: Any,
+    demo_images: Path,
+    bucket: str,
+    s3_server: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the driver is told of the bucket, by Kedro's credentials; workers hear it from there."""
+    root = upload(demo_images, f"{bucket}/demo")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    keep_in(project, bucket, env="ray", credentials="team")
+    team = {"key": "key-of-tests", "secret": "secret-of-tests", "endpoint_url": s3_server}
+    (project.path / "conf/ray/credentials.yml").write_text(yaml.safe_dump({"team": team}))
+    try:
+        assert run_on(project, with_demo(root), monkeypatch) == [
+            "Features: 2 encoders on the cluster"
+        ]
+        assert left_behind(project) == []
+        fs, path = locate(f"{bucket}/results")
+        fs.get(path, str(tmp_path / "fetched"), recursive=True)
+    finally:
+        use_credentials({})
+    assert stored_features(tmp_path / "fetched") == stored_features(alone)
+    assert results(tmp_path / "fetched") == results(alone)
 
 
 # --- encoding -------------------------------------------------------------------------------------
@@ -239,8 +304,8 @@ def test_a_lost_driver_goes_on_where_it_was(
 ) -> None:
     monkeypatch.setattr(store_update, "SHARD_BYTES", 1)
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    root, notes = Path(__file__).parents[2], tmp_path / "notes"
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), str(root), *sys.path])
+    notes = tmp_path / "notes"
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), str(ROOT), *sys.path])
     while len(noted(notes)) < 6:
         assert driver.poll() is None
         time.sleep(0.02)

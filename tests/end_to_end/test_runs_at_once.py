@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,12 @@ import pandas as pd
 import pytest
 import yaml
 
-pytestmark = pytest.mark.slow
+from tests.end_to_end.conftest import KEDRO, commands
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
+]
 
 Parameters = dict[str, Any]
 PAIRS = 4
@@ -35,22 +40,11 @@ def configured(project: Any, small: Parameters, monkeypatch: pytest.MonkeyPatch)
 def start_at_once(
     project: Any, runs: Sequence[Sequence[str]]
 ) -> list[subprocess.CompletedProcess[str]]:
-    """Start ``kedro run`` with each of these options, then wait for all of them."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "kedro", "run", *options],
-            cwd=project.path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for options in runs
-    ]
-    said = [process.communicate()[0] for process in started]
-    return [
-        subprocess.CompletedProcess(process.args, process.returncode, text)
-        for process, text in zip(started, said, strict=True)
-    ]
+    """Start ``kedro run`` with each of these options, then wait for all of them.
+
+    They are forks of one process, so that no imports keep one from what the other does.
+    """
+    return commands().run_at_once([[KEDRO, "run", *each] for each in runs], project.path)
 
 
 def result(project: Any, category: str, alone: bool = False) -> tuple[pd.DataFrame, Parameters]:

@@ -14,8 +14,9 @@ PLACE = "defect/demo/quickstart/categories-button_preprocessing.resize-112_prepr
 SCORES = f"data/07_model_output/{PLACE}/button/image_scores.parquet"
 
 
-def test_parts_run_by_tag_node_and_namespace(project: Any) -> None:
+def test_parts_run_by_tag_node_and_namespace(demo: Any) -> None:
     """Each part makes again what is its own, equal to before, and nothing else."""
+    project = demo
     whole = project.kedro("run", "--env=test", "--params=categories=button")
     assert whole.returncode == 0, whole.stdout + whole.stderr
     scores = project.path / SCORES

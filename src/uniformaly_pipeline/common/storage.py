@@ -94,8 +94,9 @@ def open_file_system(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     Raises:
         InputError: It is.
     """
-    # It logs tracebacks of what it raises as well.
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    # It logs tracebacks of what it raises as well. Said once: each time costs all loggers' caches.
+    if (logger := logging.getLogger("gcsfs")).level != logging.CRITICAL:
+        logger.setLevel(logging.CRITICAL)
     try:
         fs, path = url_to_fs(url, **{**DEFAULTS.get(protocol_of(url), {}), **options})
     except ImportError as error:

@@ -49,7 +49,12 @@ class DownloadDataset(AbstractDataset[Publication, list[str]]):
         """
         try:
             if "://" in self._root:
-                raise InputError(f"cannot download to {self._root}: set a local root")
+                # Half a data set in a bucket would pass for a whole one; on a disk an archive is
+                # unpacked in one step.
+                raise InputError(
+                    f"cannot download to {without_secrets(self._root)}: set the root to a folder "
+                    "of this machine, then copy the unpacked folder there"
+                )
             for source in data.sources:
                 fetch(source, Path(self._root))
             if data.by_hand:
