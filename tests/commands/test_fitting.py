@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from uniformaly_pipeline.commands import fitting
 from uniformaly_pipeline.commands.main import COMMANDS, main
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.sources import region_of
 from uniformaly_pipeline.detector.state import load_state
+from uniformaly_pipeline.features.backbone import named_backbone
 
 UNTRAINED = ["--backbone", "untrained", "--resize", "40", "--crop", "32"]
 
@@ -51,6 +54,25 @@ def test_fit_makes_the_same_detector_as_python(pictures: Path, tmp_path: Path) -
     shown = uniformaly("info", path).output
     assert "weights in the file" in shown
     assert shown.splitlines() == answer.output.splitlines()[: len(shown.splitlines())]
+
+
+def test_fit_takes_the_size_that_suits_the_backbone(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suited = replace(named_backbone("untrained"), resolution=48, kernel_size=5)
+    monkeypatch.setattr(fitting, "named_backbone", lambda _: suited)
+
+    def taken(*sizes: str) -> tuple[object, object, int]:
+        path = tmp_path / "noise.safetensors"
+        answer = uniformaly("fit", pictures / "good", "-o", path, "--threshold", "1", *sizes)
+        assert answer.exit_code == 0, answer.output
+        reading = load_state(path).reading
+        size = reading.preprocessing
+        return size.resize, size.crop, reading.masking.kernel_size
+
+    assert taken() == (48, None, 5)
+    assert taken("--crop", "32") == (48, 32, 3)
+    assert taken("--resize", "56") == (56, None, 5)
 
 
 def test_fit_takes_a_region_of_interest_and_info_tells_it(pictures: Path, tmp_path: Path) -> None:
@@ -119,6 +141,7 @@ def test_help_has_examples(name: str) -> None:
 def test_help_comes_without_torch_kedro_and_mlflow() -> None:
     code = """
 import sys
+from uniformaly_pipeline.commands import fitting
 from uniformaly_pipeline.commands.main import main
 try:
     main(["--help"])

@@ -243,6 +243,23 @@ def test_an_image_that_is_all_background_scores_0(detector: Detector, pictures: 
 # --- fitting --------------------------------------------------------------------------------------
 
 
+def test_it_takes_what_suits_the_backbone_unless_something_else_is_given(pictures: Path) -> None:
+    suited = replace(TINY, resolution=48, kernel_size=5)
+    options: dict[str, Any] = {"threshold": 1.0, "device": "cpu"}
+
+    def taken(**given: Any) -> tuple[Any, int, int]:
+        reading = Detector.fit(pictures / "good", **options, **given).state.reading
+        fitting = reading.preprocessing
+        assert reading.header.masking is not None
+        assert reading.header.masking["kernel_size"] == reading.masking.kernel_size
+        return fitting.resize, fitting.input_size[0], reading.masking.kernel_size
+
+    assert taken(backbone=suited) == (48, 48, 5)
+    assert taken(backbone=suited, preprocessing=Preprocessing(32, None)) == (32, 32, 3)
+    assert taken(backbone=suited, masking=BackPatchMasking(kernel_size=7)) == (48, 48, 7)
+    assert taken(backbone=replace(TINY, kernel_size=3)) == (224, 224, 3)
+
+
 def test_images_are_held_out_by_the_seed(pictures: Path) -> None:
     """A rate of 1/4 needs 3, a fifth of 16 is 3; a rate of 1/8 needs 7."""
     first, again, other = (

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import DETECTOR_FITTING, TINY_8
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.detector import export as exporting
 from uniformaly_pipeline.detector.detector import Detector
-from uniformaly_pipeline.detector.encoding import PatchArrays
+from uniformaly_pipeline.detector.encoding import PatchArrays, TorchEncoder
 from uniformaly_pipeline.detector.exported import CARD, ENCODER_FILES
 
 FORMATS = ["safetensors", "onnx", "openvino"]
@@ -59,6 +60,32 @@ def test_a_folder_judges_as_the_detector(
         assert alone.score == pytest.approx(found.score, rel=1e-5)
     assert files(folders[name]) == {CARD, "detector.safetensors", *ENCODER_FILES[name]}
     assert bool(again.state.weights) == (name == "safetensors"), "another engine needs none"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_final_norm_goes_along(name: str, pictures: Path, tmp_path: Path) -> None:
+    """And a bank of features before it is none for an encoder that applies it."""
+    made = Detector.fit(
+        pictures / "good",
+        backbone=replace(TINY_8, norm=True),
+        preprocessing=DETECTOR_FITTING,
+        threshold=1.0,
+        device="cpu",
+    )
+    made.save(tmp_path / "file", embed_weights=True)
+    plain = replace(made.state.backbone, norm=False)
+    assert made.state.backbone == replace(plain, norm=True)
+    card = made.export(tmp_path / name, name)  # type: ignore[arg-type]
+    assert card["encoder"]["norm"] is True
+    expected = [each.score for each in made.predict(pictures / "new")]
+    for place in (tmp_path / name, tmp_path / "file"):
+        found = [
+            each.score for each in Detector.load(place, device="cpu").predict(pictures / "new")
+        ]
+        assert found == pytest.approx(expected, rel=1e-4)
+    other = TorchEncoder(plain, (64, 64), device="cpu")
+    scores = [each.score for each in Detector(made.state, other).predict(pictures / "new")]
+    assert scores != pytest.approx(expected, rel=0.1)
 
 
 def test_the_card_says_what_was_compared(

@@ -60,6 +60,7 @@ CHANGES: list[tuple[str, Any]] = [
     ("backbones.dino_vitb8.checkpoint", "untrained"),
     ("backbones.dino_vitb8.layers", [11]),
     ("backbones.dino_vitb8.attention_layer", 11),
+    ("backbones.dino_vitb8.norm", True),
     ("backbones.dino_vitb8.model_kwargs", {"img_size": 448}),
 ]
 

@@ -32,6 +32,7 @@ from uniformaly_pipeline.ingestion.download import fetch
 
 SIZE = (32, 32)
 KWARGS = {"img_size": 32, "embed_dim": 12, "depth": 2, "num_heads": 2}
+AVERAGED = {**KWARGS, "global_pool": "avg"}
 NO_CLASS_TOKEN = {**KWARGS, "class_token": False, "global_pool": "avg"}
 TINY = Backbone(
     "vit_tiny_patch16_224", "untrained", model_kwargs=KWARGS, layers=(0, 1), attention_layer=1
@@ -288,6 +289,7 @@ def test_an_unknown_model_like_none_is_refused_in_a_short_line() -> None:
         ({"model_kwargs": {**KWARGS, "num_heads": 5}}, "model_kwargs do not fit"),
         ({"model_kwargs": NO_CLASS_TOKEN}, "no class token"),
         ({"model_kwargs": {**NO_CLASS_TOKEN, "reg_tokens": 4}}, "no class token"),
+        ({"norm": True, "model_kwargs": AVERAGED}, "applies no final norm to its patches"),
         ({"model": "resnet18", "model_kwargs": {}}, "'resnet18' is not a ViT"),
         ({"model": "swin_tiny_patch4_window7_224", "model_kwargs": {}}, "is not a ViT"),
     ],

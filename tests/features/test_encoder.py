@@ -61,7 +61,11 @@ def images_of(size: tuple[int, int], count: int = 2) -> torch.Tensor:
 
 @torch.inference_mode()
 def encode_naively(
-    model: nn.Module, layers: tuple[int, ...], attention_layer: int, images: torch.Tensor
+    model: nn.Module,
+    layers: tuple[int, ...],
+    attention_layer: int,
+    images: torch.Tensor,
+    norm: bool = False,
 ) -> Encoded:
     """All blocks, all attention matrices, then what METHOD asks for."""
     model = copy.deepcopy(model)
@@ -77,6 +81,8 @@ def encode_naively(
     model.forward_features(images)  # type: ignore[operator]
     prefix = model.num_prefix_tokens
     height, width = model.patch_embed.grid_size  # type: ignore[union-attr,misc]
+    if norm:
+        outputs = {layer: model.norm(outputs[layer]) for layer in layers}  # type: ignore[operator]
     features = torch.stack([outputs[layer][:, prefix:] for layer in layers]).mean(dim=0)
     attention = matrices[attention_layer].mean(dim=1)[:, 0, prefix:]
     return Encoded(features, attention.reshape(-1, height, width))
@@ -117,6 +123,21 @@ def test_any_vit_and_any_grid(
     assert encoded.features.shape == (2, grid[0] * grid[1], 24)
     assert_equal(encoded, encode_naively(model, (1, 2), 2, images_of(size)))
     assert float(encoded.attention.std() / encoded.attention.mean()) > 0.1
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_dinov3"])
+def test_the_final_norm_is_applied_to_each_block_before_the_mean(name: str) -> None:
+    size = (32, 48)
+    model = make_small(name, {}, size)
+    encoder = Encoder(model, (0, 2), 1, "cpu", norm=True)
+    encoded = encoder(images_of(size))
+    assert_equal(encoded, encode_naively(model, (0, 2), 1, images_of(size), norm=True))
+    plain = encode_naively(model, (0, 2), 1, images_of(size))
+    assert torch.equal(encoder(images_of(size)).features, encoded.features)
+    assert (encoded.features - plain.features).abs().max() > 0.1
+    torch.testing.assert_close(encoded.attention, plain.attention, rtol=1e-4, atol=1e-7)
+    # A copy to be translated reads the same.
+    assert_equal(encoder.exact(copy.deepcopy(model))(images_of(size)), encoded)
 
 
 def test_attention_is_a_softmax_without_the_prefix_tokens() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from uniformaly_pipeline.parameters.catalog_values import catalog_value
 from uniformaly_pipeline.parameters.current_run import CurrentRun
+from uniformaly_pipeline.parameters.naming import shipped_parameters
 from uniformaly_pipeline.parameters.schema import Parameters, parse_parameters
 
 STORES = ("features_key", "all_features_key", "layered_features_key")
@@ -24,6 +25,30 @@ def value_of(shipped: Parameters, key: str, **changes: Any) -> str | None:
             target = target[section]
         target[last] = value
     return catalog_value(CurrentRun(parse_parameters(raw), Path("/project")), key)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "backbone", "digest"),
+    [
+        ("demo", "quickstart", "29b5ebcf"),
+        ("mvtec", "dino_vitb8", "6c9554f2"),
+        ("cifar10", "dino_vitb8", "e357ae5f"),
+    ],
+)
+def test_stores_of_earlier_versions_are_found(dataset: str, backbone: str, digest: str) -> None:
+    """What backbones have come to say of themselves since is no part of their stores' names."""
+    shipped = shipped_parameters()
+    name = value_of(shipped, "features_key", dataset=dataset, backbone=backbone)
+    assert name == f"float16-foreground-kernel7-threshold0.1-{digest}"
+
+
+def test_features_after_the_final_norm_have_a_folder_of_their_own(shipped: Parameters) -> None:
+    for key in STORES:
+        own = value_of(shipped, key, backbones__quickstart__norm=True)
+        assert own != value_of(shipped, key, backbones__quickstart__norm=False)
+        # What suits a backbone is told by the sizes and the kernel.
+        suits = {"backbones__quickstart__kernel_size": 5, "bpm__kernel_size": 7}
+        assert value_of(shipped, key, **suits) == value_of(shipped, key)
 
 
 def readable(name: str | None) -> str:

@@ -106,6 +106,36 @@ def test_a_key_says_what_differs(changes: dict[str, Any], expected: str) -> None
     assert key(**changes) == expected
 
 
+SUITED = {"resolution": 448, "kernel_size": 7}
+KERNEL_7_AT_224 = "bpm.kernel_size-7_preprocessing.resize-224_preproce-c44ff605"
+PIXELS_224 = {"demo": {"preprocessing": {"resize": 224, "crop": 224}}}
+
+
+@pytest.mark.parametrize(
+    ("own", "changes", "expected"),
+    [
+        # What suits the run's own input is no difference, whether it is given or not.
+        ({}, {"bpm": {"kernel_size": 7}}, "default"),
+        ({}, {"bpm": {"kernel_size": 5}}, "bpm.kernel_size-5"),
+        ({}, {"datasets": PIXELS_224}, "preprocessing.resize-224_preprocessing.crop-224"),
+        ({"resolution": 224}, {}, KERNEL_7_AT_224),
+        ({}, {"datasets": PIXELS_224, "bpm": {"kernel_size": 7}}, KERNEL_7_AT_224),
+        ({"kernel_size": 9}, {}, "bpm.kernel_size-9"),
+        ({"norm": True}, {}, "norm-true"),
+    ],
+)
+def test_a_key_says_what_is_not_as_it_suits_the_backbone(
+    own: dict[str, Any],
+    changes: dict[str, Any],
+    expected: str,
+) -> None:
+    """However the same settings come about they have one place, and other settings another."""
+    shipped = merged(SHIPPED, {"backbones": {"dino_vits16": SUITED}})
+    chosen = {"backbone": "dino_vits16", "backbones": {"dino_vits16": own}}
+    run = parse_parameters(merged(shipped, merged(chosen, changes)))
+    assert run_key(run, parse_parameters(shipped)) == expected
+
+
 def test_two_keys_of_one_name_have_one_place_only_for_the_same_settings() -> None:
     """An entry of one's own for a published data set: that one ships its defaults."""
     published = SHIPPED["datasets"]["cifar10"]

@@ -284,3 +284,88 @@ def test_what_a_method_cannot_do_is_refused(
 def test_an_unknown_method_is_refused(raw: dict[str, Any]) -> None:
     set_key(raw, "scoring.method", "patchcor")
     assert "scoring.method: input should be 'uniformaly', 'patchcore'" in refusal(raw)
+
+
+# --- what suits the backbone ----------------------------------------------------------------------
+
+
+def suited(raw: dict[str, Any], **own: Any) -> dict[str, Any]:
+    """The parameters with a backbone of one's own of 392 pixels."""
+    set_key(raw, "backbones.mine", {**raw["backbones"]["custom"], "resolution": 392, **own})
+    return {**raw, "backbone": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("demo", (392, 392, None)),
+        ("mvtec", (448, 392, None)),
+        ("cifar10", (196, None, 392)),
+        ("visa", (392, None, None)),
+        ("folder", (392, None, None)),
+    ],
+)
+def test_sizes_are_in_proportion_to_what_suits_the_backbone(
+    dataset: str, expected: tuple[int | None, ...], raw: dict[str, Any]
+) -> None:
+    raw = {**suited(raw), "dataset": dataset}
+    parameters = parse_parameters(raw)
+    resolved = parameters.resolved()["datasets"][dataset]["preprocessing"]
+    assert (resolved["resize"], resolved["crop"], resolved["pad"]) == expected
+    assert parameters.input_size == (392, 392)
+    assert parameters.bpm.kernel_size == 7
+    # The other data sets, and what ships, are as they are written.
+
+    as_it_ships = parse_parameters({**raw, "backbone": "quickstart"}).resolved()
+    shown = as_it_ships["datasets"][dataset]["preprocessing"]
+    halved = tuple(side and side * 4 // 7 for side in expected)
+    assert (shown["resize"], shown["crop"], shown["pad"]) == halved
+
+
+def test_a_data_set_that_says_nothing_takes_what_suits_the_backbone(raw: dict[str, Any]) -> None:
+    for layout, expected in {"folder": (392, None), "mvtec": (448, 392)}.items():
+        set_key(raw, "datasets.mine", {"layout": layout, "root": "somewhere"})
+        shown = parse_parameters({**suited(raw), "dataset": "mine"}).chosen_dataset.preprocessing
+        assert (shown.resize, shown.crop) == expected
+
+
+def test_sizes_and_kernels_that_are_given_stay_what_they_are(raw: dict[str, Any]) -> None:
+    raw = suited(raw)
+    set_key(raw, "datasets.demo.preprocessing.resize", 224)
+    set_key(raw, "datasets.demo.preprocessing.crop", [224, 196])
+    parameters = parse_parameters(raw)
+    assert parameters.input_size == (224, 196)
+    assert parameters.bpm.kernel_size == 3  # 7 of 392 is 3.5 of the shorter side
+    set_key(raw, "bpm.kernel_size", 9)
+    assert parse_parameters(raw).resolved()["bpm"]["kernel_size"] == 9
+
+
+def test_a_backbone_without_a_resolution_smooths_over_as_many_patches_of_any_input(
+    raw: dict[str, Any],
+) -> None:
+    set_key(raw, "datasets.demo.preprocessing.resize", 448)
+    set_key(raw, "datasets.demo.preprocessing.crop", 448)
+    assert parse_parameters(raw).bpm.kernel_size == 7
+    set_key(raw, "backbones.quickstart.kernel_size", 5)
+    assert parse_parameters(raw).bpm.kernel_size == 5
+
+
+@pytest.mark.parametrize("size", ["big", "0/224", "224/0", "224/", "-1/224", "1.5/224", "999999/1"])
+def test_a_size_that_is_none_is_told_in_one_fault(size: str, raw: dict[str, Any]) -> None:
+    set_key(raw, "datasets.demo.preprocessing.resize", size)
+    expected = f"parameters: datasets.demo.preprocessing.resize: {size!r} is no size: give pixels"
+    assert refusal(raw).startswith(expected)
+
+
+def test_a_size_in_proportion_that_does_not_fit_a_given_one_is_refused(raw: dict[str, Any]) -> None:
+    set_key(raw, "datasets.demo.preprocessing.crop", 300)
+    assert parse_parameters(suited(raw)).input_size == (300, 300)
+    assert refusal(raw) == (
+        "parameters: datasets.demo.preprocessing: crop 300 is larger than resize 224"
+    )
+
+
+def test_a_number_is_not_told_that_it_is_no_word(raw: dict[str, Any]) -> None:
+    set_key(raw, "encoder.num_workers", -1)
+    expected = "parameters: encoder.num_workers: input should be greater than or equal to 0, not -1"
+    assert refusal(raw) == expected

@@ -22,15 +22,16 @@ from uniformaly_pipeline.features.preprocessing import Preprocessing
 @click.option("--calibration", metavar="FOLDER", help="Normal images to hold out, in place of "
               "some of GOOD: their scores tell which scores are normal.")  # fmt: skip
 @click.option("--backbone", default="quickstart", show_default=True, metavar="NAME",
-              help="dino_vits8, dino_vitb8, dinov2_vitb14, ...")  # fmt: skip
+              help="dino_vits8, dino_vitb8, dinov3_vitb16, ...")  # fmt: skip
 @click.option("--model", metavar="NAME", help="A ViT of timm, in place of --backbone; give "
               "--checkpoint too, or timm's own weights are taken.")  # fmt: skip
 @click.option("--checkpoint", metavar="FILE", help="The backbone's weights: a path or URL.")
 @options.decision
 @click.option("--coreset-ratio", type=click.FloatRange(0, 1, min_open=True), default=0.1,
               show_default=True, help="Share of the normal patches that are kept.")  # fmt: skip
-@click.option("--resize", type=click.IntRange(1), default=224, show_default=True,
-              help="Longer side of the images in pixels; with --crop the shorter one.")  # fmt: skip
+@click.option("--resize", type=click.IntRange(1),
+              help="Longer side of the images in pixels; with --crop the shorter one.  [default: "
+              "what suits the backbone, 224 for most]")  # fmt: skip
 @click.option("--crop", type=click.IntRange(1),
               help="Look at a centre crop of this side only.  [default: all is seen]")  # fmt: skip
 @click.option("--roi", metavar="FILE", help="A picture of the images' size: what is 0 in it does "
@@ -52,7 +53,7 @@ def fit(
     false_alarm_rate: float | None,
     threshold: float | None,
     coreset_ratio: float,
-    resize: int,
+    resize: int | None,
     crop: int | None,
     roi: str | None,
     embed_weights: bool,
@@ -80,7 +81,7 @@ def fit(
         false_alarm_rate=false_alarm_rate,
         threshold=threshold,
         coreset_ratio=coreset_ratio,
-        preprocessing=Preprocessing(resize=resize, crop=crop),
+        preprocessing=Preprocessing(resize=resize or chosen.input_side, crop=crop),
         roi=roi,
         seed=seed,
         device=device,

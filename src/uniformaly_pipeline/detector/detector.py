@@ -69,7 +69,7 @@ from uniformaly_pipeline.detector.state import (
 )
 from uniformaly_pipeline.features.backbone import Backbone
 from uniformaly_pipeline.features.masking import BackPatchMasking
-from uniformaly_pipeline.features.preprocessing import WHOLE_IMAGE, Preprocessing
+from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import PatchFeatures
 from uniformaly_pipeline.ingestion.regions import tell_misfits_once
 from uniformaly_pipeline.memory_bank.bank import bank_images
@@ -167,8 +167,9 @@ class Detector:
             threshold: The score strictly above which an image is anomalous, in place of a rate.
             coreset_ratio: Share of the normal patches that the memory bank keeps, 0..1.
             preprocessing: From image to input; by default all of every image is seen, its longer
-                side resized to 224 pixels.
-            masking: Back Patch Masking; by default the paper's, none for another method.
+                side resized to the pixels that suit the backbone, 224 where it says none.
+            masking: Back Patch Masking; by default the paper's with the kernel that suits the
+                backbone, none for another method.
             roi: The region of interest, a picture of the images' size: where it is 0 nothing
                 counts, in these images and in all to come.
             scoring: From distances to scores; by default the paper's.
@@ -195,10 +196,11 @@ class Detector:
             sources, held_out = _hold_out(sources, false_alarm_rate, threshold, seed)
         threshold_of = _threshold_rule(len(held_out), false_alarm_rate, threshold)
         chosen = chosen_backbone(backbone)
-        fitting = preprocessing or WHOLE_IMAGE
+        fitting = preprocessing or Preprocessing(resize=chosen.input_side, crop=None)
         scoring = scoring or Scoring()
         check_compares_patches(scoring.method, "a detector")
-        masking = masking or BackPatchMasking(mode=default_mode(scoring.method))
+        kernel = chosen.kernel_size_at(fitting.input_size)
+        masking = masking or BackPatchMasking(default_mode(scoring.method), kernel)
         encoder = TorchEncoder(chosen, fitting.input_size, device=device, seed=seed)
         levels = choose_levels_of(sources)
         region = None

@@ -93,6 +93,7 @@ class TorchEncoder:
             backbone.attention_layer,
             device,
             precision,  # type: ignore[arg-type]
+            norm=backbone.norm,
         )
         self._encoder = torch_engine(encoder, backbone, input_size).prepare()
         # It watches a block while it computes: two at a time would read each other's attention.
@@ -111,11 +112,7 @@ class TorchEncoder:
 
     def exact(self) -> Encoder:
         """A copy that computes in float32 on the CPU with torch's own layers, to be translated."""
-        from uniformaly_pipeline.features.encoder import Encoder
-
-        own = self._encoder
-        model = copy.deepcopy(own.model)
-        return Encoder(model, own.layer_choices, own.attention_layer, "cpu", "float32")
+        return self._encoder.exact(copy.deepcopy(self._encoder.model))
 
     def weights(self) -> dict[str, np.ndarray]:
         """The model's weights by name, as ``weights`` takes them."""
@@ -185,7 +182,7 @@ class Reading:
         from dataclasses import asdict
 
         header = StoreHeader(
-            backbone={**asdict(backbone), "layers": list(backbone.layers)},
+            backbone=backbone.entries(),
             weights_sha256=encoder.weights_sha256,
             preprocessing=preprocessing.to_dict(),
             precision=encoder.precision,

@@ -52,13 +52,15 @@ class ExportedDetector:
 def encoder_identity(reading: Reading) -> dict[str, Any]:
     """What makes an encoder the one of a detector, as JSON holds it."""
     backbone = reading.header.backbone
-    return {
+    identity = {
         "model": backbone["model"],
         "weights_sha256": reading.header.weights_sha256,
         "layers": list(backbone["layers"]),
         "attention_layer": backbone["attention_layer"],
         "input_size": list(reading.preprocessing.input_size),
     }
+    # Cards from before there was a choice say nothing of it.
+    return {**identity, "norm": True} if backbone.get("norm") else identity
 
 
 def describe_card(card: Mapping[str, Any]) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,10 +42,13 @@ PATCH_WEIGHT = "patch_embed.proj.weight"
 MAX_KEYS = 5
 NO_CHECKPOINT = "is not a readable checkpoint"
 
+PAPER_RESOLUTION = 224
+"""Side of the paper's inputs in pixels."""
+
 
 @dataclass(frozen=True)
 class Backbone:
-    """A ViT and what is read from it.
+    """A ViT, what is read from it, and what suits it where nobody asks for something else.
 
     Attributes:
         model: Name of a timm model.
@@ -55,6 +59,10 @@ class Backbone:
         model_kwargs: Arguments of ``timm.create_model``.
         layers: Blocks whose outputs are averaged into patch features, 0-based.
         attention_layer: Block whose class-token attention is read, 0-based.
+        norm: Whether the model's final norm is applied to each block's output before the mean.
+        resolution: Side of the input in pixels that suits it; ``None``: the paper's 224.
+        kernel_size: Side in patches of the box that smooths the attention, odd: of an input of
+            ``resolution``, others in proportion; where that is ``None`` of every input.
     """
 
     model: str
@@ -63,6 +71,40 @@ class Backbone:
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     layers: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8, 9)
     attention_layer: int = 9
+    norm: bool = False
+    resolution: int | None = None
+    kernel_size: int = 7
+
+    def entries(self) -> dict[str, Any]:
+        """What features depend on, as headers and hashes hold it.
+
+        What only suits the backbone is told by the preprocessing and the masking that were taken.
+        No norm goes without saying, as before there was a choice.
+        """
+        entries = {**asdict(self), "layers": list(self.layers)}
+        del entries["resolution"], entries["kernel_size"]
+        if not self.norm:
+            del entries["norm"]
+        return entries
+
+    @property
+    def input_side(self) -> int:
+        """Side in pixels of the input that suits it."""
+        return self.resolution or PAPER_RESOLUTION
+
+    def kernel_size_at(self, input_size: tuple[int, int]) -> int:
+        """Side of the smoothing box for an input of (height, width) pixels, in patches, odd.
+
+        With a ``resolution`` the box covers the same share of the input's shorter side, whatever
+        that is, to the nearest odd number; without one it is ``kernel_size``.
+
+        >>> backbone = Backbone("vit_small_patch14_dinov2", resolution=224, kernel_size=5)
+        >>> backbone.kernel_size_at((224, 448)), backbone.kernel_size_at((448, 448))
+        (5, 9)
+        """
+        if self.resolution is None:
+            return self.kernel_size
+        return 2 * math.ceil(self.kernel_size * min(input_size) / (2 * self.resolution)) - 1
 
 
 def named_backbone(name: str) -> Backbone:
@@ -218,6 +260,8 @@ def _create(backbone: Backbone, pretrained: bool = False) -> nn.Module:
 
 
 def _check_layers(model: nn.Module, backbone: Backbone) -> None:
+    from torch import nn
+
     if not hasattr(model, "forward_intermediates") or not hasattr(model, "blocks"):
         raise InputError(f"backbones: '{backbone.model}' is not a ViT with blocks to read from")
     depth = len(model.blocks)  # type: ignore[arg-type]
@@ -232,6 +276,12 @@ def _check_layers(model: nn.Module, backbone: Backbone) -> None:
             )
     if getattr(model, "cls_token", None) is None:
         raise InputError(f"backbones: '{backbone.model}' has no class token to read attention from")
+    norm = getattr(model, "norm", None)
+    # Where a model averages its patches before the norm, timm leaves a placeholder here.
+    if backbone.norm and (norm is None or isinstance(norm, nn.Identity)):
+        raise InputError(
+            f"backbones: '{backbone.model}' applies no final norm to its patches: set norm to false"
+        )
 
 
 def _check_input_size(model: nn.Module, backbone: Backbone, input_size: tuple[int, int]) -> None:

@@ -135,11 +135,12 @@ class Encoder:
 
     Attributes:
         model: A timm ViT in evaluation mode, see :func:`.backbone.load_backbone`.
-        layer_choices: For each choice the blocks whose outputs (residual stream, no final norm)
-            are averaged, 0-based; patch features of several choices lie side by side.
+        layer_choices: For each choice the blocks whose outputs (residual stream) are averaged,
+            0-based; patch features of several choices lie side by side.
         attention_layer: Block whose class-token attention is read, 0-based.
         device: Torch device.
         dtype: Torch type of the computation; results are float32.
+        norm: Whether the model's final norm is applied to each of these outputs.
     """
 
     def __init__(
@@ -150,6 +151,8 @@ class Encoder:
         device: str = "auto",
         precision: Precision = "auto",
         compile_blocks: bool = False,
+        *,
+        norm: bool = False,
     ) -> None:
         """Move the model to the device; ``auto`` is CUDA where there is one.
 
@@ -161,9 +164,11 @@ class Encoder:
             precision: Type of the computation; ``auto`` is float32.
             compile_blocks: Whether to compile the blocks with torch.compile, which takes a minute
                 or so and needs a C++ compiler; the block whose attention is read stays as it is.
+            norm: Whether to apply the model's final norm to each block's output before the mean.
         """
         self.device = choose_device(device)
         self.dtype = choose_precision(precision)
+        self.norm = norm
         self.model = model.to(self.device)
         choices = [[item] if isinstance(item, int) else list(item) for item in layers]
         if all(isinstance(item, int) for item in layers):
@@ -207,6 +212,13 @@ class Encoder:
         attention: nn.Module = block.attn  # type: ignore[assignment]
         return attention
 
+    def exact(self, model: nn.Module | None = None) -> Encoder:
+        """One that reads the same in float32 on the CPU, of this model or of a copy of it."""
+        read = self.model if model is None else model
+        return Encoder(
+            read, self.layer_choices, self.attention_layer, "cpu", "float32", norm=self.norm
+        )
+
     def peak_memory(self) -> int | None:
         """Most memory held so far where the model computes, in bytes."""
         if self.device.startswith("cuda"):
@@ -236,7 +248,7 @@ class Encoder:
             outputs = self.model.forward_intermediates(  # type: ignore[operator]
                 images,
                 indices=indices,
-                norm=False,
+                norm=self.norm,
                 stop_early=True,
                 output_fmt="NCHW",
                 intermediates_only=True,

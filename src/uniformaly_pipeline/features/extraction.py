@@ -104,15 +104,16 @@ def feature_stream(
     model = load_backbone(backbone, preprocessing.input_size, seed)
     weights_sha256 = weights_hash(model)
     layers = layer_choices or backbone.layers
+    block, norm = backbone.attention_layer, backbone.norm
     if precision == "auto" and choose_device(device).startswith("cuda"):
-        exact = Encoder(model, layers, backbone.attention_layer, device, "float32")
+        exact = Encoder(model, layers, block, device, "float32", norm=norm)
         precision = check_on_images(
             exact, folder, images.values(), preprocessing, masking, levels or {}
         )
     size = preprocessing.input_size
-    encoder = Encoder(model, layers, backbone.attention_layer, device, precision, compile)
+    encoder = Encoder(model, layers, block, device, precision, compile, norm=norm)
     header = StoreHeader(
-        backbone={**asdict(backbone), "layers": list(backbone.layers)},
+        backbone=backbone.entries(),
         weights_sha256=weights_sha256,
         preprocessing=preprocessing.to_dict(),
         precision=str(encoder.dtype).removeprefix("torch."),

@@ -361,10 +361,6 @@ class Preprocessing:
         return F.to_tensor(self._fit(mask, "bilinear"))[0]
 
 
-WHOLE_IMAGE = Preprocessing(resize=224, crop=None)
-"""All of every image, as for the user's own data in the pipelines."""
-
-
 def _normalised(picture: Image.Image) -> np.ndarray:
     pixels = np.asarray(picture, np.float32).transpose(2, 0, 1)
     mean, std = np.array([IMAGENET_MEAN, IMAGENET_STD], np.float32)[:, :, None, None]

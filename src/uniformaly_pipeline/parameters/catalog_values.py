@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
-from uniformaly_pipeline.features.backbone import UNTRAINED
+from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone
 from uniformaly_pipeline.features.masking import BackPatchMasking, drops_patches
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.parameters.schema import Parameters
@@ -69,8 +69,10 @@ def _layered_features_key(parameters: Parameters) -> str:
 
 def _store_name(parameters: Parameters, kept: str) -> str:
     """What is stored, and a hash of all else that features depend on."""
+    backbone = Backbone(**parameters.chosen_backbone.model_dump())
     settings = {
-        "backbone": parameters.chosen_backbone.model_dump(),
+        # Only what features depend on: stores of before there was a norm keep their names.
+        "backbone": backbone.entries(),
         "preprocessing": {
             key: value
             for key, value in parameters.chosen_dataset.preprocessing.model_dump().items()
@@ -78,7 +80,7 @@ def _store_name(parameters: Parameters, kept: str) -> str:
         },
         "device": parameters.encoder.device,
         "precision": parameters.encoder.precision,
-        "seed": parameters.seed if parameters.chosen_backbone.checkpoint == UNTRAINED else None,
+        "seed": parameters.seed if backbone.checkpoint == UNTRAINED else None,
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     return f"{parameters.features.dtype}-{kept}-{digest}"

@@ -18,7 +18,7 @@ from typing import Any
 
 from uniformaly_pipeline.common.secrets import without_secrets
 from uniformaly_pipeline.detector.finished_run import Layers, split_place
-from uniformaly_pipeline.features.backbone import UNTRAINED
+from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone
 from uniformaly_pipeline.parameters.dotted import flatten
 from uniformaly_pipeline.parameters.schema import (
     BackboneParameters,
@@ -234,7 +234,7 @@ def _reference(parameters: Parameters, shipped: Parameters) -> Parameters:
 
     A data set is compared with the one of its layout that ships, whatever its key: two keys may
     share a name. What a name says is no difference: the model of a backbone called by it. Nor is
-    the masking that a method comes with.
+    the masking that a method and a backbone come with.
     """
     data_set, backbone = parameters.chosen_dataset, parameters.chosen_backbone
     entry = next(
@@ -253,9 +253,13 @@ def _reference(parameters: Parameters, shipped: Parameters) -> Parameters:
         "backbone": parameters.backbone,
         "datasets": {parameters.dataset: entry},
         "backbones": {parameters.backbone: other},
-        "bpm": shipped.bpm.model_copy(update={"mode": default_mode(parameters.scoring.method)}),
     }
-    return shipped.model_copy(update=chosen)
+    masking = {
+        "mode": default_mode(parameters.scoring.method),
+        # By the run's own input, which the key names where it is another than what ships.
+        "kernel_size": Backbone(**other.model_dump()).kernel_size_at(parameters.input_size),
+    }
+    return shipped.model_copy(update={**chosen, "bpm": shipped.bpm.model_copy(update=masking)})
 
 
 def _settings(parameters: Parameters, task: str) -> dict[str, Any]:
@@ -287,6 +291,7 @@ def _settings(parameters: Parameters, task: str) -> dict[str, Any]:
         "model_kwargs": backbone.model_kwargs,
         "layers": backbone.layers,
         "attention_layer": backbone.attention_layer,
+        "norm": backbone.norm,
     }
     # However many splits there are, they are one value.
     shown = is_multiclass or task == "paper"

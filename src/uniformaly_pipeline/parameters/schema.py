@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -22,8 +22,9 @@ from pydantic import (
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.detector.exported import Format
 from uniformaly_pipeline.evaluation.clustering import FeatureChoice
+from uniformaly_pipeline.features.backbone import PAPER_RESOLUTION, Backbone
 from uniformaly_pipeline.features.masking import Keep, MaskingMode
-from uniformaly_pipeline.features.preprocessing import height_width
+from uniformaly_pipeline.features.preprocessing import Preprocessing, height_width
 from uniformaly_pipeline.ingestion.decoding import MAX_PIXELS
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.scoring.methods.choice import METHODS
@@ -33,11 +34,21 @@ PositiveInt = Annotated[int, Field(ge=1)]
 OWN_IMAGES = ("folder", "classes")
 """Layouts of the user's own images."""
 
-WHOLE = {"resize": 224, "crop": None}
+WHOLE = {"resize": "224/224", "crop": None}
 """Preprocessing by which all of an image is seen."""
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 Pixels = PositiveInt | tuple[PositiveInt, PositiveInt]
+IN_PROPORTION = re.compile(r"[1-9]\d{0,4}/[1-9]\d{0,4}")
+
+
+def _size(value: Any) -> Any:
+    """Pixels, or ``256/224``: 256 for a backbone of 224 pixels, for another in proportion."""
+    if not isinstance(value, str) or IN_PROPORTION.fullmatch(value):
+        return value
+    if value.isdecimal():  # the command line leaves it as it was written
+        return int(value)
+    raise ValueError(f"{value!r} is no size: give pixels, or 256/224 for a size in proportion")
 
 
 def _split_at_plus(value: Any) -> Any:
@@ -92,6 +103,7 @@ NameOrNone = Annotated[str | None, BeforeValidator(_name)]
 Masking = Annotated[MaskingMode, BeforeValidator(_off_is_a_word)]
 Threshold = Annotated[float, Field(ge=0, lt=1)]
 KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
+Size = Annotated[Pixels | str | None, BeforeValidator(_size)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
@@ -100,9 +112,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-def _exceeds(inner: Pixels | None, outer: Pixels | None) -> bool:
+def _in_pixels(size: Any, resolution: int) -> Any:
+    """A size for a backbone of this resolution; one in pixels, or none, stays what it is."""
+    if not isinstance(size, str):
+        return size
+    pixels, _, of = size.partition("/")
+    return max(1, round(int(pixels) * resolution / int(of)))
+
+
+def _exceeds(inner: Any, outer: Any) -> bool:
     """Whether one size is larger than another in height or width; ``None`` fits anywhere."""
-    if inner is None or outer is None:
+    if inner is None or outer is None or isinstance(inner, str) or isinstance(outer, str):
         return False
     return any(a > b for a, b in zip(height_width(inner), height_width(outer), strict=True))
 
@@ -125,14 +145,15 @@ class TilesParameters(_Section):
 class PreprocessingParameters(_Section):
     """``datasets.<name>.preprocessing``, see :class:`.preprocessing.Preprocessing`."""
 
-    resize: Pixels | None = 256
+    resize: Size = "256/224"
     """Shorter side in pixels, the longer one where neither crop nor pad is given and the whole
-    image is seen; or [height, width]; null keeps the size."""
-    crop: Pixels | None = 224
-    """Centre crop in pixels, or [height, width]; null does not crop: images that are not square are
-    padded, and the padding never counts."""
-    pad: Pixels | None = None
-    """Black padding up to this size in pixels, or [height, width]; null does not pad."""
+    image is seen; or [height, width]; `256/224`: 256 for a backbone of 224 pixels, for another
+    in proportion; null keeps the size."""
+    crop: Size = "224/224"
+    """Centre crop, likewise; null does not crop: images that are not square are padded, and the
+    padding never counts."""
+    pad: Size = None
+    """Black padding up to this size, likewise; null does not pad."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     """Filter that resizes images; masks are always resized bilinearly."""
     tiles: TilesParameters | None = None
@@ -142,10 +163,16 @@ class PreprocessingParameters(_Section):
 
     @model_validator(mode="after")
     def _cuts_whole_images(self) -> PreprocessingParameters:
-        whole = isinstance(self.resize, int) and self.crop is None and self.pad is None
+        whole = isinstance(self.resize, (int, str)) and self.crop is None and self.pad is None
         if self.tiles is not None and not whole:
             raise ValueError("tiles need a resize of one number, and neither crop nor pad")
         return self
+
+    def for_resolution(self, resolution: int) -> PreprocessingParameters:
+        """The same with all sizes in pixels, for a backbone of this resolution in pixels."""
+        values = self.model_dump()
+        sizes = {name: _in_pixels(values[name], resolution) for name in ("resize", "crop", "pad")}
+        return PreprocessingParameters(**{**values, **sizes})
 
     @model_validator(mode="after")
     def _fixes_a_size(self) -> PreprocessingParameters:
@@ -217,7 +244,7 @@ class DatasetParameters(_Section):
     """`ingestion` copies the split to this new folder, by split and class."""
     preprocessing: PreprocessingParameters = PreprocessingParameters()
     """From image to the encoder's input; of the user's own images (layouts `folder` and `classes`)
-    what is not given is `resize: 224, crop: null`: all of every image is seen."""
+    what is not given is `resize: 224/224, crop: null`: all of every image is seen."""
     coreset_ratio: Ratio = 0.1
     """Share of the patches in a memory bank, where `memory_bank.coreset_ratio` is null."""
     multiclass_coreset_ratio: Ratio | None = None
@@ -265,6 +292,14 @@ class BackboneParameters(_Section):
     """Blocks whose outputs are averaged into patch features, counted from 0."""
     attention_layer: int = Field(ge=0)
     """Block whose class-token attention Back Patch Masking reads, from 0."""
+    norm: bool = False
+    """Whether the model's final norm is applied to each block's output before the mean."""
+    resolution: PositiveInt | None = None
+    """Side of the input in pixels that suits it: sizes of preprocessing such as `256/224` are in
+    proportion to it; null: 224, as in the paper."""
+    kernel_size: KernelSize = 7
+    """What `bpm.kernel_size: auto` stands for: patches of an input of `resolution` pixels, of
+    other inputs in proportion; where `resolution` is null, of every input."""
 
 
 class EncoderParameters(_Section):
@@ -304,8 +339,9 @@ class BpmParameters(_Section):
     """`binary` keeps foreground patches, `soft` keeps all and multiplies the distances of test
     patches by their smoothed attention, `off` keeps all as they are; `auto`: `binary` for the
     method `uniformaly`, `off` for the others, as they were published."""
-    kernel_size: KernelSize = 7
-    """Side of the box that smooths the attention, in patches, odd."""
+    kernel_size: Literal["auto"] | KernelSize = "auto"
+    """Side of the box that smooths the attention, in patches, odd; `auto`: the backbone's own, in
+    proportion to the input, see `backbones.<name>.kernel_size`."""
     threshold: Threshold = 0.1
     """Smoothed attention, 0 to 1, above which a patch is foreground."""
 
@@ -503,6 +539,14 @@ class Parameters(_Section):
         return self
 
     @model_validator(mode="after")
+    def _takes_what_suits_the_backbone(self) -> Parameters:
+        """Settle the kernel, and have sizes in proportion refused here where they do not fit."""
+        own = Backbone(**self.chosen_backbone.model_dump()).kernel_size_at(self.input_size)
+        if self.bpm.kernel_size == "auto":
+            self.bpm = self.bpm.model_copy(update={"kernel_size": own})
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_method(self) -> Parameters:
         """Settle the masking that a method comes with; refuse what it cannot do."""
         method = self.scoring.method
@@ -527,8 +571,25 @@ class Parameters(_Section):
 
     @property
     def chosen_dataset(self) -> DatasetParameters:
-        """Settings of the data set of this run."""
-        return self.datasets[self.dataset]
+        """Settings of the data set of this run, all sizes in pixels.
+
+        Raises:
+            ValueError: A size in proportion does not fit another; the line names the key.
+        """
+        entry = self.datasets[self.dataset]
+        try:
+            prepared = entry.preprocessing.for_resolution(
+                self.chosen_backbone.resolution or PAPER_RESOLUTION
+            )
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"datasets.{self.dataset}.preprocessing: {reason}") from error
+        return entry.model_copy(update={"preprocessing": prepared})
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the encoder's input in pixels."""
+        return Preprocessing(**self.chosen_dataset.preprocessing.model_dump()).input_size
 
     @property
     def chosen_backbone(self) -> BackboneParameters:
@@ -559,7 +620,7 @@ class Parameters(_Section):
     def resolved(self) -> dict[str, Any]:
         """What this run uses, nested: other data sets and backbones left out."""
         values = self.model_dump()
-        values["datasets"] = {self.dataset: values["datasets"][self.dataset]}
+        values["datasets"] = {self.dataset: self.chosen_dataset.model_dump()}
         values["backbones"] = {self.backbone: values["backbones"][self.backbone]}
         values["memory_bank"] |= {
             "coreset_ratio": self.coreset_ratio(),
@@ -580,7 +641,7 @@ def parse_parameters(raw: Mapping[str, Any]) -> Parameters:
     try:
         return Parameters.model_validate(dict(raw))
     except ValidationError as error:
-        faults = dict.fromkeys(_describe(fault) for fault in error.errors())
+        faults = dict.fromkeys(_describe(fault) for fault in _telling(error.errors()))
         raise InputError(f"parameters: {'; '.join(faults)}") from error
 
 
@@ -601,6 +662,19 @@ def _untold(value: Any, key: str = "") -> Iterator[str]:
             yield key or "a key"
 
 
+def _telling(faults: Sequence[Any]) -> Iterator[Any]:
+    """Leave out that a number is not the word that may stand in its place, where it is too small.
+
+    Of a union pydantic tells what each of its kinds would have.
+    """
+    keys = [tuple(_without_types(tuple(map(str, fault["loc"])))) for fault in faults]
+    for fault, key in zip(faults, keys, strict=True):
+        wants_a_word = fault["type"] in ("literal_error", "string_type")
+        if wants_a_word and not isinstance(fault["input"], str) and keys.count(key) > 1:
+            continue
+        yield fault
+
+
 def _describe(fault: Any) -> str:
     location = tuple(str(part) for part in fault["loc"])
     key = ".".join(_without_types(location))
@@ -619,7 +693,7 @@ def _describe(fault: Any) -> str:
 
 def _without_types(location: tuple[str, ...]) -> list[str]:
     """Leave out what pydantic adds for the branches of a union: these are no keys."""
-    branch = re.compile(r"[\[\]()]|^(int|float|str|list|literal)$")
+    branch = re.compile(r"[\[\]()]|^(constrained-)?(int|float|str|list|literal)$")
     return [part for part in location if not branch.search(part)]
 
 

@@ -51,7 +51,12 @@ CORESET_RATIOS: dict[str, dict[str, float]] = {
 }
 """By data set; the second is that of ``multiclass``."""
 
-_BLOCKS = {"layers": [2, 3, 4, 5, 6, 7, 8, 9], "attention_layer": 9, "model_kwargs": {}}
+_BLOCKS = {
+    "layers": [2, 3, 4, 5, 6, 7, 8, 9],
+    "attention_layer": 9,
+    "norm": False,
+    "model_kwargs": {},
+}
 
 BACKBONES: dict[str, dict[str, Any]] = {
     "dino_vitb8": {"model": "vit_base_patch8_224.dino", "checkpoint": None, **_BLOCKS},

@@ -239,7 +239,7 @@ def translated(
             f"encoder.engine: {engine} does not compute in {precision}: set encoder.precision to "
             "float32, or encoder.engine to torch"
         )
-    exact = Encoder(encoder.model, encoder.layer_choices, encoder.attention_layer, "cpu", "float32")
+    exact = encoder.exact()
 
     def make() -> PatchEncoder:
         if engine == "onnx":
