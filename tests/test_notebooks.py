@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import KEDRO, commands
+from tests.end_to_end.conftest import KEDRO, commands, link_package
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -54,7 +54,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, demo_images: Path) -> 
     for folder in ("conf", "notebooks"):
         ignored = shutil.ignore_patterns(".ipynb_checkpoints", "local")
         shutil.copytree(ROOT / folder, path / folder, ignore=ignored)
-    (path / "src").symlink_to(ROOT / "src", target_is_directory=True)
+    link_package(path)
     shutil.copy(ROOT / "pyproject.toml", path)
     (path / "conf/local").mkdir()
     shutil.copytree(demo_images, path / "data/01_raw/demo")

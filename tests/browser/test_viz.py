@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.end_to_end.conftest import link_package
 from tools.servers import serving
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def project(browser: Browser, tmp_path_factory: pytest.TempPathFactory, demo_ima
     """A copy of the project after a run, with the site built; without a browser nothing is run."""
     project = tmp_path_factory.mktemp("viz") / "project"
     shutil.copytree(ROOT / "conf", project / "conf")
-    (project / "src").symlink_to(ROOT / "src", target_is_directory=True)
+    link_package(project)
     shutil.copy(ROOT / "pyproject.toml", project)
     shutil.copytree(demo_images, project / "data/01_raw/demo")
     # "kedro viz build" takes no environment: both commands must mean the same run.

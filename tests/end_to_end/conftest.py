@@ -35,6 +35,15 @@ def commands() -> Commands:
     return made
 
 
+def link_package(project: Path) -> None:
+    """Give a copy of the project this package; ``src`` itself must lie in it, says Kedro.
+
+    Nobody writes there; a copy for each test takes seconds of every minute.
+    """
+    (project / "src").mkdir(parents=True)
+    (project / "src" / PACKAGE).symlink_to(ROOT / "src" / PACKAGE, target_is_directory=True)
+
+
 class Project:
     """A copy of the project without data."""
 
@@ -42,8 +51,7 @@ class Project:
         self.path = path
         shutil.copytree(ROOT / "conf", path / "conf")
         shutil.copy(ROOT / "pyproject.toml", path)
-        # Nobody writes there; a copy for each test takes seconds of every minute.
-        (path / "src").symlink_to(ROOT / "src", target_is_directory=True)
+        link_package(path)
         (path / "data").mkdir()
 
     def with_demo(self, demo_images: Path) -> Project:
