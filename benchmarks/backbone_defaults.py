@@ -1,23 +1,26 @@
 """What suits a backbone: blocks, block of the attention, final norm, resolution and kernel.
 
     python -m benchmarks.backbone_defaults --checkpoint vits14.safetensors \
-        --photographs DEFECTS CLASSES [--resolutions 224 392] [--brief] [--limit 10] [--json FILE]
+        --photographs DEFECTS CLASSES [--resolutions 224 392] [--brief] [--limit 10] [--json FILE] \
+        [--coreset-ratio 0.1 --seeds 0 1 2 3 4]
 
 One thing at a time is changed around the paper's setting (the mean of blocks 2 to 9, attention of
 block 9, no final norm) at each resolution, on the demo and on folders of photographs. All patches
-are kept in the memory bank, so that no seed decides. Each image is encoded once a resolution.
+are kept in the memory bank, so that no seed decides, unless a coreset is asked for: then figures
+are means over its seeds. Each image is encoded once a resolution.
 ``--brief`` tries two choices of blocks alone, with the kernels nearest to the paper's share.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +63,12 @@ class Choice:
         attention_layer: Block whose attention is read.
         norm: Whether the final norm is applied.
         kernels: Kernels to try.
-        coreset_ratio: Share of the patches in the memory bank.
     """
 
     layers: tuple[int, ...] = LAYERS[0]
     attention_layer: int = 9
     norm: bool = False
-    kernels: tuple[int, ...] = field(default=())
-    coreset_ratio: float = 1.0
+    kernels: tuple[int, ...] = ()
 
     def describe(self, kernel: int) -> str:
         """The setting in words."""
@@ -80,7 +81,7 @@ def choices(grid: int, brief: bool = False) -> Iterator[Choice]:
     """What is tried on a grid of so many patches a side: one thing at a time."""
     kernel = int(PAPER_SHARE * grid) // 2 * 2 + 1
     if brief:
-        near = (kernel, kernel - 2, kernel + 2)
+        near = tuple(each for each in (kernel, kernel - 2, kernel + 2) if each > 0)
         yield from (Choice(layers, kernels=near) for layers in (LAYERS[0], LATER))
         return
     others = tuple(each for each in KERNELS if each != kernel)
@@ -97,6 +98,8 @@ def measure(
     resolution: int,
     data: Mapping[str, tuple[ImageFolder, Sequence[Category]]],
     brief: bool = False,
+    coreset_ratio: float = 1.0,
+    seeds: Sequence[int] = (0,),
 ) -> dict[str, Figures]:
     """Metrics at a resolution by setting and data set, see :func:`choices`."""
     size, preprocessing = (resolution, resolution), Preprocessing(resolution, resolution)
@@ -113,9 +116,9 @@ def measure(
             for choice in tried:
                 view = blocks.view(choice.layers, choice.attention_layer, choice.norm)
                 maskings = [BackPatchMasking(kernel_size=kernel) for kernel in choice.kernels]
-                for category in group:
+                for category, seed in itertools.product(group, seeds):
                     table = evaluate(
-                        view, category, folder, preprocessing, maskings, choice.coreset_ratio
+                        view, category, folder, preprocessing, maskings, coreset_ratio, seed
                     )
                     for kernel, row in zip(choice.kernels, table.to_dict("records"), strict=True):
                         setting = found.setdefault(choice.describe(kernel), {})
@@ -164,6 +167,8 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--photographs", nargs="*", default=[], metavar="FOLDER")
     parser.add_argument("--resolutions", nargs="+", type=int, default=RESOLUTIONS)
     parser.add_argument("--brief", action="store_true", help="two choices of blocks alone")
+    parser.add_argument("--coreset-ratio", type=float, default=1.0)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the coreset")
     parser.add_argument("--limit", type=int, help="most images of a kind, for a quick look")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     return parser.parse_args(given)
@@ -182,7 +187,14 @@ def main(given: Sequence[str] | None = None) -> None:
             for name, folder in folders.items()
         }
         for resolution in arguments.resolutions:
-            found[str(resolution)] = measure(backbone, resolution, data, arguments.brief)
+            found[str(resolution)] = measure(
+                backbone,
+                resolution,
+                data,
+                arguments.brief,
+                arguments.coreset_ratio,
+                arguments.seeds,
+            )
             if arguments.json is not None:
                 arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(table(found))

@@ -14,6 +14,7 @@ from torch import nn
 
 from uniformaly_pipeline.evaluation.category import ground_truth
 from uniformaly_pipeline.evaluation.sweep import Setting, SweepInputs, evaluate_settings
+from uniformaly_pipeline.features.encoder import Encoder, encode_images
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import PatchFeatures, StoreHeader
@@ -88,6 +89,15 @@ def draw_demo(root: Path) -> ImageFolder:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         image.save(root / path)
     return ImageFolder(str(root))
+
+
+def encode(
+    encoder: Encoder, folder: ImageFolder, images: Sequence[str], preprocessing: Preprocessing
+) -> View:
+    """What an encoder reads of images, as a run would have stored it."""
+    batches = list(encode_images(encoder, folder, images, preprocessing, BATCH, num_workers=0))
+    features = torch.cat([batch.features for batch in batches]).half().numpy()
+    return View(images, features, torch.cat([batch.attention for batch in batches]).numpy())
 
 
 @dataclass(frozen=True)
@@ -221,6 +231,7 @@ def evaluate(
     preprocessing: Preprocessing,
     maskings: Sequence[BackPatchMasking],
     coreset_ratio: float,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Metrics of a category, a row per masking, as :func:`.sweep.evaluate_settings` gives them."""
     masks = [ground_truth(folder, mask, preprocessing) for mask in category.masks]
@@ -231,6 +242,7 @@ def evaluate(
         labels=category.labels,
         masks=np.stack(masks) if masks else None,
         preprocessing=preprocessing,
+        seed=seed,
     )
     settings = [
         Setting("bpm", f"{masking.kernel_size}", masking, coreset_ratio, top_k_ratio=0.05)

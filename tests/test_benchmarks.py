@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from benchmarks import (
     against_anomalib,
+    backbone_defaults,
+    backbones_table,
+    few_images,
     gpu,
     hidden_defects,
     leaderboard,
@@ -44,7 +48,9 @@ from benchmarks.worker import Worker
 from uniformaly_pipeline.features.backbone import Backbone, load_backbone
 from uniformaly_pipeline.features.encoder import Encoder
 from uniformaly_pipeline.features.masking import BackPatchMasking
+from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import FeatureStore
+from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.memory_bank.coreset import greedy_coreset
 
 LAYERS = tuple(range(2, 10))
@@ -530,3 +536,111 @@ def test_a_detectors_times_are_told_by_engine(tiny_backbone: Backbone, tmp_path:
     text = of_detectors.table(found)
     assert "| tiny | onnx | 1.00 s | 1.00 s | 1.00 s | 1.00 s | 0.50 GB | 1.00 s |" in text
     assert "9 vectors of 48, 3 of 4 patches" in text
+
+
+# --- backbones ------------------------------------------------------------------------------------
+
+SIDE = 32
+WHOLE = Preprocessing(SIDE, SIDE)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_blocks_read_at_once_are_what_an_encoder_reads(
+    norm: bool, tiny_backbone: Backbone, make_dataset: Any, tmp_path: Path
+) -> None:
+    folder: ImageFolder = make_dataset(tmp_path, train=3)
+    (category,) = few_images.read_categories(folder)
+    assert (len(category.normal), list(category.labels)) == (3, [1, 0, 0])
+    model = load_backbone(tiny_backbone, (SIDE, SIDE))
+    torch.nn.init.normal_(model.norm.weight)
+    blocks = few_images.read_blocks(model, [9, 11], folder, category.images, WHOLE)
+    for layers, layer in (((2, 3), 9), ((11,), 11)):
+        view = blocks.view(layers, layer, norm)
+        encoder = Encoder(model, layers, layer, "cpu", norm=norm)
+        expected = few_images.encode(encoder, folder, category.images, WHOLE)
+        every = BackPatchMasking("off")
+        found = view.load(category.images, every), expected.load(category.images, every)
+        np.testing.assert_allclose(found[0].features, found[1].features, rtol=0, atol=5e-3)
+        np.testing.assert_allclose(
+            view.attention(category.images), expected.attention(category.images), atol=1e-5
+        )
+        assert float(np.std(view.attention(category.images))) > 0
+
+
+def test_classes_are_normal_in_turn(tmp_path: Path) -> None:
+    for name in ("bird", "cat"):
+        for part, count in ((few_images.TRAIN, 3), (few_images.TEST, 2)):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (8, 8)).save(tmp_path / part / name / f"{i}.png")
+    bird, cat = few_images.read_categories(ImageFolder(str(tmp_path)), limit=2)
+    assert list(bird.normal) == [f"{few_images.TRAIN}/bird/{i}.png" for i in range(2)]
+    assert list(bird.tested) == list(cat.tested)
+    assert (list(bird.labels), list(cat.labels)) == ([0, 0, 1, 1], [1, 1, 0, 0])
+
+
+@pytest.mark.parametrize(("grid", "kernel"), [(16, 5), (24, 7), (28, 7), (32, 9)])
+def test_one_thing_is_changed_at_a_time(grid: int, kernel: int) -> None:
+    paper, *others = backbone_defaults.choices(grid)
+    assert paper.kernels[0] == kernel and set(paper.kernels) >= {3, 5, 7, 9, 11}
+    for choice in others:
+        assert choice.kernels == (kernel,)
+        assert not choice.norm or choice.attention_layer == paper.attention_layer
+        assert choice.layers == paper.layers or choice.attention_layer == paper.attention_layer
+    assert len({choice.describe(kernel) for choice in (paper, *others)}) == 1 + len(others)
+
+
+@pytest.fixture
+def small_demo(make_dataset: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two categories of few images in place of the demo."""
+    for module in (backbone_defaults, backbones_table):
+        draw = lambda root: make_dataset(root, ("bolt", "nut"), dent=2)  # noqa: E731
+        monkeypatch.setattr(module, "draw_demo", draw)
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_the_defaults_of_a_backbone_are_told_in_one_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model", "vit_tiny_patch16_224", "--checkpoint", "untrained"]
+    options += ["--resolutions", "64", "80", "--brief", "--json", str(tmp_path / "found.json")]
+    backbone_defaults.main(options)
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0] == "| pixels | setting | demo |"
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| 64"] * 4 + ["| 80"] * 4
+    found = json.loads((tmp_path / "found.json").read_text())
+    shown = found["64"][rows[2].split(" | ")[1]]["demo"]
+    assert 0 <= shown["image_auroc"] <= 1 and 0 <= shown["pixel_auroc"] <= 1
+    assert f"| {100 * shown['image_auroc']:.1f} / {100 * shown['pixel_auroc']:.1f} |" in rows[2]
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_the_table_says_which_backbones_were_not_measured(
+    tiny_backbone: Backbone,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = replace(tiny_backbone, resolution=64, kernel_size=3, layers=(2, 3))
+    listed = {"here": own, "elsewhere": replace(own, checkpoint=None)}
+    monkeypatch.setattr(backbones_table, "shipped_backbones", lambda _: listed)
+    backbones_table.main(["--json", str(tmp_path / "found.json")])
+    here, elsewhere = capsys.readouterr().out.splitlines()[-2:]
+    cells = [cell.strip() for cell in here.strip("|").split("|")]
+    assert cells[0] == "`here`" and cells[2:6] == ["16", "64", "4 x 4", "3"]
+    assert float(cells[6]) > 0 and len(cells[7].split(" / ")) == 2
+    assert elsewhere.endswith("| not measured |")
+    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert [bool(row["metrics"]) for row in rows] == [True, False]
+    assert 0 < rows[0]["parameters"] < 1_000_000
+
+
+def test_every_backbone_that_ships_is_in_the_table() -> None:
+    found = backbones_table.shipped_backbones("weights.safetensors")
+    assert {"quickstart", "dinov3_vitl16", "mae_vitb16", "ibot_vitb16_block"} <= set(found)
+    plain = found.pop("dinov2_vits14 without registers")
+    assert (
+        replace(plain, checkpoint=None, model=found["dinov2_vits14"].model)
+        == (found["dinov2_vits14"])
+    )
+    assert "custom" not in found

@@ -123,7 +123,11 @@ def test_every_parameter_has_a_meaning_and_a_default() -> None:
             '`[1, 2, 5, 10, 25, 50, "all"]`',
         ),
         # Of the schema: entries of data sets differ.
-        ("datasets.<name>.preprocessing.crop", "whole number ≥ 1 or list of 2 or null", "`224`"),
+        (
+            "datasets.<name>.preprocessing.crop",
+            "whole number ≥ 1 or list of 2 or text or null",
+            "`224/224`",
+        ),
         ("backbones.<name>.layers", "list: whole number ≥ 0", "needed"),
     ],
 )

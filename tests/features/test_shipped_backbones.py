@@ -98,9 +98,10 @@ def test_deeper_models_read_the_same_share_of_their_blocks() -> None:
 
 @pytest.mark.parametrize(
     ("side", "kernel_size"),
-    [(392, 7), (224, 5), (448, 9), (196, 3), (56, 1), (28, 1), (784, 15), (335, 5)],
+    [(392, 7), (224, 3), (225, 5), (448, 7), (449, 9), (196, 3), (56, 1), (14, 1), (784, 13)],
 )
 def test_the_kernel_covers_the_same_share_of_another_input(side: int, kernel_size: int) -> None:
+    """The nearest odd number, of two the smaller: 8 patches of 448 pixels are 7."""
     chosen = Backbone("vit_small_patch14_dinov2", resolution=392, kernel_size=7)
     assert chosen.kernel_size_at((side, side)) == kernel_size
     assert chosen.kernel_size_at((side, 10 * side)) == kernel_size

@@ -51,9 +51,9 @@ TITLES = {
 NOTES = {
     "datasets.<name>": "An entry may leave out whatever has a default. "
     "For other names of layouts see [Published data sets](datasets.md), for the folders of your "
-    "own [Your own images](own_images.md). The crop must fit into the resized image. `256/224` is 256 "
-    "pixels for a backbone whose resolution is 224, and in proportion for others; a number is a "
-    "number of pixels for all.",
+    "own [Your own images](own_images.md). The crop must fit into the resized image. `256/224` is "
+    "256 pixels for a backbone whose resolution is 224, and in proportion for others; a number is "
+    "a number of pixels for all.",
     "backbones.<name>": "See [Backbones](backbones.md).",
     "bpm": "See [Concepts](concepts.md#back-patch-masking) and [Tune](tune.md#back-patch-masking).",
     "memory_bank": "See [Concepts](concepts.md#memory-bank) and [Tune](tune.md#coreset).",

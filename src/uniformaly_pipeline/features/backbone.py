@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -95,15 +96,15 @@ class Backbone:
         """Side of the smoothing box for an input of (height, width) pixels, in patches, odd.
 
         With a ``resolution`` the box covers the same share of the input's shorter side, whatever
-        that is, rounded to the nearest odd number; without one it is ``kernel_size``.
+        that is, to the nearest odd number; without one it is ``kernel_size``.
 
-        >>> backbone = Backbone("vit_small_patch14_dinov2", resolution=392, kernel_size=7)
-        >>> backbone.kernel_size_at((392, 392)), backbone.kernel_size_at((224, 448))
-        (7, 5)
+        >>> backbone = Backbone("vit_small_patch14_dinov2", resolution=224, kernel_size=5)
+        >>> backbone.kernel_size_at((224, 448)), backbone.kernel_size_at((448, 448))
+        (5, 9)
         """
         if self.resolution is None:
             return self.kernel_size
-        return self.kernel_size * min(input_size) // self.resolution // 2 * 2 + 1
+        return 2 * math.ceil(self.kernel_size * min(input_size) / (2 * self.resolution)) - 1
 
 
 def named_backbone(name: str) -> Backbone:

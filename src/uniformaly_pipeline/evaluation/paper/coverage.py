@@ -97,7 +97,8 @@ ITEMS = (
     PaperItem(
         "Figure 4",
         "AUROC of a ResNet and of supervised and self-supervised ViTs",
-        missing="its ResNet is no ViT; for other ViTs run `defect` with another backbone",
+        missing="its ResNet is no ViT; for the others run `defect` with `supervised_vitb16`, "
+        "`mae_vitb16` or another of the backbones",
     ),
     PaperItem("Figure 5", "Attention, smoothed and as a mask", _MASKED),
     PaperItem(
