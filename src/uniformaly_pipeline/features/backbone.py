@@ -98,9 +98,9 @@ class Backbone:
         With a ``resolution`` the box covers the same share of the input's shorter side, whatever
         that is, to the nearest odd number; without one it is ``kernel_size``.
 
-        >>> backbone = Backbone("vit_small_patch14_dinov2", resolution=224, kernel_size=5)
+        >>> backbone = Backbone("vit_small_patch14_dinov2", resolution=224, kernel_size=3)
         >>> backbone.kernel_size_at((224, 448)), backbone.kernel_size_at((448, 448))
-        (5, 9)
+        (3, 5)
         """
         if self.resolution is None:
             return self.kernel_size
