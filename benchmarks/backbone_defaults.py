@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.few_images import Category, draw_demo, evaluate, read_blocks, read_categories
+from benchmarks.few_images import Category, evaluate, read_blocks, read_data
 from uniformaly_pipeline.features.backbone import Backbone, input_grid, load_backbone
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
@@ -180,12 +180,7 @@ def main(given: Sequence[str] | None = None) -> None:
     backbone = Backbone(arguments.model, arguments.checkpoint)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
-        folders = {"demo": draw_demo(Path(place))}
-        folders |= {Path(path).name: ImageFolder(path) for path in arguments.photographs}
-        data = {
-            name: (folder, read_categories(folder, arguments.limit))
-            for name, folder in folders.items()
-        }
+        data = read_data(Path(place), arguments.photographs, arguments.limit)
         for resolution in arguments.resolutions:
             found[str(resolution)] = measure(
                 backbone,

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.few_images import Category, draw_demo, encode, evaluate, read_categories
+from benchmarks.few_images import Category, encode, evaluate, read_data
 from benchmarks.machine import describe
 from uniformaly_pipeline.features import backbone as of_backbones
 from uniformaly_pipeline.features.backbone import (
@@ -187,12 +187,7 @@ def main(given: Sequence[str] | None = None) -> None:
     machine = describe()
     rows = []
     with tempfile.TemporaryDirectory() as place:
-        folders = {"demo": draw_demo(Path(place))}
-        folders |= {Path(path).name: ImageFolder(path) for path in arguments.photographs}
-        data = {
-            name: (folder, read_categories(folder, arguments.limit))
-            for name, folder in folders.items()
-        }
+        data = read_data(Path(place), arguments.photographs, arguments.limit)
         for name, backbone in shipped_backbones(arguments.vits14).items():
             if arguments.backbones is None or name.split()[0] in arguments.backbones:
                 rows.append(measure(name, backbone, data, timed=not arguments.no_speed))

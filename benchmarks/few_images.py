@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import nn
 
 from uniformaly_pipeline.evaluation.category import ground_truth
 from uniformaly_pipeline.evaluation.sweep import Setting, SweepInputs, evaluate_settings
-from uniformaly_pipeline.features.encoder import Encoder, encode_images
+from uniformaly_pipeline.features.encoder import Encoder, WatchedBlock, encode_images
 from uniformaly_pipeline.features.masking import BackPatchMasking
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.features.store import PatchFeatures, StoreHeader
@@ -83,8 +84,17 @@ def _classes(folder: ImageFolder, limit: int | None) -> Iterator[Category]:
         yield Category(normal, folder.files(f"{TRAIN}/{normal}")[:limit], paths, labels)
 
 
+def read_data(
+    root: Path, photographs: Sequence[str], limit: int | None
+) -> dict[str, tuple[ImageFolder, list[Category]]]:
+    """The demo, drawn below ``root``, and folders of photographs by their names."""
+    folders = {"demo": draw_demo(root)}
+    folders |= {Path(path).name: ImageFolder(path) for path in photographs}
+    return {name: (folder, read_categories(folder, limit)) for name, folder in folders.items()}
+
+
 def draw_demo(root: Path) -> ImageFolder:
-    """The demo's images in a folder."""
+    """The demo's images, drawn in a folder."""
     for path, image in drawings.draw(seed=0):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         image.save(root / path)
@@ -134,7 +144,7 @@ def read_blocks(
     images: Sequence[str],
     preprocessing: Preprocessing,
 ) -> Blocks:
-    """Read all blocks of a timm ViT without rotary embeddings, in one pass of each image.
+    """Read all blocks of a timm ViT, in one pass of each image.
 
     Args:
         model: The model, set to the input's size.
@@ -145,21 +155,20 @@ def read_blocks(
     """
     found: dict[int, list[np.ndarray]] = {layer: [] for layer in attention_layers}
     outputs = []
-    handles = [
-        _attention(model, layer).register_forward_pre_hook(
-            lambda module, given, layer=layer: found[layer].append(_class_row(module, given[0]))
-        )
-        for layer in attention_layers
-    ]
-    for first in range(0, len(images), BATCH):
-        paths = images[first : first + BATCH]
-        batch = [preprocessing.image_tensor(folder.read_image(path)) for path in paths]
-        blocks = model.forward_intermediates(  # type: ignore[operator]
-            torch.stack(batch), norm=False, output_fmt="NLC", intermediates_only=True
-        )
-        outputs.append(torch.stack(blocks, dim=1).half().numpy())
-    for handle in handles:
-        handle.remove()
+    with contextlib.ExitStack() as stack:
+        watched = {
+            layer: stack.enter_context(WatchedBlock(_attention(model, layer)))
+            for layer in attention_layers
+        }
+        for first in range(0, len(images), BATCH):
+            paths = images[first : first + BATCH]
+            batch = [preprocessing.image_tensor(folder.read_image(path)) for path in paths]
+            blocks = model.forward_intermediates(  # type: ignore[operator]
+                torch.stack(batch), norm=False, output_fmt="NLC", intermediates_only=True
+            )
+            outputs.append(torch.stack(blocks, dim=1).half().numpy())
+            for layer, block in watched.items():
+                found[layer].append(block.attention.numpy())
     height, width = model.patch_embed.grid_size  # type: ignore[union-attr,misc]
     attention = {
         layer: np.concatenate(rows)[:, -height * width :].reshape(-1, height, width)
@@ -171,16 +180,6 @@ def read_blocks(
 
 def _attention(model: nn.Module, layer: int) -> Any:
     return model.blocks[layer].attn  # type: ignore[index,union-attr]
-
-
-def _class_row(module: Any, tokens: torch.Tensor) -> np.ndarray:
-    """The class token's attention to all tokens, mean of the heads: float32 [B, tokens]."""
-    batch, count, dim = tokens.shape
-    shape = (batch, count, 3, module.num_heads, dim // module.num_heads)
-    query, key, _ = module.qkv(tokens).reshape(shape).permute(2, 0, 3, 1, 4)
-    logits = module.q_norm(query[:, :, :1]) @ module.k_norm(key).transpose(-2, -1)
-    row: np.ndarray = (logits * module.scale).softmax(dim=-1)[:, :, 0].mean(dim=1).numpy()
-    return row
 
 
 class View:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -596,9 +597,8 @@ def test_one_thing_is_changed_at_a_time(grid: int, kernel: int) -> None:
 @pytest.fixture
 def small_demo(make_dataset: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two categories of few images in place of the demo."""
-    for module in (backbone_defaults, backbones_table):
-        draw = lambda root: make_dataset(root, ("bolt", "nut"), dent=2)  # noqa: E731
-        monkeypatch.setattr(module, "draw_demo", draw)
+    draw = functools.partial(make_dataset, categories=("bolt", "nut"), dent=2)
+    monkeypatch.setattr(few_images, "draw_demo", draw)
 
 
 @pytest.mark.usefixtures("small_demo")

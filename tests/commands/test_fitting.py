@@ -141,7 +141,6 @@ def test_help_has_examples(name: str) -> None:
 def test_help_comes_without_torch_kedro_and_mlflow() -> None:
     code = """
 import sys
-from uniformaly_pipeline.commands import fitting
 from uniformaly_pipeline.commands.main import main
 try:
     main(["--help"])

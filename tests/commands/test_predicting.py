@@ -174,7 +174,6 @@ def test_one_image_from_a_shell_brings_neither_kedro_nor_mlflow(
 ) -> None:
     code = f"""
 import sys
-from uniformaly_pipeline.commands import predicting
 from uniformaly_pipeline.commands.main import main
 try:
     main(["predict", {str(detector_file)!r}, {str(pictures / "new/holes/x.png")!r}])

@@ -266,18 +266,23 @@ class Encoder:
             attention=patches.reshape(batch, height, width).float(),
         )
 
-    def _watching(self) -> _WatchedBlock:
-        return _WatchedBlock(self._attention_module())
+    def _watching(self) -> WatchedBlock:
+        return WatchedBlock(self._attention_module())
 
 
-class _WatchedBlock:
-    """Switches the interception on for the duration of one attention module's forward call."""
+class WatchedBlock:
+    """Reads the class token's attention whenever an attention module of a timm ViT is called.
+
+    The interception is on for the duration of that module's forward call alone.
+    """
 
     def __init__(self, module: nn.Module) -> None:
+        """Take the attention module of one block; it is watched inside a ``with``."""
         self._module = module
         self._mode = _ClassTokenAttention()
 
-    def __enter__(self) -> _WatchedBlock:
+    def __enter__(self) -> WatchedBlock:
+        """Watch the module."""
         self._handles = [
             self._module.register_forward_pre_hook(lambda *_: self._enter()),
             self._module.register_forward_hook(lambda *_: self._exit(), always_call=True),
@@ -285,6 +290,7 @@ class _WatchedBlock:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Leave the module as it was."""
         for handle in self._handles:
             handle.remove()
 
