@@ -21,6 +21,7 @@ from uniformaly_pipeline.common.errors import InputError, did_you_mean, first_li
 from uniformaly_pipeline.common.files import hash_file, new_file
 from uniformaly_pipeline.common.secrets import without_secrets
 from uniformaly_pipeline.common.storage import foreign_errors, locate
+from uniformaly_pipeline.features.light_torch import late_compiler, without_memory
 from uniformaly_pipeline.ingestion.download.fetch import Source, fetch, is_web_page
 from uniformaly_pipeline.ingestion.headers import DAMAGE
 
@@ -171,9 +172,8 @@ def _filled(
     input_size: tuple[int, int] | None = None,
 ) -> nn.Module:
     """The model with weights of the size that it is set to first, by default its own."""
-    import torch
 
-    with torch.device("meta"):
+    with without_memory():
         # Weights that are replaced at once need no values: drawing them takes a second for a B/8.
         model = _create(backbone)
     tensors = chain(model.named_parameters(), model.named_buffers())
@@ -195,9 +195,8 @@ def check_backbone(backbone: Backbone, input_size: tuple[int, int]) -> None:
     Raises:
         InputError: As :func:`load_backbone`.
     """
-    import torch
 
-    with torch.device("meta"):
+    with without_memory():
         model = _create(backbone)
     _check_layers(model, backbone)
     _check_input_size(model, backbone, input_size)
@@ -212,9 +211,8 @@ def input_grid(backbone: Backbone, input_size: tuple[int, int]) -> tuple[int, in
     Raises:
         InputError: timm does not know the model, or patches do not fill the input.
     """
-    import torch
 
-    with torch.device("meta"):
+    with without_memory():
         model = _create(backbone)
     _check_input_size(model, backbone, input_size)
     patch: tuple[int, int] = model.patch_embed.patch_size  # type: ignore[union-attr,assignment]
@@ -230,6 +228,7 @@ def weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+@late_compiler()
 def _create(backbone: Backbone, pretrained: bool = False) -> nn.Module:
     import timm
 

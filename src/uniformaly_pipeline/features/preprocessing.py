@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.features.light_torch import late_compiler
 from uniformaly_pipeline.features.tiles import Tiles, lay_tiles
 
 if TYPE_CHECKING:
@@ -356,7 +357,8 @@ class Preprocessing:
 
     def mask_tensor(self, mask: Image.Image) -> torch.Tensor:
         """A ground-truth mask in the input's geometry: float32 [H, W], 0 normal to 1 anomalous."""
-        from torchvision.transforms import functional as F
+        with late_compiler():
+            from torchvision.transforms import functional as F
 
         return F.to_tensor(self._fit(mask, "bilinear"))[0]
 
