@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from uniformaly_pipeline import Detector
 from uniformaly_pipeline.common.errors import CommandError, InputError
@@ -82,7 +83,6 @@ def test_methods_run_where_classes_are_foreign_and_banks_are_shared(
     [
         ("clustering", "mean_patch_knn", {}, "clustering groups images by their highest-scoring"),
         ("predict", "padim", {"predict": {"category": "nut"}}, "and predict compares patches"),
-        ("multiclass", "uniformaly", {"seeds": "0+1"}, "seeds: multiclass of defects has one"),
     ],
 )
 def test_what_makes_no_sense_is_one_line_before_any_work(
@@ -148,6 +148,35 @@ def test_metrics_of_several_seeds_are_means_of_their_runs(
     assert run["metrics.pixel_auroc_over_seeds"] == pytest.approx(
         whole["mean"]["pixel_auroc_over_seeds"]
     )
+
+
+def test_a_shared_bank_is_made_of_each_seed_once(project: Any, small: dict[str, Any]) -> None:
+    few = {"multiclass_coreset_ratio": 0.02}
+    project.run("multiclass", seeds="1+0+2", memory_bank=few, **small)
+    place = project.place("multiclass")
+    whole = metrics(project, place)
+    (bank,) = (project.path / "data/06_models" / place).glob("*_bank")
+    for seed in (1, 2):
+        other = load_file(f"{bank}_of_seed_{seed}/memory_bank.safetensors")["memory_bank"]
+        assert other.shape == load_file(bank / "memory_bank.safetensors")["memory_bank"].shape
+        assert not np.array_equal(other, load_file(bank / "memory_bank.safetensors")["memory_bank"])
+    tables = {
+        name: pd.read_parquet(
+            project.path / "data/07_model_output" / place / name / "seed_metrics.parquet"
+        )
+        for name in whole["categories"]
+    }
+    assert len(tables) == 2
+    for name, table in tables.items():
+        assert list(table["seed"]) == [1, 0, 2]
+        mean = whole["categories"][name]["image_auroc"]
+        assert mean == pytest.approx(table["image_auroc"].mean())
+    assert tables["nut"]["pixel_auroc"].nunique() == 3
+    project.run("multiclass", memory_bank=few, **small)
+    alone = metrics(project, project.place("multiclass"))["categories"]
+    for name, table in tables.items():
+        assert alone[name]["image_auroc"] == table["image_auroc"][1]
+    assert alone["nut"]["pixel_auroc"] == tables["nut"]["pixel_auroc"][1]
 
 
 def test_few_images_may_be_turned(project: Any, small: dict[str, Any]) -> None:

@@ -86,3 +86,14 @@ def test_its_code_is_shown() -> None:
     function = vars(nodes.score_test_images)["in_chunks"]
     assert inspect.isfunction(function)
     assert inspect.getsource(function) == inspect.getsource(nodes.score_test_images)
+
+
+@per_category
+def total(length: int, **shared: int) -> int:
+    """The length and what all categories share."""
+    return length + sum(shared.values())
+
+
+def test_further_named_inputs_are_passed_on_to_each_category() -> None:
+    results = vars(total)["in_chunks"](lengths(), first=10, second=20)
+    assert list(results) == [{"hex_nut": 33}, {"bolt": 35}]

@@ -505,9 +505,9 @@ class Parameters(_Section):
     seed: int = Field(ge=0)
     """Fixes the coreset's projection and starts, draws, and random weights."""
     seeds: Distinct[Annotated[int, Field(ge=0)]] = []
-    """`0+1+2+3+4`: metrics of `defect`, `semantic` and `multiclass` (of classes) are means over
-    memory banks of these seeds on the same features, with their deviation; empty: of `seed`
-    alone, by which images, pictures and decisions go in any case."""
+    """`0+1+2+3+4`: metrics of `defect`, `semantic` and `multiclass` are means over memory banks of
+    these seeds on the same features, with their deviation; empty: of `seed` alone, by which
+    images, pictures and decisions go in any case."""
     categories: Annotated[str | list[str], BeforeValidator(_names)] = "all"
     """`all`, one name, names joined by `+`, or a list in a file."""
     datasets: dict[Name, DatasetParameters]

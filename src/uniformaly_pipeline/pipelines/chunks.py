@@ -35,7 +35,8 @@ def per_category(function: Function) -> Function:
 
     @functools.wraps(function)
     def in_chunks(*values: Any, **named: Any) -> Iterator[Any]:
-        given = signature.bind(*values, **named).arguments
+        bound = signature.bind(*values, **named)
+        given = bound.arguments
         if CATEGORY in given:
             given[CATEGORY] = {each["key"]: each for each in given[CATEGORY]}
         of_category = {
@@ -44,9 +45,9 @@ def per_category(function: Function) -> Function:
             if name == CATEGORY or isinstance(value, ByCategory)
         }
         for key in next(iter(of_category.values())):
-            own = {name: value[key] for name, value in of_category.items()}
+            given.update({name: value[key] for name, value in of_category.items()})
             try:
-                result = function(**{**given, **own})
+                result = function(*bound.args, **bound.kwargs)
             except InputError as error:
                 raise InputError(f"{key}: {error}") from error
             is_several = isinstance(result, tuple)

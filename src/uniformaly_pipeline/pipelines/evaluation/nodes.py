@@ -154,6 +154,7 @@ def evaluate_seeds(
     evaluation: dict[str, Any],
     seed: int,
     seeds: list[int],
+    **shared_banks: ArrayBundle,
 ) -> pd.DataFrame:
     """Metrics of a category by memory banks of several seeds, on the same features.
 
@@ -173,6 +174,8 @@ def evaluate_seeds(
         evaluation: ``evaluation``.
         seed: ``seed``.
         seeds: ``seeds``.
+        shared_banks: Where categories share a memory bank, that of each other seed by
+            :func:`shared_bank_name`; where not, the category's own are built here.
 
     Returns:
         See :func:`.seeds.seed_table`.
@@ -182,7 +185,7 @@ def evaluate_seeds(
         if each == seed:
             found[each] = metrics
             continue
-        bank = build_bank(
+        bank = shared_banks.get(shared_bank_name(each)) or build_bank(
             images, features, bpm, memory_bank, coreset_ratio, scoring["method"], device, each
         )
         patch_scores = score_test_patches(images, features, bank, bpm, scoring)
@@ -192,6 +195,11 @@ def evaluate_seeds(
             evaluation,
         )  # fmt: skip
     return seed_table(found)
+
+
+def shared_bank_name(seed: int) -> str:
+    """What :func:`evaluate_seeds` calls the memory bank of one seed that categories share."""
+    return f"memory_bank_of_seed_{seed}"
 
 
 def collect_metrics(task: dict[str, Any], **metrics: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from uniformaly_pipeline.pipelines.evaluation.nodes import (
     evaluate_category,
     evaluate_seeds,
     rank_categories,
+    shared_bank_name,
 )
 
 STAGE = "evaluation"
@@ -43,27 +44,33 @@ def create_pipeline(output: str = "metrics") -> Pipeline:
     )
 
 
-def create_seeds() -> Pipeline:
-    """A category's features to metrics by memory banks of several seeds."""
+def create_seeds(shared_banks: Iterable[int] = ()) -> Pipeline:
+    """A category's features to metrics by memory banks of several seeds.
+
+    Args:
+        shared_banks: Seeds of the memory banks that it shares with other categories.
+    """
+    names = [shared_bank_name(seed) for seed in shared_banks]
     return Pipeline(
         [
             Node(
                 evaluate_seeds,
-                inputs=[
-                    "raw_images",
-                    "images",
-                    "features",
-                    "metrics",
-                    "params:bpm",
-                    "params:memory_bank",
-                    "params:coreset_ratio",
-                    "params:scoring",
-                    "params:encoder.device",
-                    "params:preprocessing",
-                    "params:evaluation",
-                    "params:seed",
-                    "params:seeds",
-                ],
+                inputs={
+                    "raw_images": "raw_images",
+                    "images": "images",
+                    "features": "features",
+                    "metrics": "metrics",
+                    "bpm": "params:bpm",
+                    "memory_bank": "params:memory_bank",
+                    "coreset_ratio": "params:coreset_ratio",
+                    "scoring": "params:scoring",
+                    "device": "params:encoder.device",
+                    "preprocessing": "params:preprocessing",
+                    "evaluation": "params:evaluation",
+                    "seed": "params:seed",
+                    "seeds": "params:seeds",
+                    **dict(zip(names, names, strict=True)),
+                },
                 outputs="seed_metrics",
                 name="try_every_seed",
             )

@@ -18,6 +18,7 @@ from uniformaly_pipeline.pipelines import (
     scoring,
 )
 from uniformaly_pipeline.pipelines.chunks import in_chunks
+from uniformaly_pipeline.pipelines.evaluation.nodes import shared_bank_name
 from uniformaly_pipeline.pipelines.evaluation.pipeline import create_summary
 from uniformaly_pipeline.pipelines.ingestion.pipeline import (
     create_class_selection,
@@ -60,8 +61,18 @@ def create_features(run: CurrentRun, store: str = "features") -> Pipeline:
     return with_parameters(features.create_pipeline(store), run)
 
 
+def other_seeds(run: CurrentRun) -> list[int]:
+    """Those of ``seeds`` that are not the run's own, whose memory bank is made anyway."""
+    return [seed for seed in run.parameters.seeds if seed != run.parameters.seed]
+
+
 def create_bank(
-    run: CurrentRun, task: str, key: str, *more: Pipeline, store: str = "features"
+    run: CurrentRun,
+    task: str,
+    key: str,
+    *more: Pipeline,
+    store: str = "features",
+    seed: int | None = None,
 ) -> Pipeline:
     """A memory bank that several categories share.
 
@@ -71,15 +82,21 @@ def create_bank(
         key: The bank's namespace.
         more: Further stages.
         store: The feature store to use.
+        seed: One of :func:`other_seeds` in place of the run's own; it has a namespace of its own.
     """
     return in_namespace(
         Pipeline([create_defect_selection(), memory_bank.create_pipeline(), *more]),
         run,
         task,
-        key,
+        key if seed is None else _seed_bank(key, seed),
         store=store,
         category=f"params:run.{task}.banks.{key}",
+        seed=seed,
     )
+
+
+def _seed_bank(key: str, seed: int) -> str:
+    return f"{key}_of_seed_{seed}"
 
 
 def create_categories(
@@ -115,6 +132,9 @@ def create_categories(
             stages.append(memory_bank.create_pipeline())
         else:
             shared["memory_bank"] = f"{plan.task}.{category.bank}.memory_bank"
+            for seed in other_seeds(run):
+                bank = _seed_bank(category.bank, seed)
+                shared[shared_bank_name(seed)] = f"{plan.task}.{bank}.memory_bank"
         pipeline, described = Pipeline(stages), None
         if plan.chunks:
             pipeline = in_chunks(pipeline)
@@ -203,6 +223,7 @@ def in_namespace(
     shared: Mapping[str, str] = {},
     category: str | None = None,
     outputs: Mapping[str, str] = {},
+    seed: int | None = None,
 ) -> Pipeline:
     """Put a category's stages into its namespace; parameters and shared datasets stay outside.
 
@@ -216,15 +237,19 @@ def in_namespace(
         category: The parameter that describes the category, if it is no category of the task, or
             the categories of a chunk.
         outputs: Outputs that go outside, by their name inside.
+        seed: One of ``seeds`` in place of the run's own.
     """
     inputs = pipeline.inputs()
+    parameters = _mapped(pipeline, run, task, category or f"params:run.{task}.categories.{key}")
+    if seed is not None:
+        parameters["params:seed"] = f"params:run.seeds.{seed}"
     outside = {name: name for name in SHARED} | {"features": store} | dict(shared)
     return Pipeline(
         pipeline,
         namespace=f"{task}.{key}",
         inputs={name: actual for name, actual in outside.items() if name in inputs},
         outputs=dict(outputs),
-        parameters=_mapped(pipeline, run, task, category or f"params:run.{task}.categories.{key}"),
+        parameters=parameters,
     )
 
 

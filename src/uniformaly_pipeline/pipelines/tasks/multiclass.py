@@ -25,6 +25,7 @@ from uniformaly_pipeline.pipelines.tasks.assembly import (
     create_ingestion,
     create_results,
     of_whole_task,
+    other_seeds,
 )
 from uniformaly_pipeline.pipelines.tasks.plan import Category, TaskPlan, plan_task
 from uniformaly_pipeline.pipelines.tasks.sweeps import ablation_store
@@ -44,21 +45,30 @@ def create(run: CurrentRun, store: str = "features") -> Pipeline:
     """
     plan = plan_task(TASK, run)
     pictured = list(plan.banks or plan.units)
-    seeds = (create_seeds(),) if run.parameters.seeds else ()
+    others = other_seeds(run)
     banks = [create_bank(run, TASK, key, create_bank_figure(), store=store) for key in plan.banks]
+    banks += [
+        create_bank(run, TASK, key, store=store, seed=seed) for key in plan.banks for seed in others
+    ]
+
+    def more(category: Category) -> Sequence[Pipeline]:
+        # A shared bank is pictured once, where it is made.
+        pictures = () if category.bank else (create_bank_figure(),)
+        if not run.parameters.seeds:
+            return pictures
+        return (*pictures, create_seeds(others if category.bank else ()))
+
     return (
         create_ingestion(run)
         + create_features(run, store)
         + Pipeline(banks)
-        + create_categories(
+        + create_categories(run, plan, store=store, more=more)
+        + create_results(
             run,
             plan,
+            create_bank_sections(pictured),
             store=store,
-            # A shared bank is pictured once, where it is made.
-            more=lambda category: () if category.bank else (create_bank_figure(), *seeds),
-        )
-        + create_results(
-            run, plan, create_bank_sections(pictured), store=store, has_seeds=bool(seeds)
+            has_seeds=bool(run.parameters.seeds),
         )
     )
 

@@ -128,7 +128,7 @@ def run_parameters(run: CurrentRun) -> dict[str, Any]:
 
     Returns:
         ``classes``, ``layer_choices``, ``names``, ``examined_by`` (the command that looks at the
-        images) and ``root_record``, then by task its ``task``,
+        images), ``root_record`` and ``seeds``, then by task its ``task``,
         ``title``, ``names``, ``command``, ``notes``, ``spread``, ``categories``, ``chunks`` and
         ``banks``; or ``refusal`` where it does not fit.
     """
@@ -137,6 +137,8 @@ def run_parameters(run: CurrentRun) -> dict[str, Any]:
         "names": run.names(),
         "examined_by": command_for(run, "ingestion"),
         "root_record": run.root_record,
+        # By their own name: a node is given one of them.
+        "seeds": {str(seed): seed for seed in run.parameters.seeds},
     }
     try:
         values["classes"] = run.classes()
@@ -249,9 +251,9 @@ def _multiclass(run: CurrentRun, task: str = "multiclass") -> TaskPlan:
         for split, normal in splits.items()
         for name in normal
     )
-    taken = set(categories) & set(banks)
-    if taken:
-        raise InputError(f"categories: '{taken.pop()}' is the name of a shared memory bank")
+    for key in categories:
+        if any(key == bank or key.startswith(f"{bank}_of_seed_") for bank in banks):
+            raise InputError(f"categories: '{key}' is the name of a shared memory bank")
     return TaskPlan(task, categories, banks)
 
 
@@ -286,17 +288,6 @@ def _paper(run: CurrentRun) -> TaskPlan:
 def main_task(run: CurrentRun) -> str:
     """The task whose images and attention ``paper`` shows."""
     return "defect" if run.has_defects else "semantic"
-
-
-def _multiclass_of_seeds(run: CurrentRun) -> TaskPlan:
-    """Where categories share a memory bank it would have to be made anew for each."""
-    plan = _multiclass(run)
-    if plan.banks and run.parameters.seeds:
-        raise InputError(
-            "seeds: multiclass of defects has one memory bank for all categories, of one seed; "
-            "run it once for each seed, and compare puts the runs together"
-        )
-    return plan
 
 
 def _predict(run: CurrentRun) -> TaskPlan:
@@ -344,7 +335,7 @@ def _own(run: CurrentRun) -> list[Category]:
 PLANNERS: Mapping[str, Callable[[CurrentRun], TaskPlan]] = {
     "defect": _defect,
     "semantic": _semantic,
-    "multiclass": _multiclass_of_seeds,
+    "multiclass": _multiclass,
     "clustering": _clustering,
     "lowshot": _sweep("lowshot", "draws"),
     "ablation": _sweep("ablation", "categories"),
