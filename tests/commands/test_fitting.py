@@ -117,6 +117,9 @@ def test_the_threshold_is_written_into_the_file(detector_file: Path, tmp_path: P
     assert load_state(path).threshold.false_alarm_rate == 0.5
     assert "takes at least" in error_line("threshold", path, "--false-alarm-rate", "0.01")
     assert "either a threshold or" in error_line("threshold", path)
+    assert "the threshold is -5.0 but must be a finite number from 0" in error_line(
+        "threshold", path, "--", "-5"
+    )
     assert load_state(path).threshold.false_alarm_rate == 0.5
     assert Detector.load(path).threshold.value == load_state(path).threshold.value
 

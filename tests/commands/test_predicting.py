@@ -17,6 +17,7 @@ from PIL import Image
 
 from uniformaly_pipeline.commands import predicting
 from uniformaly_pipeline.commands.main import main
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.detector.detector import Detector
 
 
@@ -141,6 +142,87 @@ def test_a_full_disk_costs_no_result_on_the_screen(
     assert "of 3 images" in answer.stdout
     assert "written to" not in answer.stdout
     assert not (tmp_path / "out/scores.csv").exists()
+
+
+def test_without_room_for_pictures_the_scores_are_still_written(
+    detector_file: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the line says what is there."""
+    real, out = predicting.new_file, tmp_path / "out"
+
+    def full(path: Path) -> Any:
+        if path.name != "00.png" and path.suffix == ".png":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return real(path)
+
+    monkeypatch.setattr(predicting, "new_file", full)
+    answer = uniformaly("predict", detector_file, pictures / "new", "--out", out)
+    assert answer.exit_code == 1
+    assert answer.stderr.splitlines()[-1] == (
+        f"Error: the disk is full at {out / 'pictures/01.png'}: make room and run again; written "
+        "are scores.csv, whole, and 1 of 3 pictures"
+    )
+    assert len(rows(out)) == 3
+    monkeypatch.setattr(predicting, "write_scores", lambda *_: full(out / "scores.png"))
+    answer = uniformaly("predict", detector_file, pictures / "new", "--out", out)
+    assert answer.stderr.splitlines()[-1].endswith(
+        "written are 1 of 3 pictures but no scores.csv, the one there is of an earlier call"
+    )
+
+
+def test_an_image_that_is_gone_when_it_is_drawn_costs_its_picture_alone(
+    detector_file: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = predicting.Result.draw
+
+    def draw(result: predicting.Result) -> Image.Image:
+        if result.name == "01.png":
+            raise InputError("01.png does not exist")
+        return real(result)
+
+    monkeypatch.setattr(predicting.Result, "draw", draw)
+    answer = uniformaly("predict", detector_file, pictures / "new", "--out", tmp_path)
+    assert answer.exit_code == 1
+    assert "no pictures of 01.png does not exist" in answer.stderr
+    assert len(rows(tmp_path)) == 3
+    assert len(list(tmp_path.rglob("*.png"))) == 2
+
+
+def test_pictures_of_images_that_differ_in_their_suffix_say_which_is_which(
+    detector_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    with Image.open(pictures / "new/00.png") as image:
+        for name in ("x.bmp", "x.gif", "y.bmp"):
+            image.save(folder / name)
+    answer = uniformaly("predict", detector_file, folder, "--out", tmp_path / "out")
+    assert answer.exit_code == 0, answer.output
+    drawn = {path.name for path in (tmp_path / "out").rglob("*.png")}
+    assert drawn == {"x.bmp.png", "x.gif.png", "y.png"}
+
+
+def test_lines_count_in_the_singular_where_it_is_one(
+    detector_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    one = pictures / "new/00.png"
+    assert "0 of 1 image is anomalous" in uniformaly("predict", detector_file, one).stdout
+    (tmp_path / "bad.png").write_text("no image")
+    answer = uniformaly("predict", detector_file, tmp_path / "bad.png")
+    assert "1 of 1 image could not be judged" in answer.stderr
+
+
+def test_the_help_says_what_ends_a_call_before_any_work() -> None:
+    words = " ".join(uniformaly("predict", "--help").stdout.split())
+    assert "a pipe, a device or a name that is not UTF-8 or has a newline ends it before" in words
+
+
+def test_an_image_with_too_many_pixels_is_told_of_no_setting_that_there_is_not(
+    detector_file: Path, tmp_path: Path
+) -> None:
+    Image.new("1", (20_000, 9_000)).save(tmp_path / "large.png")
+    answer = uniformaly("predict", detector_file, tmp_path / "large.png")
+    assert "more than the 178,956,970 allowed): mend or remove it" in answer.stderr
 
 
 def test_bad_images_are_told_and_the_others_judged(

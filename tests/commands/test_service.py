@@ -49,9 +49,11 @@ def served(detector: Detector, limits: Limits | None = None) -> Iterator[str]:
         thread.join()
 
 
-def ask(url: str, content: bytes | None = None) -> tuple[int, Any]:
+def ask(
+    url: str, content: bytes | None = None, kind: str = "application/octet-stream"
+) -> tuple[int, Any]:
     """Status and answer."""
-    request = urllib.request.Request(url, content, {"Content-Type": "application/octet-stream"})
+    request = urllib.request.Request(url, content, {"Content-Type": kind})
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             text = answer.read()
@@ -124,7 +126,7 @@ def test_bad_and_huge_input_is_refused_and_the_next_is_judged(
             (b"", 422, "give the bytes"),
             (b"no image", 422, "cannot be read as an image"),
             (hole[: len(hole) // 2], 422, "cannot be read as an image"),
-            (wide.getvalue(), 422, "more than the 6,480 allowed"),
+            (wide.getvalue(), 422, "more than the 6,480 allowed by --max-megapixels)"),
             (hole + b"\0", 413, "more than"),
         ]:
             found, answer = ask(f"{url}/predict", content)
@@ -143,6 +145,16 @@ def test_bad_and_huge_input_is_refused_and_the_next_is_judged(
         assert ask(f"{url}/predict", hole)[0] == 200
         assert metric(url, 'uniformaly_refused_total{reason="too large"}') >= 1
         assert metric(url, 'uniformaly_refused_total{reason="unreadable"}') == 4
+
+
+def test_an_image_sent_as_a_form_is_told_how_to_send_it(detector: Detector, hole: bytes) -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + hole + b"\r\n--x--\r\n"
+    with served(detector) as url:
+        found, answer = ask(f"{url}/predict", form, "multipart/form-data; boundary=x")
+        assert found == 422
+        assert "(multipart/form-data): send the image's file itself" in answer["detail"]
+        assert "--data-binary @x.png" in answer["detail"]
+        assert ask(f"{url}/predict", hole, "application/x-www-form-urlencoded")[0] == 200
 
 
 def test_who_waits_too_long_or_with_too_many_is_told(detector: Detector, hole: bytes) -> None:

@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from uniformaly_pipeline.commands import watching
 from uniformaly_pipeline.commands.arrivals import Arrivals
 from uniformaly_pipeline.commands.main import main
 from uniformaly_pipeline.commands.watching import Lines, judge_arrivals, judged_before, wake_ups
@@ -248,6 +249,62 @@ def test_names_that_are_no_text_do_not_end_it(tmp_path: Path, caplog: Any) -> No
     stop.set()
     assert len(found) == 40
     assert "Looking every 0.05 s" in caplog.text
+
+
+def test_a_name_that_is_no_text_is_written_as_text_and_told_once(
+    detector: Detector, pictures: Path, tmp_path: Path, capsys: Any, caplog: Any
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    odd = Path(os.fsdecode(os.fsencode(folder) + b"/b\xff.png"))
+    try:
+        shutil.copy(pictures / "new/holes/x.png", odd)
+    except OSError:
+        pytest.skip("this disk takes no such names")
+    shutil.copy(pictures / "new/00.png", folder / "ä.png")
+    os.utime(odd, (1e9, 1e9))
+    arrivals, lines = Arrivals(folder, 1.0, 1.0), Lines(folder, tmp_path, "anomalous")
+    clock = iter(np.arange(0.0, 100.0))
+    judge_arrivals(detector, arrivals, [None] * 6, lines.write, clock=lambda: float(next(clock)))
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    json.dumps(shown, ensure_ascii=False).encode()  # no lone surrogate is in it
+    assert {line["image"] for line in shown} == {"b\\xff.png", "ä.png"}
+    assert caplog.messages.count("The name of b\\xff.png is not UTF-8: results call it so") == 1
+    assert "ä.png is not" not in caplog.text
+    before = judged_before(tmp_path / "results.jsonl")
+    again = Arrivals(folder, 1.0, 1.0)
+    again.skip(before)
+    assert names_judged(detector, again) == []
+    # As older versions wrote it.
+    line = {"time": "2026-01-01T00:00:00+0000", "image": "b\udcff.png"}
+    (tmp_path / "old.jsonl").write_text(json.dumps(line) + "\n")
+    assert list(judged_before(tmp_path / "old.jsonl")) == ["b\\xff.png"]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(1, "1 file is there already: --existing judges it"), (2, "2 files are there already")],
+)
+def test_files_that_are_there_are_counted(
+    count: int,
+    expected: str,
+    detector_file: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
+) -> None:
+    for number in range(count):
+        shutil.copy(pictures / "new/00.png", tmp_path / f"{number}.png")
+    monkeypatch.setattr(watching, "wake_ups", lambda *_: [])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(watching.Lines, "count", 1, raising=False)
+    monkeypatch.setattr(watching.Lines, "__init__", lambda *_: None)
+    with caplog.at_level("INFO"):
+        answer = CliRunner().invoke(main, ["watch", str(detector_file), str(tmp_path)])
+    assert answer.exit_code == 0, answer.output
+    assert expected in caplog.text
+    assert caplog.messages[-1] == "Stopped after 1 image"
 
 
 def test_files_beside_the_images_are_left_out_and_said_once(

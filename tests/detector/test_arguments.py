@@ -39,9 +39,15 @@ def test_what_cannot_be_used_for_a_fit_is_named(called: str, values: list[Any]) 
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("value", [0, -3.5, np.float32(2), np.int64(7), Fraction(1, 2)])
+@pytest.mark.parametrize("value", [0, 3.5, np.float32(2), np.int64(7), Fraction(1, 2)])
 def test_any_kind_of_number_is_one(value: Any) -> None:
     assert Threshold.by_hand(value) == Threshold(float(value))
+
+
+@pytest.mark.parametrize("value", [-5, -1e-9, float("inf"), float("nan")])
+def test_a_threshold_that_flags_every_image_or_none_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match=r"the threshold is .* but must be a finite number from 0"):
+        Threshold.by_hand(value)
 
 
 @pytest.mark.parametrize("rate", ["0.1", None, [0.1], True, 0, 1])

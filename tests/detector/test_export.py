@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.detector import export as exporting
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.encoding import PatchArrays, TorchEncoder
-from uniformaly_pipeline.detector.exported import CARD, ENCODER_FILES
+from uniformaly_pipeline.detector.exported import CARD, ENCODER_FILES, write_exported
 
 FORMATS = ["safetensors", "onnx", "openvino"]
 
@@ -44,6 +45,20 @@ def copy(folders: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
 
 def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
+
+
+def test_a_full_disk_is_told_as_everywhere(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    exported = detector.exported("safetensors")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError) as error:
+        write_exported(exported, tmp_path / "bolt")
+    assert str(error.value) == f"the disk is full at {tmp_path / 'bolt'}: make room and run again"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -114,6 +116,19 @@ def test_it_lies_anywhere_and_a_failed_write_leaves_the_old_one(
     blocked.write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         save_state(state, blocked / "below.safetensors")
+
+
+def test_a_full_disk_is_told_as_everywhere(
+    detector_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    state, path = load_state(detector_file), tmp_path / "x.safetensors"
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError) as error:
+        save_state(state, path)
+    assert str(error.value) == f"the disk is full at {path}: make room and run again"
 
 
 def test_a_link_to_a_detector_stays_one(detector_file: Path, tmp_path: Path) -> None:

@@ -345,7 +345,7 @@ def test_the_limit_of_pixels_is_the_callers(
     read: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = encoded(Image.fromarray(RAMP))
-    with pytest.raises(UnreadableImageError, match=r"16x12 pixels, more than the 191 allowed by"):
+    with pytest.raises(UnreadableImageError, match=r"the 191 allowed by images\.max_pixels"):
         read(file, max_pixels=191)
     # More than twice Pillow's own limit, at which it would refuse the file itself.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)

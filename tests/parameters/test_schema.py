@@ -116,6 +116,8 @@ def test_an_unknown_name_is_answered_with_the_closest(
         ("datasets.demo.coreset_ratio", 2),
         ("datasets.demo.root", ""),
         ("bpm.threshold", -1),
+        ("predict.threshold", -5),
+        ("export.threshold", -5),
         ("bpm.threshold", 1),
         ("bpm.threshold", float("nan")),
         ("bpm.kernel_size", 0),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from uniformaly_pipeline.common.words import as_text
 from uniformaly_pipeline.ingestion.images import is_clutter, may_be_image
 
 logger = logging.getLogger(__name__)
@@ -48,12 +49,13 @@ class Arrivals:
         self._done: dict[Path, Stamp] = {}
         self._waiting: dict[Path, _Waiting] = {}
         self._left_out: set[str] = set()
+        self._renamed: set[str] = set()
 
     def skip(self, judged: Mapping[str, float] | None = None) -> int:
         """Take what is there now as done; how many files that is.
 
         Args:
-            judged: When images were judged, seconds since 1970 by their path below the folder: of
+            judged: When images were judged, seconds since 1970 by their :meth:`name_of`: of
                 these what has not changed since is done. ``None``: all is.
         """
         present = self._present()
@@ -62,11 +64,14 @@ class Arrivals:
                 path: stamp
                 for path, stamp in present.items()
                 # Times are kept to the second.
-                if stamp[1] / 1e9
-                < judged.get(path.relative_to(self.folder).as_posix(), -math.inf) + 1
+                if stamp[1] / 1e9 < judged.get(self.name_of(path), -math.inf) + 1
             }
         self._done = present
         return len(self._done)
+
+    def name_of(self, path: Path) -> str:
+        """What a file is called: its path below the folder, as :func:`.words.as_text` writes it."""
+        return as_text(path.relative_to(self.folder).as_posix())
 
     def look(self, now: float) -> list[Path]:
         """Look at the folder.
@@ -84,6 +89,8 @@ class Arrivals:
             if self._done.get(path) == stamp:
                 continue
             waiting = self._waiting.get(path)
+            if waiting is None:
+                self._warn_of_name(path)
             if waiting is None or waiting.stamp != stamp:
                 self._waiting[path] = _Waiting(stamp, now)
                 continue
@@ -103,8 +110,17 @@ class Arrivals:
                 found[path] = stamp
             elif (kind := path.suffix.lower()) not in self._left_out:
                 self._left_out.add(kind)
-                logger.warning("%s is left out as no image, as is every %s", path.name, kind)
+                logger.warning(
+                    "%s is left out as no image, as is every %s", as_text(path.name), as_text(kind)
+                )
         return found
+
+    def _warn_of_name(self, path: Path) -> None:
+        """Say once how a name that is not UTF-8 is written."""
+        name = self.name_of(path)
+        if name != path.relative_to(self.folder).as_posix() and name not in self._renamed:
+            self._renamed.add(name)
+            logger.warning("The name of %s is not UTF-8: results call it so", name)
 
     def judged(self, path: Path) -> None:
         """Note that a file is done with."""

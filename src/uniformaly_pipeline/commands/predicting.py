@@ -14,7 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from uniformaly_pipeline.commands import options
-from uniformaly_pipeline.common.errors import CommandError, InputError, list_problems
+from uniformaly_pipeline.common.errors import (
+    CommandError,
+    InputError,
+    find_input_error,
+    list_problems,
+)
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.common.remote_path import AnyPath, RemotePath, as_path, new_file
 from uniformaly_pipeline.common.tables import as_cell
@@ -55,7 +60,11 @@ def predict(
 ) -> None:
     """Judge IMAGES, files or folders, with DETECTOR.
 
-    Ends with status 1 where an image cannot be read; the others are judged all the same.
+    Ends with status 1 where an image cannot be read; the others are judged all the same. A folder
+    with a pipe, a device or a name that is not UTF-8 or has a newline ends it before any is judged.
+
+    Where a disk is full the table is still shown, and scores.csv written if there is room; a new
+    call judges and draws all anew.
 
     \b
     uniformaly predict bolt.safetensors new.png
@@ -71,7 +80,8 @@ def predict(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     results, problems, undrawn = [], [], []
-    fault: OSError | None = None
+    fault: OSError | InputError | None = None
+    to_draw = drawn = 0
     names = file_names([source.name for source in sources])
     stale = set() if out is None else set((out / "pictures").rglob("*.png"))
     judged = track(loaded.predict_each_of(sources), len(sources), "Judging", "images")
@@ -80,40 +90,62 @@ def predict(
             problems.append(each)
             continue
         is_drawn = pictures == "all" or (pictures == "anomalous" and each.is_anomalous)
-        if out is not None and is_drawn and fault is None:
-            path = out / "pictures" / f"{name}.png"
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with new_file(path) as part:
-                    each.draw().save(part, "PNG")
-            except OSError as error:
-                if error.errno in OF_ITS_NAME:
-                    undrawn.append(f"{each.name} ({error.strerror})")
-                else:
-                    fault = error
-            stale.discard(path)
         results.append(each)
+        if out is None or not is_drawn:
+            continue
+        to_draw += 1
+        path = out / "pictures" / f"{name}.png"
+        stale.discard(path)
+        if fault is not None:
+            continue
+        try:
+            picture = each.draw()
+        except InputError as error:  # the image is gone or another one by now
+            undrawn.append(str(error))
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with new_file(path) as part:
+                picture.save(part, "PNG")
+            drawn += 1
+        except (OSError, InputError) as error:
+            if isinstance(error, OSError) and error.errno in OF_ITS_NAME:
+                undrawn.append(f"{each.name} ({error.strerror})")
+            else:
+                fault = error
     results.sort(key=lambda result: -result.score)
-    if out is not None and fault is None:
+    has_scores = False
+    if out is not None:
+        # Also where there was no room for a picture: the table is small.
         try:
             write_scores(out / "scores.csv", results)
-        except OSError as error:
-            fault = error
+            has_scores = True
+        except (OSError, InputError) as error:
+            fault = fault or error
     if stale and fault is None:
         logger.warning(
             "%s in %s of an earlier call: scores.csv has only those of this one",
             number_of(len(stale), "picture"), out,
         )  # fmt: skip
     # A full disk costs what is written, not what was found out.
-    _show(results, str(loaded.threshold), None if fault is not None else out)
+    of_rest = "they are in scores.csv" if has_scores else "they are not written"
+    _show(results, str(loaded.threshold), "give --out for all of them" if out is None else of_rest)
+    if out is not None and fault is None:
+        click.echo(f"written to {out}")
     for problem in problems[:SHOWN]:
         click.echo(f"not judged: {problem.reason}", err=True)
     if undrawn:
         click.echo(f"no pictures of {list_problems(undrawn)}", err=True)
-    if fault is not None:
-        raise fault
+    if out is not None and fault is not None:
+        told = find_input_error(fault)
+        if told is None:
+            raise fault
+        there = _what_is_there(out, has_scores, drawn, to_draw)
+        raise CommandError(f"{told}; {there}") from fault
     if problems:
-        raise CommandError(f"{len(problems)} of {len(sources)} images could not be judged")
+        raise CommandError(
+            f"{len(problems)} of {number_of(len(sources), 'image')} could not be judged"
+        )
     if undrawn:
         raise CommandError(f"{number_of(len(undrawn), 'picture')} could not be written")
 
@@ -132,6 +164,23 @@ def write_scores(path: AnyPath, results: Iterable[Result]) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _what_is_there(out: AnyPath, has_scores: bool, drawn: int, to_draw: int) -> str:
+    """What a call has written that could not write everything."""
+    pictures = f"{drawn:,} of {number_of(to_draw, 'picture')}"
+    if has_scores:
+        return f"written are scores.csv, whole, and {pictures}"
+    old = ", the one there is of an earlier call" if _is_there(out / "scores.csv") else ""
+    return f"written are {pictures} but no scores.csv{old}"
+
+
+def _is_there(path: AnyPath) -> bool:
+    """Whether there is a file; not where its disk does not answer."""
+    try:
+        return path.exists()
+    except (OSError, InputError):
+        return False
 
 
 def _refuse_within(out: AnyPath, images: Iterable[str]) -> None:
@@ -161,7 +210,8 @@ def _named(given: str, is_one_of_several: bool) -> list[Source]:
     return sources
 
 
-def _show(results: list[Result], threshold: str, out: AnyPath | None) -> None:
+def _show(results: list[Result], threshold: str, rest: str) -> None:
+    """Print a table of the first results, and of ``rest`` where the others are."""
     table = Table(title=f"threshold {threshold}", title_justify="left")
     for column in ("image", "score", "p-value", "anomalous", "where", "nearest normal image"):
         table.add_column(column, justify="right" if column in ("score", "p-value") else "left")
@@ -177,10 +227,7 @@ def _show(results: list[Result], threshold: str, out: AnyPath | None) -> None:
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     if len(results) > SHOWN:
-        rest = "they are in scores.csv" if out is not None else "give --out for all of them"
         click.echo(f"and {len(results) - SHOWN} more with lower scores: {rest}")
     flagged = sum(result.is_anomalous for result in results)
-    verb = "is" if flagged == 1 else "are"
+    verb = "is" if flagged == 1 or len(results) == 1 else "are"
     click.echo(f"{flagged} of {number_of(len(results), 'image')} {verb} anomalous")
-    if out is not None:
-        click.echo(f"written to {out}")

@@ -109,7 +109,8 @@ class _Judge:
     ) -> tuple[Result | Unreadable, Drift, str | None] | None:
         if gone.is_set():
             return None
-        source = Source(name, lambda: content, self._limits.max_pixels)
+        limit = self._limits.max_pixels
+        source = Source(name, lambda: content, limit, "--max-megapixels")
         (each,) = self._detector.predict_each_of([source])
         if isinstance(each, Unreadable):
             return each, self._monitor.look(), None
@@ -203,7 +204,7 @@ def create_app(detector: Detector, limits: Limits | None = None) -> FastAPI:
             waiting -= 1
             metrics.waiting.set(waiting)
         if isinstance(each, Unreadable):
-            raise refuse("unreadable", 422, each.reason)
+            raise refuse("unreadable", 422, _form_hint(request, name) or each.reason)
         metrics.images.labels("anomalous" if each.is_anomalous else "normal").inc()
         metrics.seconds.observe(time.monotonic() - began)
         metrics.drift.set(drift.is_drifting)
@@ -230,6 +231,16 @@ def create_app(detector: Detector, limits: Limits | None = None) -> FastAPI:
         return PlainTextResponse(generate_latest(metrics.registry))
 
     return app
+
+
+def _form_hint(request: Request, name: str) -> str | None:
+    """What to do about an image that was sent as a field of a form, as ``curl -F`` does."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return None
+    return (
+        f"{name} is sent as a form (multipart/form-data): send the image's file itself as the "
+        "body, with curl by --data-binary @x.png"
+    )
 
 
 async def _disconnected(request: Request) -> None:

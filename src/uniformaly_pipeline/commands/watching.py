@@ -21,6 +21,7 @@ from uniformaly_pipeline.commands import options
 from uniformaly_pipeline.commands.arrivals import Arrivals
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.files import new_file
+from uniformaly_pipeline.common.words import as_text, number_of
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.drift import Drift
 from uniformaly_pipeline.detector.results import Result, Unreadable
@@ -100,7 +101,11 @@ def watch(
     if existing:
         arrivals.skip({} if out is None else judged_before(out / RESULTS))
     elif skipped := arrivals.skip():
-        logger.warning("%d files are there already: --existing judges them, too", skipped)
+        are, them = ("is", "it") if skipped == 1 else ("are", "them")
+        logger.warning(
+            "%s %s there already: --existing judges %s, too",
+            number_of(skipped, "file"), are, them,
+        )  # fmt: skip
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -108,7 +113,7 @@ def watch(
     lines = Lines(folder, out, pictures)
     ticks = wake_ups(folder, stop, max(0.05, settle / 2), poll)
     judge_arrivals(loaded, arrivals, ticks, lines.write, stop.is_set)
-    logger.info("Stopped after %d images", lines.count)
+    logger.info("Stopped after %s", number_of(lines.count, "image"))
 
 
 def judged_before(path: Path) -> dict[str, float]:
@@ -122,7 +127,8 @@ def judged_before(path: Path) -> dict[str, float]:
         for line in lines:
             with suppress(ValueError, KeyError, TypeError):
                 entry = json.loads(line)
-                found[entry["image"]] = datetime.strptime(entry["time"], TIME).timestamp()
+                # Older versions wrote names that are no UTF-8 in another way.
+                found[as_text(entry["image"])] = datetime.strptime(entry["time"], TIME).timestamp()
     return found
 
 
@@ -178,9 +184,7 @@ def judge_arrivals(
     monitor = detector.monitor()
     for _ in ticks:
         ready = arrivals.look(clock())
-        sources = [
-            Source(path.relative_to(arrivals.folder).as_posix(), path.read_bytes) for path in ready
-        ]
+        sources = [Source(arrivals.name_of(path), path.read_bytes) for path in ready]
         began = clock()
         for path, each in zip(ready, detector.predict_each_of(sources), strict=True):
             seconds = clock() - began
@@ -272,4 +276,4 @@ class Lines:
             # The image may be gone by now, or the disk full: the line is still true.
             logger.warning("No picture of %s: %s", result.name, error)
             return None
-        return path.as_posix()
+        return as_text(path.as_posix())

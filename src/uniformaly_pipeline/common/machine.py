@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 FAULTS = {
-    errno.ENOSPC: "the disk is full{at}: make room and run again, what is done is kept",
+    errno.ENOSPC: "the disk is full{at}: make room and run again",
     errno.EDQUOT: "the quota of the disk is used up{at}: make room and run again",
     errno.EFBIG: "the file is larger than the disk or a limit allows{at}: see ulimit -f",
     errno.EROFS: "the disk can only be read{at}: set another folder, or mount it for writing",
@@ -94,6 +94,17 @@ def no_room_error(error: BaseException, path: str | os.PathLike[str]) -> OSError
     if number not in _NO_ROOM:
         return None
     return OSError(number, os.strerror(number), os.fspath(path))
+
+
+def not_written(error: OSError, place: str) -> str:
+    """The line of a file or folder that could not be written.
+
+    Args:
+        error: What the system answered.
+        place: Its path or URL, as the user gave it.
+    """
+    no_room = no_room_error(error, place)
+    return machine_fault(no_room) or f"{place} cannot be written: {error}"
 
 
 def no_permission(error: OSError) -> str:

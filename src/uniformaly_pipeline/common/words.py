@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
+
+def as_text(name: str) -> str:
+    """A file's name as text that UTF-8 and JSON can hold: its bytes that are no text as ``\\xff``.
+
+    >>> as_text("ä.png") == "ä.png", as_text("\\udcff.png") == "\\\\xff.png"
+    (True, True)
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
 
 def number_of(number: int, noun: str) -> str:
     """A number of things, in the singular where it is one.

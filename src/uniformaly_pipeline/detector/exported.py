@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 from uniformaly_pipeline import __version__
 from uniformaly_pipeline.common.errors import InputError, first_line
 from uniformaly_pipeline.common.files import new_file, new_folder
+from uniformaly_pipeline.common.machine import not_written
 from uniformaly_pipeline.common.remote_file import RemoteFile
 from uniformaly_pipeline.detector.encoding import PatchEncoder, Reading
 from uniformaly_pipeline.detector.state import (
@@ -108,7 +109,7 @@ def write_exported(exported: ExportedDetector, folder: str | PathLike[str]) -> N
         else:
             _write_local(files, Path(place).expanduser())
     except OSError as error:
-        raise InputError(f"{place} cannot be written: {first_line(error)}") from error
+        raise InputError(not_written(error, place)) from error
 
 
 def _write_local(files: Mapping[str, bytes], folder: Path) -> None:

@@ -79,6 +79,7 @@ class Source:
         name: What it is called: its path as given, below its folder where a folder was given.
         read: Gives the encoded file, or the pixels.
         max_pixels: Most pixels that it may have.
+        allowed_by: The key or option that says so, ``None`` where there is none.
         place: The path or URL of its file, ``None`` where there is none.
         is_known: Whether what is odd about it has been said already.
     """
@@ -86,6 +87,7 @@ class Source:
     name: str
     read: Callable[[], bytes | Decoded]
     max_pixels: int = MAX_PIXELS
+    allowed_by: str | None = None
     place: str | None = None
     is_known: bool = False
 
@@ -106,7 +108,8 @@ class Source:
             found = self.read()
             if isinstance(found, Decoded):
                 return found, hashlib.sha256(_pixel_bytes(found)).hexdigest()
-            return decode_bytes(found, self.max_pixels), hashlib.sha256(found).hexdigest()
+            decoded = decode_bytes(found, self.max_pixels, self.allowed_by)
+            return decoded, hashlib.sha256(found).hexdigest()
         except InputError:  # of its storage
             raise
         except FileNotFoundError as error:

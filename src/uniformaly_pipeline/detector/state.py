@@ -20,6 +20,7 @@ from safetensors.numpy import load, save
 from uniformaly_pipeline import __version__
 from uniformaly_pipeline.common.array_bundle import ArrayBundle, describe_array
 from uniformaly_pipeline.common.errors import InputError, first_line
+from uniformaly_pipeline.common.machine import not_written
 from uniformaly_pipeline.common.remote_file import RemoteFile
 from uniformaly_pipeline.common.secrets import hide_secrets
 from uniformaly_pipeline.detector.arguments import check_number
@@ -102,9 +103,11 @@ class Threshold:
         """A threshold that somebody chose.
 
         Raises:
-            InputError: It is no finite number.
+            InputError: It is no finite number from 0 on.
         """
-        check_number("the threshold", value, math.isfinite, "a finite number")
+        # No score is below 0, so below it every image would be flagged.
+        wanted = "a finite number from 0 on"
+        check_number("the threshold", value, lambda n: math.isfinite(n) and n >= 0, wanted)
         return cls(float(value))
 
     def __str__(self) -> str:
@@ -278,7 +281,7 @@ def save_state(state: DetectorState, path: str | PathLike[str]) -> None:
     try:
         RemoteFile(called).write(content)
     except OSError as error:
-        raise InputError(f"{called} cannot be written: {first_line(error)}") from error
+        raise InputError(not_written(error, called)) from error
 
 
 def load_state(path: str | PathLike[str]) -> DetectorState:
@@ -384,8 +387,8 @@ def with_threshold(
     """The same detector with a threshold by hand or by false-alarm rate: exactly one of them.
 
     Raises:
-        InputError: Both or none are given, the value is not finite, or the held-out images are
-            too few for the rate.
+        InputError: Both or none are given, the value is not finite or below 0, or the held-out
+            images are too few for the rate.
     """
     if (value is None) == (false_alarm_rate is None):
         raise InputError("give either a threshold or a false_alarm_rate")

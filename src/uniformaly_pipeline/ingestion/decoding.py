@@ -46,6 +46,9 @@ SGI_HEADER = 512
 MAX_PIXELS = 178_956_970
 """Most pixels of an image unless the user allows more: Pillow's own limit."""
 
+PIXELS_KEY = "images.max_pixels"
+"""What says how many pixels an image of a run may have."""
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -177,19 +180,22 @@ class Decoded:
         return self.image.convert("RGB")
 
 
-def decode(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(
+    file: BinaryIO, max_pixels: int = MAX_PIXELS, allowed_by: str | None = PIXELS_KEY
+) -> Decoded:
     """Decode an image and set it upright.
 
     Args:
         file: The encoded image.
         max_pixels: Most pixels that it may have.
+        allowed_by: The key or option that says so; ``None`` where there is none.
 
     Raises:
         UnreadableImageError: It is no image, is cut short or otherwise damaged, or too large.
     """
     try:
         with strictly:
-            return _decode(file, max_pixels)
+            return _decode(file, max_pixels, allowed_by)
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
@@ -200,11 +206,11 @@ def decode(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Decoded:
         raise UnreadableImageError(first_line(error)) from error
 
 
-def _decode(file: BinaryIO, max_pixels: int) -> Decoded:
+def _decode(file: BinaryIO, max_pixels: int, allowed_by: str | None) -> Decoded:
     with unlimited():
         image: Image.Image = Image.open(file)
     if image.width * image.height > max_pixels:
-        raise UnreadableImageError(_too_large(max_pixels, image.size))
+        raise UnreadableImageError(_too_large(max_pixels, image.size, allowed_by))
     remarks, file_format = [], image.format
     deep_header = is_deep(image)
     if not deep_header and has_more_bits(image):
@@ -280,11 +286,9 @@ def _alpha(image: Image.Image) -> Image.Image:
     return image.convert("RGBA").getchannel("A")
 
 
-def _too_large(max_pixels: int, size: tuple[int, int]) -> str:
-    return (
-        f"{size[0]}x{size[1]} pixels, more than the {max_pixels:,} allowed by images.max_pixels or "
-        "--max-megapixels"
-    )
+def _too_large(max_pixels: int, size: tuple[int, int], allowed_by: str | None) -> str:
+    by = "" if allowed_by is None else f" by {allowed_by}"
+    return f"{size[0]}x{size[1]} pixels, more than the {max_pixels:,} allowed{by}"
 
 
 def read_image(
@@ -309,6 +313,8 @@ def read_image(
     return decode(file, max_pixels).to_rgb(levels)
 
 
-def decode_bytes(content: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode_bytes(
+    content: bytes, max_pixels: int = MAX_PIXELS, allowed_by: str | None = PIXELS_KEY
+) -> Decoded:
     """:func:`decode` of a file's bytes."""
-    return decode(BytesIO(content), max_pixels)
+    return decode(BytesIO(content), max_pixels, allowed_by)

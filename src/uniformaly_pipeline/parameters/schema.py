@@ -461,7 +461,7 @@ class PredictParameters(_Section):
     settings."""
     false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of normal images that may be flagged; null: the detector's own threshold, or 0.1."""
-    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Score above which an image is flagged, in place of a rate."""
 
 
@@ -483,7 +483,7 @@ class ExportParameters(_Section):
     of normal images."""
     false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of normal images that may be flagged; null: the detector's own threshold, or 0.1."""
-    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Score above which an image is flagged, in place of a rate."""
 
 

@@ -21,6 +21,7 @@ from uniformaly_pipeline.detector.results import Result, Unreadable
 from uniformaly_pipeline.detector.sources import Source
 from uniformaly_pipeline.detector.state import DetectorState, with_asked_threshold
 from uniformaly_pipeline.features.view import frame_view
+from uniformaly_pipeline.ingestion.decoding import PIXELS_KEY
 from uniformaly_pipeline.ingestion.health import odd_images
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.manifest import levels_of, sizes_of
@@ -197,7 +198,7 @@ def _source(folder: ImageFolder, path: str) -> Source:
         with folder.open(path) as file:
             return file.read()
 
-    return Source(path, read, folder.max_pixels, is_known=True)
+    return Source(path, read, folder.max_pixels, PIXELS_KEY, is_known=True)
 
 
 def _row(result: Result) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -10,21 +11,57 @@ from pathlib import PurePosixPath
 def file_names(images: Sequence[str]) -> list[str]:
     """A file name without suffix for each path, like the path itself and all different.
 
-    All lie below the folder that they are put into, wherever the paths lead.
+    Of paths that differ in their suffix alone it stays, so that names tell which is which. All lie
+    below the folder that they are put into, wherever the paths lead.
 
-    >>> file_names(["a b/1.png", "../a b/1.png", "/a b/1.jpg"])
+    >>> file_names(["a b/1.png", "../a b/1.png", "/a b/1.png"])
     ['a_b/1', 'a_b/1-2', 'a_b/1-3']
+    >>> file_names(["x.bmp", "x.gif", "y.bmp"])
+    ['x.bmp', 'x.gif', 'y']
     """
+    stems, suffixes = zip(*map(_stem_and_suffix, images), strict=True) if images else ((), ())
+    kept = _suffixes_to_keep(stems, suffixes)
     taken: set[str] = set()
     names = []
-    for path in images:
-        whole = PurePosixPath(path).with_suffix("")
-        inside = "/".join(part for part in whole.parts if part not in ("/", "//", ".."))
-        plain = re.sub(r"[^\w./-]+", "_", inside)
-        name, number = plain, 2
+    for stem, suffix in zip(stems, kept, strict=True):
+        name, number = stem + suffix, 2
         # Some file systems take "A" and "a" for the same name.
         while name.lower() in taken:
-            name, number = f"{plain}-{number}", number + 1
+            name, number = f"{stem}-{number}{suffix}", number + 1
         taken.add(name.lower())
         names.append(name)
     return names
+
+
+def _stem_and_suffix(path: str) -> tuple[str, str]:
+    """A path inside a folder and without signs, and its suffix, likewise."""
+    whole = PurePosixPath(path)
+    parts = whole.with_suffix("").parts
+    inside = "/".join(part for part in parts if part not in ("/", "//", ".."))
+    return _plain(inside), _plain(whole.suffix)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w./-]+", "_", text)
+
+
+def _suffixes_to_keep(stems: Sequence[str], suffixes: Sequence[str]) -> list[str]:
+    """The suffix of each name that would be another one's without it, else nothing."""
+    kept = [""] * len(stems)
+    while True:
+        found = defaultdict(list)
+        for i, (stem, suffix) in enumerate(zip(stems, kept, strict=True)):
+            found[(stem + suffix).lower()].append(i)
+        # Where whole names are the same as well, suffixes would tell nothing.
+        alike = [
+            i
+            for group in found.values()
+            if len({(stems[i] + suffixes[i]).lower() for i in group}) > 1
+            for i in group
+            if kept[i] != suffixes[i]
+        ]
+        if not alike:
+            return kept
+        # A suffix that stays may make a name that another one has: "x.bmp" of "x.bmp.png".
+        for i in alike:
+            kept[i] = suffixes[i]
