@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from uniformaly_pipeline.common.shell import runnable
 from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.detector.exported import describe_card
 from uniformaly_pipeline.evaluation.leaderboard import (
@@ -261,7 +262,8 @@ def print_export(title: str, card: Mapping[str, Any], folder: str) -> None:
     """
     console = Console()
     console.print(title, *describe_card(card), sep="\n", highlight=False, markup=False)
-    _print_hints(console, [("folder", folder), ("judge", f"uniformaly predict {folder} new/")])
+    judge = runnable(f"uniformaly predict {folder} new/")
+    _print_hints(console, [("folder", folder), ("judge", judge)])
 
 
 def print_findings(
