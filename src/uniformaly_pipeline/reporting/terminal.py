@@ -203,8 +203,10 @@ def print_decisions(
     console = Console()
     table = Table(title=escape(title), title_justify="left")
     # As "uniformaly predict" has them.
-    for name in ("image", "score", "p-value", "anomalous", "where"):
-        table.add_column(name, justify="right" if name in ("score", "p-value") else "left")
+    table.add_column("image", overflow="fold")
+    for name in ("score", "p-value", "anomalous", "where"):
+        is_number = name in ("score", "p-value")
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
     for row in scores.head(MAX_DECISIONS).itertuples():
         table.add_row(
             Text(row.image),
