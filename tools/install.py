@@ -7,6 +7,7 @@ It needs nothing that must be installed first::
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -84,6 +85,9 @@ def install(command: Sequence[str], log: Path, packages: Path, out: TextIO = sys
     """
     started, state, is_done = time.monotonic(), State(packages), threading.Event()
     on_terminal = out.isatty()
+    # Into a pipe Python holds back what it prints, but not its errors: of a failure's last lines
+    # the log would have the error first, and all that was said before it last.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
     def draw() -> None:
         while not is_done.wait(EVERY_S if on_terminal else PLAIN_EVERY_S):
@@ -98,7 +102,12 @@ def install(command: Sequence[str], log: Path, packages: Path, out: TextIO = sys
     with (
         log.open("w", encoding="utf-8") as kept,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
         ) as pip,
     ):
         drawing.start()

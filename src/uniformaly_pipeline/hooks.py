@@ -44,6 +44,7 @@ from uniformaly_pipeline.common.processes import be_a_worker
 from uniformaly_pipeline.common.progress import watched_by
 from uniformaly_pipeline.common.provenance import git_commit
 from uniformaly_pipeline.common.secrets import SecretsFilter, hide_secrets, without_secrets
+from uniformaly_pipeline.common.shell import runnable
 from uniformaly_pipeline.common.storage import check_buckets, shown_path
 from uniformaly_pipeline.datasets.damage import set_aside_damage
 from uniformaly_pipeline.datasets.origins import forget_announced
@@ -1086,9 +1087,9 @@ class SummaryHooks:
                 continue  # after the tasks that it is of
             hints = [
                 ("report", _path(catalog, f"{task}.report")),
-                ("compare runs", "uniformaly compare"),
+                ("compare runs", runnable("uniformaly compare")),
                 *_where_to_compare(self._experiment),
-                ("lineage", "kedro viz run"),
+                ("lineage", runnable("kedro viz run")),
             ]
             title = title_of(task, run.parameters)
             if task in SWEEPS:
@@ -1128,7 +1129,7 @@ def _where_to_compare(experiment: str | None) -> list[tuple[str, str]]:
 
     address = views.view_address(mlflow.get_tracking_uri(), experiment)
     if address.startswith(views.LOCAL_ADDRESS):
-        return [("in a browser", "mlflow ui, then"), ("", address)]
+        return [("in a browser", f"{runnable('mlflow ui')}, then"), ("", address)]
     return [("in a browser", address)]
 
 

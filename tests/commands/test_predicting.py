@@ -8,12 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from rich.console import Console
 
 from uniformaly_pipeline.commands import predicting
 from uniformaly_pipeline.commands.main import main
@@ -50,6 +52,30 @@ def test_a_folder_becomes_scores_and_pictures(
     assert drawn == {"00.png", "01.png", "holes/x.png"}
     with Image.open(out / "pictures/holes/x.png") as picture:
         assert picture.width > 90
+
+
+def test_on_a_narrow_terminal_no_name_is_cut(
+    detector: Detector,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(predicting, "Console", lambda width: Console(width=80))
+    result = detector.predict(pictures / "new/holes/x.png")
+    assert result.evidence is not None
+    far = f"{'/'.join(['some_folder'] * 6)}/012.png"
+    shown = [
+        replace(result, name=name, evidence=replace(result.evidence, normal_image="008.png"))
+        for name in ("stripped/000.png", far)
+    ]
+    predicting._show(shown, "1.7587, for a false-alarm rate of at most 0.25", None)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "│" in line]
+    assert rows[0][0] == "stripped/000.png"
+    assert rows[0][-1] == "008.png"
+    assert "".join(row[0] for row in rows[1:]) == far
 
 
 def test_several_arguments_keep_their_images_apart(

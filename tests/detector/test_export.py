@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from uniformaly_pipeline.detector import export as exporting
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.encoding import PatchArrays, TorchEncoder
 from uniformaly_pipeline.detector.exported import CARD, ENCODER_FILES, write_exported
+from uniformaly_pipeline.features.engines import onnx
 
 FORMATS = ["safetensors", "onnx", "openvino"]
 
@@ -425,3 +427,20 @@ def test_an_engine_that_is_not_installed_is_one_line(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"needs onnxruntime, which is not installed: pip i"):
         Detector.load(folders["onnx"])
+
+
+def test_an_export_names_all_packages_that_are_missing_at_once(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError) as error:
+        detector.export(tmp_path / "out", "onnx")
+    assert str(error.value) == (
+        "the engine onnx needs onnx and onnxruntime, which are not installed: pip install onnx "
+        "onnxruntime, or in the project's folder pip install -e '.[onnx]'"
+    )
+    # One alone, and before anything is translated.
+    monkeypatch.setitem(sys.modules, "onnx", ModuleType("onnx"))
+    with pytest.raises(InputError, match="needs onnxruntime, which is not installed"):
+        onnx.translate(None, (32, 32))  # type: ignore[arg-type]

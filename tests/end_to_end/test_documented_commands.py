@@ -200,6 +200,9 @@ def test_a_run_is_one_screen_on_which_nothing_is_cut_or_wrapped(
     columns: int, setting: str, place: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
+    # Paths of an environment that is not active may be of any length.
+    programs = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    monkeypatch.setenv("PATH", os.pathsep.join(programs))
     # As on a terminal, with lines that are drawn again and again.
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("FORCE_COLOR", "1")

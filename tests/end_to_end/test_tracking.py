@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -104,11 +105,19 @@ def test_the_end_says_where_to_compare_and_mlflow_adds_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
+    # As after make run, which activates nothing.
+    monkeypatch.setenv("PATH", os.defpath)
     project.run("defect", **small, categories="nut")
     (run,) = (each for each in newest() if PARENT_TAG not in each.data.tags)
     printed = capsys.readouterr().out
     place = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs"
     assert f" {place}?viewStateShareKey=runs\n" in printed
+    for program in ("uniformaly compare", "mlflow ui, then", "kedro viz run"):
+        (line,) = (each for each in printed.splitlines() if each.endswith(program))
+        name = program.split()[0]
+        called = Path(line.removesuffix(program.removeprefix(name)).split()[-1])
+        assert called.name == name
+        assert called.resolve().parent == Path(sys.executable).parent.resolve()
     # Of a server it prints two lines for every run, the categories' too.
     assert MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get()
     (logged,) = run.inputs.dataset_inputs

@@ -26,6 +26,7 @@ from miniatures import (
 )
 
 from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.ingestion.download.sources import PUBLICATIONS
 from uniformaly_pipeline.ingestion.images import ImageFolder, single_image
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.layouts.interface import Split
@@ -163,3 +164,13 @@ def test_a_folder_of_a_web_server_is_no_single_image(tmp_path: Path) -> None:
         single = single_image(ImageFolder(f"{address}/new/x.png"))
         assert (single.root, single.only) == (f"{address}/new", "x.png")
         server.shutdown()
+
+
+@pytest.mark.parametrize("layout", ["species60", "mvtec", "cifar10", "classes", "folder"])
+def test_a_missing_root_says_how_to_get_what_others_publish(layout: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="does not exist: set root to where the images are"
+    ) as error:
+        open_root(layout, ImageFolder(str(tmp_path / "none")))
+    how = ", or get them: --pipeline=download, see docs/datasets.md"
+    assert str(error.value).endswith(how) == (layout in PUBLICATIONS)

@@ -40,13 +40,13 @@ def test_the_title_names_task_data_set_and_backbone(shipped: Parameters) -> None
 def test_of_random_weights_one_must_know_first_that_they_say_nothing(shipped: Parameters) -> None:
     (note,) = notes_on(parameters_of(shipped, backbone="untrained"))
     assert note.startswith("The backbone 'untrained' has random weights.")
-    assert "backbone=quickstart" in note
+    assert "--params=backbone=quickstart" in note
 
 
 def test_the_small_backbone_is_called_so(shipped: Parameters) -> None:
     (note,) = notes_on(parameters_of(shipped, backbone="quickstart"))
     assert note.startswith("The backbone 'quickstart' is a small one that ships with the project")
-    assert "backbone=dino_vitb8" in note
+    assert "--params=backbone=dino_vitb8" in note
 
 
 @pytest.mark.parametrize("backbone", ["dino_vitb8", "ibot_vitb16"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from uniformaly_pipeline.reporting.terminal import print_summary, print_sweep
+from uniformaly_pipeline.reporting.terminal import print_decisions, print_summary, print_sweep
 
 HINTS = [("report", "report.html")]
 
@@ -202,3 +202,18 @@ def test_numbers_of_images_have_no_own_value(capsys: pytest.CaptureFixture[str])
     lines = printed_sweep(table, capsys)
     assert "* best of its parameter, ± deviation over random draws" in lines
     assert [cells(line)[1] for line in lines if line.startswith("│")] == ["1", "4"]
+
+
+def test_of_new_images_no_name_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    name = f"{'/'.join(['some_folder'] * 6)}/012.png"
+    row = {"image": name, "score": 1.23456, "p_value": 0.0123, "flagged": True, "x": 11, "y": 222}
+    metrics = {
+        "num_flagged": 1, "num_images": 1, "threshold": 1.0, "false_alarm_rate": 0.1,
+        "num_calibration": 9,
+    }  # fmt: skip
+    print_decisions("predict on demo", pd.DataFrame([row]), metrics, HINTS)
+    lines = capsys.readouterr().out.splitlines()
+    assert "…" not in "".join(lines)
+    rows = [cells(line) for line in lines if line.startswith("│")]
+    assert "".join(row[0] for row in rows) == name
+    assert rows[0][1:] == ["1.2346", "0.0123", "yes", "(11, 222)"]

@@ -65,7 +65,10 @@ def test_elsewhere_few_lines_are_printed(tmp_path: Path) -> None:
     assert len(shown.getvalue().splitlines()) == 1
 
 
-def test_a_failure_shows_what_pip_said_last_and_keeps_its_status(tmp_path: Path) -> None:
+def test_a_failure_shows_what_pip_said_last_and_keeps_its_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     shown = io.StringIO()
     fails = "print('ERROR: no x', file=sys.stderr); sys.exit(3)"
     code = f"import sys; print('Collecting x\\n' * 50); {fails}"

@@ -210,6 +210,28 @@ def test_what_all_runs_share_is_said_once(database: Path) -> None:
     assert "dataset" not in run.output.removesuffix(line + "\n")
 
 
+def test_a_run_alone_has_its_settings_below_so_that_its_metrics_have_room(uri: str) -> None:
+    table = runs_table(uri, last=1)
+    numbers = {"pixel_auroc": 0.9, "aupro": 0.5, "images_per_second": 8.0, "bank_size": 900}
+    table = table.assign(**numbers)
+    shown = io.StringIO()
+    terminal = Console(width=80, file=shown, force_terminal=True, no_color=True)
+    print_runs(table, console=terminal)
+    said = " ".join(shown.getvalue().split())
+    assert "no room for" not in said
+    for label in ("AUPRO", "images/s", "bank size"):
+        assert all(word in said for word in label.split()), label
+    assert "settings: task semantic, dataset demo, backbone large, categories all, bpm off," in said
+    assert "seed 1" in said
+
+
+def test_a_run_alone_keeps_its_settings_in_latex(
+    uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_runs(runs_table(uri, last=1), style="latex")
+    assert "semantic" in capsys.readouterr().out
+
+
 # --- several seeds, and two runs on the same images -----------------------------------------------
 
 IMAGES = [f"bolt/test/{i:02d}.png" for i in range(60)]

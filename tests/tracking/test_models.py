@@ -30,7 +30,8 @@ from uniformaly_pipeline.tracking.models import log_embedded, log_exported, requ
 
 @pytest.fixture
 def run_id(tracked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A run whose artifacts lie in the test's own folder."""
+    """A run whose artifacts lie in the test's own folder; Python writes bytecode, as it does."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     experiment = mlflow.create_experiment("models", (tmp_path / "artifacts").as_uri())
     return str(mlflow.MlflowClient().create_run(experiment).info.run_id)

@@ -7,6 +7,7 @@ import shlex
 import click
 
 from uniformaly_pipeline.commands import options
+from uniformaly_pipeline.common.shell import runnable
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.exported import ENCODER_FILES, describe_card
 
@@ -36,4 +37,5 @@ def export(
     loaded = Detector.load(detector, checkpoint=checkpoint, device="cpu")
     card = loaded.export(folder, format, images=images)  # type: ignore[arg-type]
     click.echo("\n".join(describe_card(card)))
-    click.echo(f"\nJudge images:  uniformaly predict {shlex.quote(folder)} new/ --out results/")
+    judge = runnable(f"uniformaly predict {shlex.quote(folder)} new/ --out results/")
+    click.echo(f"\nJudge images:  {judge}")

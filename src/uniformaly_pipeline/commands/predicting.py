@@ -213,8 +213,12 @@ def _named(given: str, is_one_of_several: bool) -> list[Source]:
 def _show(results: list[Result], threshold: str, rest: str) -> None:
     """Print a table of the first results, and of ``rest`` where the others are."""
     table = Table(title=f"threshold {threshold}", title_justify="left")
-    for column in ("image", "score", "p-value", "anomalous", "where", "nearest normal image"):
-        table.add_column(column, justify="right" if column in ("score", "p-value") else "left")
+    # Where the terminal is narrow names go on in the next line: their ends tell them apart.
+    table.add_column("image", overflow="fold")
+    for column in ("score", "p-value", "anomalous", "where"):
+        is_number = column in ("score", "p-value")
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=True)
+    table.add_column("nearest\nnormal", overflow="fold")
     for result in results[:SHOWN]:
         place, evidence = result.place, result.evidence
         table.add_row(

@@ -71,6 +71,13 @@ class RootRecordDataset(AbstractDataset[dict[str, str], dict[str, str]]):
         if recorded == data:
             return
         name = posixpath.basename(self._location).removesuffix(".json")
+        if recorded["root"] == data["root"]:
+            raise DatasetInputError(
+                f"{self._entry}.root: the results of '{name}' are of {recorded['root']} as the "
+                f"layout {recorded['layout']} reads it, and the layout {data['layout']} would read "
+                f"the same images another way: give these results another name, for instance "
+                f"{self._entry}.name={name}_as_{data['layout']}"
+            )
         before, now = (f"{place['root']} (layout {place['layout']})" for place in (recorded, data))
         raise DatasetInputError(
             f"{self._entry}.root: the results of '{name}' are of {before}, not of {now}: give "

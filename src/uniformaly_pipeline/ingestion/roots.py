@@ -10,6 +10,7 @@ from pathlib import Path
 
 from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.ingestion.download.archives import archive_stem, is_archive, unpack
+from uniformaly_pipeline.ingestion.download.sources import PUBLICATIONS
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.layouts.train_test import require_root
@@ -118,7 +119,7 @@ def locate(layout: str, root: ImageFolder) -> ImageFolder:
     Raises:
         InputError: The root is missing, or none of these folders holds a class.
     """
-    candidates = iter([root]) if layout in _OWN_ROOT_ONLY else _with_neighbours(root)
+    candidates = iter([root]) if layout in _OWN_ROOT_ONLY else _with_neighbours(layout, root)
     for candidate in candidates:
         if LAYOUTS[layout].classes(candidate):
             return candidate
@@ -129,8 +130,8 @@ def locate(layout: str, root: ImageFolder) -> ImageFolder:
     )
 
 
-def _with_neighbours(root: ImageFolder) -> Iterator[ImageFolder]:
-    require_root(root)
+def _with_neighbours(layout: str, root: ImageFolder) -> Iterator[ImageFolder]:
+    require_root(root, is_published=layout in PUBLICATIONS)
     yield from folders_inside(root)
     if (parent := _parent(root.root)) is not None:
         yield replace(root, root=parent)

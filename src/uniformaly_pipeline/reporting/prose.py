@@ -28,12 +28,13 @@ def notes_on(parameters: Parameters) -> list[str]:
     if checkpoint == UNTRAINED:
         return [
             f"{name} has random weights. It shows that everything runs; its metrics say "
-            "nothing about the method. Choose a trained one, for instance backbone=quickstart."
+            "nothing about the method. Choose a trained one, for instance "
+            "--params=backbone=quickstart."
         ]
     if checkpoint.startswith(PACKAGED):
         return [
             f"{name} is a small one that ships with the project, for trying things out. For "
-            "real work choose one such as backbone=dino_vitb8."
+            "real work choose one such as --params=backbone=dino_vitb8."
         ]
     return []
 

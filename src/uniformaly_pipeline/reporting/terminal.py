@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from uniformaly_pipeline.common.shell import runnable
 from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.detector.exported import describe_card
 from uniformaly_pipeline.evaluation.leaderboard import (
@@ -202,8 +203,10 @@ def print_decisions(
     console = Console()
     table = Table(title=escape(title), title_justify="left")
     # As "uniformaly predict" has them.
-    for name in ("image", "score", "p-value", "anomalous", "where"):
-        table.add_column(name, justify="right" if name in ("score", "p-value") else "left")
+    table.add_column("image", overflow="fold")
+    for name in ("score", "p-value", "anomalous", "where"):
+        is_number = name in ("score", "p-value")
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
     for row in scores.head(MAX_DECISIONS).itertuples():
         table.add_row(
             Text(row.image),
@@ -261,7 +264,8 @@ def print_export(title: str, card: Mapping[str, Any], folder: str) -> None:
     """
     console = Console()
     console.print(title, *describe_card(card), sep="\n", highlight=False, markup=False)
-    _print_hints(console, [("folder", folder), ("judge", f"uniformaly predict {folder} new/")])
+    judge = runnable(f"uniformaly predict {folder} new/")
+    _print_hints(console, [("folder", folder), ("judge", judge)])
 
 
 def print_findings(

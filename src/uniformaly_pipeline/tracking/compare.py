@@ -79,7 +79,8 @@ def print_runs(
         click.echo(to_csv(table.reset_index()), nl=False)
         return
     shown = _shown(table, metrics)
-    same = _shared(table, shown)
+    # LaTeX has no line below: a run alone keeps its settings in the table.
+    same = [] if style == "latex" and len(table) == 1 else _shared(table, shown)
     cells = _as_text(shown.drop(columns=same))
     if style == "latex":
         latex = cells.rename(columns=_label)
@@ -91,8 +92,10 @@ def print_runs(
         console = Console(width=ANY_WIDTH, file=console.file)
     kept, dropped = _fitting(cells, console, style)
     console.print(_as_rich(cells[kept], style))
+    whose = "all" if len(table) > 1 else "settings"
     for line in (
-        f"all: {', '.join(f'{_label(n)} {_as_text(shown)[n].iloc[0]}' for n in same)}" * bool(same),
+        f"{whose}: {', '.join(f'{_label(n)} {_as_text(shown)[n].iloc[0]}' for n in same)}"
+        * bool(same),
         f"no room for: {', '.join(map(_label, dropped))} (--format csv has all)" * bool(dropped),
     ):
         if line:
@@ -100,9 +103,7 @@ def print_runs(
 
 
 def _shared(table: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
-    """Settings that all rows have in common: said once, below."""
-    if len(table) < 2:
-        return []
+    """Settings that all rows have in common, of a run alone each: said once, below."""
     differing = set(differing_columns(table))
     return [name for name in SETTINGS if name in shown and name not in differing]
 

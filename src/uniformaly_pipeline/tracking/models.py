@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,20 +90,22 @@ def log_detector(run_id: str, state: DetectorState, path: Path, engine: Format) 
     from uniformaly_pipeline.tracking.detector_model import ARTIFACT
 
     name = category_key(state.name)
-    logged = Model.log(
-        artifact_path=None,
-        flavor=mlflow.pyfunc,
-        name=name,
-        registered_model_name=name,
-        run_id=run_id,
-        python_model=str(CODE),
-        artifacts={ARTIFACT: str(path)},
-        code_paths=[str(Path(uniformaly_pipeline.__file__).parent)],
-        pip_requirements=requirements(state, engine),
-        signature=_signature(),
-        input_example=_example(state),
-        params={"threshold": state.threshold.value, "engine": engine},
-    )
+    # MLflow tries the example on what it is about to log: its code would leave bytecode there.
+    with _without_bytecode():
+        logged = Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            name=name,
+            registered_model_name=name,
+            run_id=run_id,
+            python_model=str(CODE),
+            artifacts={ARTIFACT: str(path)},
+            code_paths=[str(Path(uniformaly_pipeline.__file__).parent)],
+            pip_requirements=requirements(state, engine),
+            signature=_signature(),
+            input_example=_example(state),
+            params={"threshold": state.threshold.value, "engine": engine},
+        )
     return f"models:/{name}/{logged.registered_model_version}"
 
 
@@ -112,6 +117,17 @@ def requirements(state: DetectorState, engine: Format) -> list[str]:
     installed = {name: installed_version(name) for name in wanted}
     # A local version such as 2.7.0+cpu is in no public index.
     return [f"{name}=={v.partition('+')[0]}" for name, v in installed.items() if v is not None]
+
+
+@contextmanager
+def _without_bytecode() -> Iterator[None]:
+    """Python writes no ``__pycache__`` meanwhile."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def _signature() -> Any:

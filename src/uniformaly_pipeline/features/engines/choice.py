@@ -271,5 +271,4 @@ def check_engine(engine: Engine) -> None:
     if engine == "openvino":
         openvino._import()
     elif engine == "onnx":
-        for name in ("onnx", "onnxruntime"):
-            onnx._import(name)
+        onnx.import_packages(*onnx.TRANSLATION)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUTS = "images", ("features", "attention")
 OPSET = 18
+TRANSLATION = ("onnx", "onnxruntime")
+"""What translating takes: each translation is tried before it is used. Using one takes the last."""
 
 
 class OnnxEncoder:
@@ -31,7 +33,7 @@ class OnnxEncoder:
         Raises:
             InputError: ONNX Runtime is not installed.
         """
-        onnxruntime = _import("onnxruntime")
+        (onnxruntime,) = import_packages("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = usable_cores()
         # Waiting threads sleep, see :func:`.cores.prepare_threads`.
@@ -56,13 +58,13 @@ def translate(encoder: Encoder, input_size: tuple[int, int]) -> bytes:
         input_size: (height, width) of the input in pixels.
 
     Raises:
-        InputError: The packages that write ONNX are not installed.
+        InputError: The packages that write or run ONNX are not installed.
     """
     import torch
 
     from uniformaly_pipeline.features.engines.graph import traceable
 
-    _import("onnx")
+    import_packages(*TRANSLATION)
     with traceable(encoder, input_size) as (graph, images), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "encoder.onnx"
         torch.onnx.export(
@@ -78,12 +80,27 @@ def translate(encoder: Encoder, input_size: tuple[int, int]) -> bytes:
         return path.read_bytes()
 
 
-def _import(name: str) -> Any:
+def import_packages(*names: str) -> list[Any]:
+    """The packages of this engine, all that are missing named at once.
+
+    Args:
+        names: Their modules, called as the packages are.
+
+    Raises:
+        InputError: Some are not installed.
+    """
     import importlib
 
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
+    found, missing = [], []
+    for name in names:
+        try:
+            found.append(importlib.import_module(name))
+        except ImportError:
+            missing.append(name)
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
         raise InputError(
-            f"the engine onnx needs {name}, which is not installed: pip install {name}"
-        ) from error
+            f"the engine onnx needs {' and '.join(missing)}, which {verb} not installed: pip "
+            f"install {' '.join(missing)}, or in the project's folder pip install -e '.[onnx]'"
+        )
+    return found

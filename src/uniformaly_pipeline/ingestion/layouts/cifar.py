@@ -318,7 +318,7 @@ class CifarLayout:
 
 def _locate(root: ImageFolder, packing: Packing) -> ImageFolder | None:
     """The archive or the folder with the batches; ``None`` if ``root`` has neither."""
-    require_root(root)
+    require_root(root, is_published=True)
     if _is_archive(root):
         return root
     files = root.files()

@@ -18,11 +18,20 @@ HAS_DEFECTS = True
 EXPECTED = "<category>/train/good"
 
 
-def require_root(root: ImageFolder) -> None:
-    """Raise ``InputError`` where a data set's root does not exist."""
+def require_root(root: ImageFolder, *, is_published: bool = False) -> None:
+    """Refuse a data set's root that does not exist.
+
+    Args:
+        root: The root.
+        is_published: Whether others publish the data set, so that it can be fetched.
+
+    Raises:
+        InputError: It does not exist.
+    """
     if not root.exists():
+        how = ", or get them: --pipeline=download, see docs/datasets.md" if is_published else ""
         raise InputError(
-            f"datasets: the root {root.root} does not exist: set root to where the images are"
+            f"datasets: the root {root.root} does not exist: set root to where the images are{how}"
         )
 
 
