@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -27,6 +29,7 @@ from benchmarks import (
     gpu,
     hidden_defects,
     leaderboard,
+    leaderboard_rows,
     many_categories,
     memory,
     products,
@@ -41,11 +44,13 @@ from benchmarks.cases.categories import CLASSES
 from benchmarks.cases.encoding import flops
 from benchmarks.cases.scaling import fit
 from benchmarks.inputs import draw_classes, draw_defects, maps_and_masks, patch_like
+from benchmarks.leaderboard_rows import Entry, Now, Row
 from benchmarks.machine import peak_bytes
 from benchmarks.products import _makers, fastest, limit
 from benchmarks.project import copy_project
 from benchmarks.table import HEADER, table
 from benchmarks.worker import Worker
+from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.features.backbone import Backbone, load_backbone
 from uniformaly_pipeline.features.encoder import Encoder
 from uniformaly_pipeline.features.masking import BackPatchMasking
@@ -422,52 +427,208 @@ def test_weights_of_the_comparison_are_those_of_every_side(tmp_path: Path) -> No
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
-ENTRIES = [
-    leaderboard.Entry("demo", "quickstart", "padim"),
-    leaderboard.Entry("demo", "quickstart", "uniformaly", (0, 1)),
-    leaderboard.Entry("other", "quickstart", "padim"),
-]
-FOUND: dict[str, dict[str, Any]] = {
-    ENTRIES[0].key: {"image_auroc": 0.5, "images_per_second": 3.0, "pixel_auroc": None},
-    ENTRIES[1].key: {"image_auroc": 0.9, "image_auroc_over_seeds": 0.01, "images_per_second": 2.0},
-    ENTRIES[2].key: {"failed": "ended with status 1"},
-}
+MADE_OF: dict[str, str | None] = dict.fromkeys(leaderboard_rows.PARTS, "one")
+ROWS = [
+    Row(
+        Entry("demo", "quickstart", "padim"), MADE_OF, "abc",
+        {"image_auroc": 0.5, "images_per_second": 3.0, "pixel_auroc": None},
+    ),
+    Row(
+        Entry("demo", "quickstart", "uniformaly"), MADE_OF, "abd+",
+        {"image_auroc": 0.9, "image_auroc_over_seeds": 0.01, "images_per_second": 2.0},
+    ),
+    Row(
+        Entry("other", "quickstart", "padim", (0, 1)), MADE_OF, "abc",
+        {"image_auroc": 0.5, "images_per_second": 3.0},
+    ),
+    Row(Entry("other", "quickstart", "uniformaly", (0, 1)), MADE_OF, failed="Error: a | b"),
+]  # fmt: skip
+
+
+class Board:
+    """The command with runs and what decides their numbers played, not looked up."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.now = dict(MADE_OF)
+        self.commit = "abc"
+        self.asked: list[str] = []
+        self.fails: set[str] = set()
+        monkeypatch.setattr(leaderboard, "run", self.run)
+        monkeypatch.setattr(leaderboard, "Now", lambda _: self)
+        monkeypatch.setattr(leaderboard, "describe", lambda: {"cpu": "a", "cores": 2})
+
+    def of(self, entry: Entry) -> dict[str, str | None]:
+        return {**self.now, "root": entry.data_set}
+
+    def run(self, entry: Entry, project: Path) -> Row:
+        self.asked.append(entry.method)
+        if entry.method in self.fails:
+            return Row(entry, self.of(entry), self.commit, failed="ended with status 1: no room")
+        means = {"image_auroc": 0.75, "images_per_second": 4.0}
+        return Row(entry, self.of(entry), self.commit, means)
+
+    def __call__(self, *methods: str, backbone: str = "quickstart") -> int:
+        self.asked.clear()
+        names = ["--data-sets", "demo", "--backbones", backbone, "--methods", *methods]
+        return leaderboard.main([*names, "--out", str(self.folder)])
+
+    @property
+    def rows(self) -> list[str]:
+        text = (self.folder / "leaderboard.md").read_text(encoding="utf-8")
+        return text.splitlines()[2:]
+
+
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
+    return Board(tmp_path / "out", monkeypatch)
 
 
 def test_the_board_has_the_best_first_and_tells_what_failed() -> None:
-    rows = leaderboard.board(FOUND, ENTRIES).splitlines()[2:]
-    assert rows[0].startswith("| demo | quickstart | `uniformaly` | 0.9000 ± 0.0100 | – |")
-    assert rows[1].startswith("| demo | quickstart | `padim` | 0.5000 |")
-    assert rows[1].endswith("| 0.5000 | – | – | – | – | 3.0 |")
-    assert "ended with status 1" in rows[2]
+    rows = leaderboard.board([*ROWS[::-1]]).splitlines()
+    columns = {row.replace("\\|", "").count("|") for row in rows}
+    assert columns == {12}
+    assert rows[2].startswith("| demo | – | quickstart | `uniformaly` | 0.9000 ± 0.0100 | – |")
+    assert rows[2].endswith("| 2.0 | abd+ |")
+    assert rows[3].endswith("| `padim` | 0.5000 | – | – | – | – | 3.0 | abc |")
+    assert rows[4].startswith("| other | 0+1 | quickstart | `padim` |")
+    assert "| Error: a \\| b |" in rows[5]
+    assert rows[5].endswith("| unknown |")
+
+
+def test_the_picture_tells_data_sets_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr(leaderboard, "figure_png", lambda figure: figures.append(figure) or b"")
+    leaderboard.picture(ROWS)
+    (figure,) = figures
+    drawn = {axes.get_title("left"): len(axes.lines) for axes in figure.axes}
+    assert drawn == {"demo": 2, "other, seeds 0+1": 1}
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["quickstart, padim", "quickstart, uniformaly"]
+    symbols = {(line.get_color(), line.get_marker()) for axes in figure.axes for line in axes.lines}
+    assert len(symbols) == 2
 
 
 def test_the_board_goes_on_where_it_was_and_tries_again_what_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    played: Board, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[str] = []
-    fails = {"padim"}
-
-    def run(entry: leaderboard.Entry, project: Path) -> dict[str, Any]:
-        asked.append(entry.method)
-        if entry.method in fails:
-            return {"failed": "ended with status 1"}
-        return {"image_auroc": 0.75, "images_per_second": 4.0}
-
-    monkeypatch.setattr(leaderboard, "run", run)
-    monkeypatch.setattr(leaderboard, "describe", lambda: {"cpu": "a", "cores": 2, "commit": "b"})
-    options = ["--data-sets", "demo", "--backbones", "quickstart", "--out", str(tmp_path / "out")]
-    options += ["--methods", "uniformaly", "padim"]
-    assert leaderboard.main(options) == 1
-    assert asked == ["uniformaly", "padim"]
-    fails.clear()
-    assert leaderboard.main(options) == 0
-    assert asked == ["uniformaly", "padim", "padim"]
-    text = (tmp_path / "out/leaderboard.md").read_text(encoding="utf-8")
-    assert text.count("0.7500") == 2
-    with Image.open(tmp_path / "out/leaderboard.png") as image:
+    played.fails = {"padim"}
+    assert played("uniformaly", "padim", "uniformaly") == 1
+    assert played.asked == ["uniformaly", "padim"]
+    assert "ended with status 1: no room" in played.rows[1]
+    played.fails.clear()
+    assert played("uniformaly", "padim") == 0
+    assert played.asked == ["padim"]
+    assert sum("0.7500" in row for row in played.rows) == len(played.rows) == 2
+    with Image.open(played.folder / "leaderboard.png") as image:
         assert image.width > 400
     assert "Written to" in capsys.readouterr().out
+
+
+def test_a_narrower_call_keeps_rows_that_hold_with_their_own_commit(played: Board) -> None:
+    played.fails = {"patchcore"}
+    played("uniformaly", "padim", "patchcore")
+    played.commit = "abd"
+    assert played("padim", "mean_patch_knn") == 0
+    assert played.asked == ["mean_patch_knn"]
+    commits = {row.split("`")[1]: row.split("|")[-2].strip() for row in played.rows}
+    assert commits == {
+        "uniformaly": "abc", "padim": "abc", "patchcore": "abc", "mean_patch_knn": "abd",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["settings", "images", "weights", "code"])
+def test_a_row_does_not_hold_where_what_decides_it_differs(
+    played: Board, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played("uniformaly", "padim")
+    for other in ("two", None):  # None: it cannot be told
+        played.now[part] = other
+        capsys.readouterr()
+        assert played("padim") == 0
+        assert played.asked == ["padim"]
+        assert len(played.rows) == 1
+        assert f"demo: quickstart, uniformaly ({part})" in capsys.readouterr().err
+    played.now[part] = "one"
+    assert played("padim") == 0
+    assert played.asked == []
+    assert len(played.rows) == 2
+    assert "not shown" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--seeds", "0,1"], "--seeds 0,1: give whole numbers"),
+        (["--seeds", "0+0"], "--seeds 0+0: give whole numbers"),
+        (["--seeds=-1"], "--seeds -1: give whole numbers"),
+        (["--data-sets", "dmeo"], "no data set 'dmeo'; did you mean 'demo'?"),
+        (["--data-sets", "mvtec"], "--data-sets mvtec: datasets: the root"),
+        (["--backbones", "quikstart"], "no backbone 'quikstart'; did you mean 'quickstart'?"),
+        (["--backbones", "dino_vitb8"], "--backbones dino_vitb8: no network"),
+    ],
+)
+def test_bad_arguments_of_the_board_are_one_line_before_any_work(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    said: str,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise InputError("no network")
+
+    monkeypatch.setattr(leaderboard, "load_backbone", refuse)
+    monkeypatch.setattr(leaderboard, "run", lambda *_: pytest.fail("it was run"))
+    project = copy_project(tmp_path)
+    options += ["--project", str(project), "--out", str(tmp_path / "out")]
+    assert leaderboard.main(options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Error: ")
+    assert said in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_that_cannot_be_read_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "leaderboard.json"
+    for text in ("{", "[]", '{"demo quickstart padim": {"image_auroc": 1.0}}', '{"rows": [1]}'):
+        path.write_text(text)
+        assert leaderboard.main(["--out", str(tmp_path)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert str(path) in line
+        assert path.read_text() == text
+
+
+def test_other_weights_and_other_code_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, weights = tmp_path / "package", tmp_path / "weights.safetensors"
+    package.mkdir()
+    (package / "a.py").write_text("1")
+    monkeypatch.setattr(leaderboard_rows, "PACKAGE", package)
+    custom = {"model": "vit_tiny_patch16_224", "checkpoint": str(weights)}
+    project = copy_project(tmp_path, {"backbones": {"custom": custom}})
+    entry = Entry("demo", "custom", "padim")
+    assert Now(project).of(entry)["weights"] is None
+    against_anomalib.random_weights("vit_tiny_patch16_224", weights)
+    before = Now(project).of(entry)
+    model = load_backbone(Backbone("vit_tiny_patch16_224", "untrained"), (224, 224), seed=1)
+    save_file(model.state_dict(), weights)
+    (package / "a.py").write_text("2")
+    now = Now(project).of(entry)
+    assert {part for part in now if now[part] != before[part]} == {"weights", "code"}
+    assert None not in (before["weights"], now["weights"])
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_says_why_in_its_row(tmp_path: Path) -> None:
+    found = leaderboard.run(Entry("dmeo", "quickstart", "padim"), copy_project(tmp_path))
+    assert found.failed is not None
+    assert found.failed.startswith("ended with status 2: ")
+    assert "did you mean 'demo'?" in found.failed
+    assert not found.means
 
 
 @pytest.mark.slow
@@ -475,19 +636,33 @@ def test_an_entry_of_the_board_is_a_run_of_the_project(tmp_path: Path) -> None:
     memory.draw(tmp_path / "images", 36)
     size = {"resize": memory.SIDE, "crop": memory.SIDE}
     folder = {"root": str(tmp_path / "images"), "preprocessing": size}
-    project = copy_project(
-        tmp_path, {"datasets": {"folder": folder}, "backbones": {"custom": memory.TINY}}
-    )
+    parameters = {"datasets": {"folder": folder}, "backbones": {"custom": memory.TINY}}
+    project = copy_project(tmp_path, parameters)
     data_sets, backbones = leaderboard.at_hand(project)
     assert data_sets == ["demo", "folder"]
     assert backbones == ["quickstart"]
-    found = leaderboard.run(leaderboard.Entry("folder", "custom", "patchcore"), project)
-    assert 0 <= found["image_auroc"] <= 1
-    assert found["images_per_second"] > 0
+    entry = Entry("folder", "custom", "patchcore")
+    found = leaderboard.run(entry, project)
+    assert found.failed is None
+    assert 0 <= found.means["image_auroc"] <= 1
+    assert found.means["images_per_second"] > 0
     (path,) = (project / "data/08_reporting/defect").glob("*/*/*/metrics.json")
     assert "patchcore" in path.parent.name
     made = json.loads(path.read_text(encoding="utf-8"))["mean"]
-    assert made["image_auroc"] == found["image_auroc"]
+    assert made["image_auroc"] == found.means["image_auroc"]
+
+    assert found.differs(Now(project).of(entry)) == []
+    local = project / "conf/local/parameters.yml"
+    local.write_text(json.dumps({**parameters, "memory_bank": {"coreset_ratio": 0.02}}))
+    assert found.differs(Now(project).of(entry)) == ["settings"]
+    local.write_text(json.dumps(parameters))
+    image = min((tmp_path / "images").glob("*/test/*/*.*"))
+    Image.effect_noise(Image.open(image).size, 50).convert("RGB").save(image)
+    assert found.differs(Now(project).of(entry)) == ["images"]
+    shutil.move(tmp_path / "images", tmp_path / "moved")
+    folder["root"] = str(tmp_path / "moved")
+    local.write_text(json.dumps(parameters))
+    assert "root" in found.differs(Now(project).of(entry))
 
 
 def test_a_defect_is_hidden_only_where_no_marked_pixel_is_in_the_crop(tmp_path: Path) -> None:
