@@ -43,7 +43,7 @@ def test_logging_that_cannot_be_set_up_is_one_line(folder: Path, content: bytes)
 
 def test_nothing_is_sent_without_consent(folder: Path) -> None:
     assert _check_for_telemetry_consent(folder) is None, "Kedro takes no file for a yes"
-    main._honour_consent()
+    main.honour_consent()
     assert _check_for_telemetry_consent(folder) is False
     from mlflow.telemetry.utils import MLFLOW_DISABLE_TELEMETRY
 
@@ -52,5 +52,5 @@ def test_nothing_is_sent_without_consent(folder: Path) -> None:
 
 def test_a_file_where_the_run_is_goes_first(folder: Path) -> None:
     (folder / ".telemetry").write_text("consent: true")
-    main._honour_consent()
+    main.honour_consent()
     assert _check_for_telemetry_consent(folder) is True

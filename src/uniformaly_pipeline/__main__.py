@@ -14,12 +14,12 @@ CONSENT = Path(__file__).with_name(".telemetry")
 def main(*args: Any, **kwargs: Any) -> Any:
     """Run the project's pipelines with Kedro's own ``run`` command."""
     interruption.take_over()
-    _read_logging()
+    read_logging()
     # Kedro takes about a second to import.
     from kedro.framework.cli.utils import find_run_command
     from kedro.framework.project import configure_project
 
-    _honour_consent()
+    honour_consent()
     package_name = Path(__file__).parent.name
     configure_project(package_name)
     interactive = hasattr(sys, "ps1")
@@ -27,7 +27,7 @@ def main(*args: Any, **kwargs: Any) -> Any:
     return find_run_command(package_name)(*args, **kwargs)
 
 
-def _read_logging() -> None:
+def read_logging() -> None:
     """Have Kedro read ``conf/logging.yml``, which it does as soon as it is imported.
 
     Raises:
@@ -42,7 +42,7 @@ def _read_logging() -> None:
         sys.exit(f"Error: {file} cannot be used ({' '.join(str(error).split())}): mend it")
 
 
-def _honour_consent() -> None:
+def honour_consent() -> None:
     """Send nobody what the project did not agree to; a ``.telemetry`` where the run is goes first.
 
     Kedro's plugin looks for the file in the folder of the project, and takes none for a yes.
