@@ -24,6 +24,7 @@ import click
 from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.common.errors import InputError, answered
+from uniformaly_pipeline.pipelines.packaged import honour_consent, read_logging
 
 SHARED, RESULTS = "shared", "results"
 
@@ -134,8 +135,6 @@ def _set_up(command: str | None) -> list[str]:
     Raises:
         InputError: No configuration is here, or the command makes no sense.
     """
-    from uniformaly_pipeline.__main__ import honour_consent, read_logging
-
     read_logging()
     from kedro.framework.project import configure_project
     from kedro.framework.startup import bootstrap_project
