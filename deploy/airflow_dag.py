@@ -1,7 +1,8 @@
 """An Airflow DAG: the features, then each category as a task of its own, then the results.
 
 ``parts.json`` is what ``python -m uniformaly_pipeline.pipelines.groups defect`` printed, beside
-this file: a scheduler reads its DAGs again and again, and should not build a pipeline each time.
+this file (with ``--command=uniformaly-pipeline`` where workers have only the package and conf/): a
+scheduler reads its DAGs again and again, and should not build a pipeline each time.
 """
 
 import json
@@ -9,10 +10,15 @@ from datetime import datetime
 from pathlib import Path
 
 from airflow import DAG
-from airflow.operators.bash import BashOperator
+
+try:
+    from airflow.providers.standard.operators.bash import BashOperator
+except ImportError:  # before Airflow 3
+    from airflow.operators.bash import BashOperator
 
 PROJECT = "/srv/inspection"
-"""Where conf/ lies, the same on every worker."""
+"""Where conf/ lies, the same on every worker: the project's folder for ``kedro run``,
+/project in the image of deploy/Dockerfile for ``uniformaly-pipeline``."""
 
 parts = json.loads(Path(__file__).with_name("parts.json").read_text(encoding="utf-8"))
 

@@ -1,60 +1,27 @@
 """``python -m uniformaly_pipeline``: ``kedro run`` for the installed package."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from uniformaly_pipeline.common import interruption
-
-CONSENT = Path(__file__).with_name(".telemetry")
-"""The project's consent to telemetry, which a package would else lose."""
+from uniformaly_pipeline.pipelines.packaged import honour_consent, read_logging
 
 
 def main(*args: Any, **kwargs: Any) -> Any:
     """Run the project's pipelines with Kedro's own ``run`` command."""
     interruption.take_over()
-    _read_logging()
+    read_logging()
     # Kedro takes about a second to import.
     from kedro.framework.cli.utils import find_run_command
     from kedro.framework.project import configure_project
 
-    _honour_consent()
+    honour_consent()
     package_name = Path(__file__).parent.name
     configure_project(package_name)
     interactive = hasattr(sys, "ps1")
     kwargs["standalone_mode"] = not interactive
     return find_run_command(package_name)(*args, **kwargs)
-
-
-def _read_logging() -> None:
-    """Have Kedro read ``conf/logging.yml``, which it does as soon as it is imported.
-
-    Raises:
-        SystemExit: It cannot be used; the line names it.
-    """
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        import kedro.framework.project  # noqa: F401
-    except (yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        file = os.environ.get("KEDRO_LOGGING_CONFIG") or "conf/logging.yml"
-        sys.exit(f"Error: {file} cannot be used ({' '.join(str(error).split())}): mend it")
-
-
-def _honour_consent() -> None:
-    """Send nobody what the project did not agree to; a ``.telemetry`` where the run is goes first.
-
-    Kedro's plugin looks for the file in the folder of the project, and takes none for a yes.
-    """
-    from kedro.utils import find_kedro_project
-    from omegaconf import OmegaConf
-
-    if ((find_kedro_project(Path.cwd()) or Path.cwd()) / CONSENT.name).exists():
-        return
-    if not OmegaConf.load(CONSENT).consent:
-        os.environ.setdefault("KEDRO_DISABLE_TELEMETRY", "1")
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 import click
@@ -37,6 +38,7 @@ from uniformaly_pipeline.common.errors import (
     find_input_error,
     first_line,
 )
+from uniformaly_pipeline.common.file_cache import cache_limit
 from uniformaly_pipeline.common.garbage import collect_garbage
 from uniformaly_pipeline.common.log_files import all_handlers, prepare_log_files
 from uniformaly_pipeline.common.machine import machine_fault
@@ -45,7 +47,7 @@ from uniformaly_pipeline.common.progress import watched_by
 from uniformaly_pipeline.common.provenance import git_commit
 from uniformaly_pipeline.common.secrets import SecretsFilter, hide_secrets, without_secrets
 from uniformaly_pipeline.common.shell import runnable
-from uniformaly_pipeline.common.storage import check_buckets, shown_path
+from uniformaly_pipeline.common.storage import check_buckets, refuse_memory, shown_path
 from uniformaly_pipeline.datasets.damage import set_aside_damage
 from uniformaly_pipeline.datasets.origins import forget_announced
 from uniformaly_pipeline.datasets.sources import (
@@ -69,11 +71,12 @@ from uniformaly_pipeline.parameters.schema import ExportParameters, PredictParam
 from uniformaly_pipeline.pipelines import features
 from uniformaly_pipeline.pipelines.freshness import SELECTIONS, check_images
 from uniformaly_pipeline.pipelines.ingestion.nodes import refuse_task
+from uniformaly_pipeline.pipelines.places import places_of
 from uniformaly_pipeline.pipelines.prediction.detector_nodes import take_detector
 from uniformaly_pipeline.pipelines.selection import check_selection
 from uniformaly_pipeline.pipelines.stages import STAGES
 from uniformaly_pipeline.pipelines.sweep.pipeline import SWEEPS
-from uniformaly_pipeline.pipelines.tasks.plan import PLANNERS, TaskPlan, plan_task
+from uniformaly_pipeline.pipelines.tasks.plan import PLANNERS, TaskPlan, plan_task, refusals_of
 from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of, with_command
 from uniformaly_pipeline.reporting.stages import CompletedNodes, StageDisplay
 from uniformaly_pipeline.reporting.terminal import (
@@ -153,7 +156,7 @@ class CheckHooks:
                 check_selection(
                     command.params,
                     pipelines,
-                    _refusals(context.config_loader["parameters"]["run"]),
+                    refusals_of(context.config_loader["parameters"]["run"]),
                     _versioned(context.config_loader) if command.params["load_versions"] else (),
                 )
             except InputError as error:
@@ -170,6 +173,10 @@ class CheckHooks:
         """
         run = _run()
         try:
+            cache_limit()
+            if "ParallelRunner" in (run_params.get("runner") or ""):
+                for place in chain(*places_of(pipeline, catalog)):
+                    refuse_memory(place, "--runner=ParallelRunner", "processes")
             check_buckets(run.paths.values())
             _require_entries(pipeline, catalog)
             for node in pipeline.nodes:
@@ -211,12 +218,6 @@ class CheckHooks:
 def _command_error(error: InputError, pipeline_names: Sequence[str]) -> CommandError:
     """An error line with what only the run knows."""
     return CommandError(with_command(str(error), _run(), pipeline_names))
-
-
-def _refusals(known: Mapping[str, Any]) -> dict[str, str]:
-    """Why tasks cannot run as asked, by the names of their pipelines."""
-    found = {task: known[task]["refusal"] for task in PLANNERS if "refusal" in known[task]}
-    return {"__default__": found["defect"], **found} if "defect" in found else found
 
 
 def _versioned(config_loader: AbstractConfigLoader) -> set[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from uniformaly_pipeline.common import file_cache
 from uniformaly_pipeline.common.errors import InputError
@@ -64,6 +66,41 @@ def test_what_is_gone_elsewhere_leaves_nothing(elsewhere: list[RemotePath], tmp_
     with pytest.raises(FileNotFoundError):
         cache.copy_of(elsewhere[0])
     assert taken(cache) == 0
+
+
+def test_a_full_disk_is_told_by_the_folder(
+    elsewhere: list[RemotePath], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", fill)
+    with pytest.raises(InputError) as refused:
+        FileCache(tmp_path / "cache", 100).copy_of(elsewhere[0])
+    line = str(refused.value)
+    assert line.startswith(f"{tmp_path / 'cache'} has no room for copies")
+    assert "UNIFORMALY_CACHE to" in line and "UNIFORMALY_CACHE_GB" in line
+    assert "network" not in line
+
+
+def test_other_errors_from_elsewhere_stay_as_they_are(
+    elsewhere: list[RemotePath], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("connection lost")
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", fail)
+    with pytest.raises(InputError, match=r"^memory://.* cannot be read \(connection lost\)"):
+        FileCache(tmp_path, 100).copy_of(elsewhere[0])
+
+
+def test_a_file_where_the_folder_should_be_is_named(
+    elsewhere: list[RemotePath], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file/shards"):
+        with pytest.raises(InputError, match=f"^{tmp_path / 'file'} is a file where the folder"):
+            FileCache(folder, 100).copy_of(elsewhere[0])
 
 
 def test_the_environment_sets_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from uniformaly_pipeline.common.storage import (
     credentials_of,
     local_path,
     locate,
+    refuse_memory,
     shown_path,
     use_credentials,
 )
@@ -131,6 +132,14 @@ def test_a_bucket_that_is_not_there(bucket: str, done: str) -> None:
     assert f"cannot be {done} (The specified bucket does not exist): make the bucket" in line
     with pytest.raises(InputError, match="make the bucket"):
         check_buckets(["data/02_intermediate", f"{bucket}/x", f"{bucket}-gone/x"])
+
+
+def test_the_memory_of_one_process_is_refused_where_several_work() -> None:
+    words = r"^memory://a/b is in the memory of one process: with --runner=X .* processes share"
+    with pytest.raises(InputError, match=words):
+        refuse_memory("memory://a/b", "--runner=X", "processes")
+    for place in ("data/a", "s3://a/b", "file:///a/b"):
+        refuse_memory(place, "--runner=X", "processes")
 
 
 def test_a_file_that_is_not_there_is_no_error_of_its_storage(bucket: str) -> None:

@@ -17,9 +17,12 @@ import pandas as pd
 import pytest
 import yaml
 from fsspec.registry import _registry
+from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
+from kedro.runner import ParallelRunner
 from safetensors.numpy import load
 
+from tests.end_to_end.conftest import PACKAGE
 from tests.end_to_end.elsewhere import keep_in, left_behind, upload
 from tests.end_to_end.gcs_stand_in import TOKEN, GoogleStandIn
 from uniformaly_pipeline import Detector
@@ -341,3 +344,28 @@ def test_what_cannot_be_reached_is_one_line_before_any_work(
         "name": "credentials of globals.yml: there is no 'nobody' in conf/local/credentials.yml",
     }[fault] in line  # fmt: skip
     assert left_behind(project) == []
+
+
+@pytest.mark.parametrize(
+    "fault, words",
+    [
+        ("memory", r"^memory://\S+ is in the memory of one process: with --runner=ParallelRunner"),
+        ("limit", "^UNIFORMALY_CACHE_GB is 'lots': set it to a number of gigabytes"),
+    ],
+)
+def test_what_would_fail_later_is_one_line_before_any_work(
+    project: Any, small: Parameters, fault: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault == "memory":
+        keep_in(project, f"memory://{uuid.uuid4().hex}")
+    else:
+        monkeypatch.setenv("UNIFORMALY_CACHE_GB", "lots")
+    runner = {"runner": ParallelRunner()} if fault == "memory" else {}
+    configure_project(PACKAGE)
+    with (
+        pytest.raises(CommandError) as refused,
+        KedroSession.create(project_path=project.path, runtime_params=small) as session,
+    ):
+        session.run(pipeline_names=["defect"], **runner)
+    assert re.search(words, refused.value.message)
+    assert project.outputs() == []

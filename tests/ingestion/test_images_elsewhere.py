@@ -96,3 +96,16 @@ def test_what_it_gives_is_read(url: str) -> None:
     folder = ImageFolder(f"{url}/200")
     assert folder.read_bytes("a.png") == picture()
     assert folder.read_image("a.png").size == (4, 4)
+
+
+def test_a_bucket_that_is_not_there_is_named_with_its_protocol(bucket: str) -> None:
+    folder = ImageFolder(f"{bucket}-gone/images")
+    for ask in (folder.folders, folder.files_below, folder.exists, lambda: folder.is_file("a.png")):
+        try:
+            ask()
+        except InputError as error:
+            line = str(error)
+            assert line.startswith(f"{bucket}-gone/images"), line
+            assert line.endswith("make the bucket, or mend the address"), line
+    with pytest.raises(InputError, match="make the bucket"):
+        folder.folders()

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import runpy
+import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -85,6 +90,81 @@ def test_parts_that_need_each_other_are_refused() -> None:
         groups_of(across)
 
 
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the image of ``deploy/Dockerfile`` has: the configuration, and no project."""
+    shutil.copytree(DEPLOY.parent / "conf", tmp_path / "conf")
+    return tmp_path
+
+
+def listed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "uniformaly_pipeline.pipelines.groups", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(DEPLOY.parent / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_beside_the_configuration_alone_the_package_runs_the_parts(folder: Path) -> None:
+    done = listed(folder, "defect", "--params=dataset=demo")
+    assert done.returncode == 0, done.stderr
+    first, *_, last = json.loads(done.stdout)
+    assert (first["name"], last["name"]) == ("shared", "results")
+    for part in (first, last):
+        words = ["uniformaly-pipeline", "--pipelines=defect", "--params=dataset=demo"]
+        assert shlex.split(part["command"]) == [*words, *part["options"]]
+
+
+def test_in_a_project_kedro_runs_them_unless_something_else_is_named(folder: Path) -> None:
+    shutil.copy(DEPLOY.parent / "pyproject.toml", folder)
+    (folder / "src").mkdir()
+    (folder / "src/uniformaly_pipeline").symlink_to(DEPLOY.parent / "src/uniformaly_pipeline")
+    for more, begins in [
+        ([], "kedro run --pipelines=defect "),
+        (["--command=docker run 'my image'"], "docker run 'my image' --pipelines=defect "),
+    ]:
+        done = listed(folder, "defect", "--params=dataset=demo", *more)
+        assert done.returncode == 0, done.stderr
+        assert all(part["command"].startswith(begins) for part in json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["defect", "--params=dataset=mvtec"], "datasets.mvtec: the root "),
+        (
+            ["defect", "--params=dataset=folder,datasets.folder.root=/nothere"],
+            "datasets.folder: the root /nothere does not exist",
+        ),
+        (["defct"], "there is no pipeline 'defct'; did you mean 'defect'?"),
+        (["defect", "--params=categries=01"], "unknown key 'categries'"),
+        (["defect", "--params=x"], "--params: 'x' is no key=value"),
+        (["defect", "--env=tst"], "there is no environment 'tst'"),
+        (["defect", "--command=a 'b"], "--command: a 'b cannot be read"),
+    ],
+)
+def test_what_cannot_run_is_one_line_and_no_parts(
+    folder: Path, arguments: list[str], words: str
+) -> None:
+    done = listed(folder, *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_where_there_is_no_project_it_says_where_to_go(tmp_path: Path) -> None:
+    done = listed(tmp_path, "defect")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"Error: {tmp_path} holds neither a project nor conf/: go to" in done.stderr
+
+
 # --- the examples ---------------------------------------------------------------------------------
 
 
@@ -116,7 +196,8 @@ EDGES = {
 }  # fmt: skip
 
 
-def test_airflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("module", ["airflow.providers.standard.operators", "airflow.operators"])
+def test_airflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     edges, commands = set(), {}
 
     class Operator:
@@ -136,9 +217,13 @@ def test_airflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     modules = {
         "airflow": Recorder("airflow", DAG=Dag),
-        "airflow.operators": Recorder("airflow.operators"),
-        "airflow.operators.bash": Recorder("airflow.operators.bash", BashOperator=Operator),
+        module: Recorder(module),
+        f"{module}.bash": Recorder(f"{module}.bash", BashOperator=Operator),
     }
+    if "providers" in module:  # the old one must not be asked for
+        modules |= {
+            above: Recorder(above) for above in ("airflow.providers", "airflow.providers.standard")
+        }
     run_example("airflow_dag.py", modules, tmp_path, monkeypatch)
     assert edges == EDGES
     assert commands["task.nut"] == "kedro run --namespaces=task.nut"
@@ -168,6 +253,30 @@ def test_dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found["uniformaly"]()
     assert edges == {(a.replace(".", "_"), b.replace(".", "_")) for a, b in EDGES}
     assert ["kedro", "run", "--namespaces=task.bolt"] in ran
+
+
+def test_dagsters_names_are_ascii_and_distinct(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["a-b", "a_b", "schräg", "schrög", "nut"]
+    pipeline = Pipeline([node("raw", f"task.{key}.scores") for key in keys])
+    monkeypatch.setitem(globals(), "PIPELINE", pipeline)
+    names: list[str] = []
+    dagster = Recorder(
+        "dagster", op=lambda name, **_: names.append(name) or (lambda function: function),
+        job=lambda function: function, In=lambda kind: kind, Nothing=None,
+        OpDefinition=object, RetryPolicy=lambda **_: None,
+    )  # fmt: skip
+    run_example("dagster_job.py", {"dagster": dagster}, tmp_path, monkeypatch)
+    assert len(set(names)) == len(names) == len(keys)
+    assert all(re.fullmatch(r"[A-Za-z0-9_]+", name) for name in names), names
+    assert "task_nut" in names
+
+
+def test_the_image_has_what_every_address_needs() -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert "[cpu,ray,s3,gs]" in text
+    assert "MLFLOW_TRACKING_URI" in text
 
 
 def test_the_cluster_names_its_head_among_its_types() -> None:

@@ -18,11 +18,11 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.implementations.memory import MemoryFileSystem
 
 from uniformaly_pipeline.common.cores import usable_cores
 from uniformaly_pipeline.common.errors import InputError, first_line
 from uniformaly_pipeline.common.files import part_name
+from uniformaly_pipeline.common.storage import refuse_memory
 
 ADDRESS = "RAY_ADDRESS"
 """Variable of the environment that names a cluster, ``host:port``."""
@@ -262,12 +262,8 @@ def _local(path: str) -> str | None:
     Raises:
         InputError: It is in the memory of this process.
     """
-    fs, place = url_to_fs(path) if path.partition("://")[0] in ("file", "memory", path) else (0, "")
-    if isinstance(fs, MemoryFileSystem):
-        raise InputError(
-            f"{path} is in the memory of one process: with --env=ray give storage that all "
-            "machines share"
-        )
+    refuse_memory(path, "--env=ray", "machines")
+    fs, place = url_to_fs(path) if path.partition("://")[0] in ("file", path) else (0, "")
     return place if isinstance(fs, LocalFileSystem) else None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.files import new_file, remove_leftovers
+from uniformaly_pipeline.common.machine import causes, no_room_error
 from uniformaly_pipeline.common.remote_path import RemotePath
 
 VARIABLE = "UNIFORMALY_CACHE"
@@ -72,15 +73,24 @@ class FileCache:
 
         Raises:
             FileNotFoundError: There is no such file.
-            InputError: Its file system does not answer.
+            InputError: Its file system does not answer, or no copy can be written here.
         """
         copy = self._place(path)
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             os.utime(copy)
             return copy
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with new_file(copy) as part:
-            path.download(part)
+        self._make_folder()
+        try:
+            with new_file(copy) as part:
+                path.download(part)
+        except (OSError, InputError) as error:
+            # What reads elsewhere takes a full disk here for an answer from there.
+            if any(no_room_error(each, copy) for each in causes(error)):
+                raise InputError(
+                    f"{self.folder} has no room for copies of what lies elsewhere: make room, "
+                    f"set {VARIABLE} to a folder on another disk, or lower {LIMIT_VARIABLE}"
+                ) from error
+            raise
         self._make_room(copy)
         return copy
 
@@ -91,6 +101,27 @@ class FileCache:
     def _place(self, path: RemotePath) -> Path:
         digest = hashlib.sha256(path.url.encode()).hexdigest()[:32]
         return self.folder / f"{digest}{Path(path.name).suffix}"
+
+    def _make_folder(self) -> None:
+        """Make the folder of the copies, if it is not there.
+
+        Raises:
+            InputError: It cannot be made; the line names what is in its way.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            way = (*reversed(self.folder.parents), self.folder)
+            file = next((each for each in way if each.exists() and not each.is_dir()), self.folder)
+            raise InputError(
+                f"{file} is a file where the folder of copies is needed: move it away, or set "
+                f"{VARIABLE} to another folder"
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f"{self.folder} cannot be made ({error.strerror}): make room and check "
+                f"permissions, or set {VARIABLE} to another folder"
+            ) from error
 
     def _make_room(self, latest: Path) -> None:
         remove_leftovers(self.folder)

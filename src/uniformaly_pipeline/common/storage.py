@@ -201,6 +201,24 @@ def answering(url: str, done: str = "read") -> Iterator[None]:
         ) from error
 
 
+def refuse_memory(url: str, option: str, sharing: str) -> None:
+    """Refuse a place that only one process sees.
+
+    Args:
+        url: A path or URL.
+        option: What has others work beside this process.
+        sharing: What they are.
+
+    Raises:
+        InputError: It is in the memory of this process.
+    """
+    if protocol_of(url) == "memory":
+        raise InputError(
+            f"{url} is in the memory of one process: with {option} give storage that all "
+            f"{sharing} share"
+        )
+
+
 def check_buckets(urls: Iterable[str]) -> None:
     """Refuse storage that does not answer, or has no such bucket, before any work.
 
@@ -243,7 +261,8 @@ def _has_bucket(fs: Any, path: str) -> bool:
 
 def lacks_bucket(error: BaseException) -> bool:
     """Whether a file is not there because its bucket is not."""
-    return any("bucket does not exist" in str(each) for each in causes(error))
+    said = ("bucket does not exist", "NoSuchBucket")
+    return any(words in str(each) for each in causes(error) for words in said)
 
 
 def is_kept_back(error: FileNotFoundError) -> bool:

@@ -128,7 +128,7 @@ class ImageFolder:
         """
         fs, full_path = self._locate(path)
         if not isinstance(fs, LocalFileSystem):
-            with answering(full_path):
+            with answering(_named(fs, full_path)):
                 return bool(fs.exists(full_path)) or _info(fs, full_path) is not None
         try:
             Path(full_path).stat()
@@ -145,7 +145,7 @@ class ImageFolder:
             InputError: The file system elsewhere does not let us know.
         """
         fs, full_path = self._locate(path)
-        with answering(full_path):
+        with answering(_named(fs, full_path)):
             return bool(fs.isfile(full_path))
 
     def same(self, path: str, other: str) -> bool:
@@ -175,7 +175,7 @@ class ImageFolder:
         fs, full_path = self._locate(path)
         if isinstance(fs, LocalFileSystem):
             return sorted(posixpath.join(path, name) for name in _walk(Path(full_path)))
-        with answering(full_path):
+        with answering(_named(fs, full_path)):
             listed = fs.find(full_path) if _is_remote_folder(fs, full_path) else []
         # fsspec strips the protocol and makes local paths absolute: compare with its own root.
         base = fs._strip_protocol(self._locate()[1]).rstrip("/")
@@ -190,7 +190,7 @@ class ImageFolder:
             # Thousands of files a folder: fsspec would look at each of them.
             entries = _local_entries(full_path)
             return sorted(e.name for e in entries if _is_folder(e) == (kind == "directory"))
-        with answering(full_path):
+        with answering(_named(fs, full_path)):
             listed = fs.ls(full_path, detail=True) if _is_remote_folder(fs, full_path) else []
         names = (
             posixpath.basename(entry["name"].replace("\\", "/").rstrip("/"))
@@ -381,13 +381,20 @@ def _local_entries(folder: str) -> list[os.DirEntry[str]]:
     return entries
 
 
+def _named(fs: Any, path: str) -> str:
+    """A path of a file system as a user writes it: elsewhere with its protocol."""
+    if isinstance(fs, LocalFileSystem) or "://" in path:
+        return path
+    return str(fs.unstrip_protocol(path))
+
+
 def _info(fs: Any, path: str) -> Mapping[str, Any] | None:
     """What a file system elsewhere says of a file or folder; ``None`` where there is none.
 
     Raises:
         InputError: It cannot be asked, or does not tell.
     """
-    with answering(path):
+    with answering(_named(fs, path)):
         try:
             info: Mapping[str, Any] = fs.info(path)
         except FileNotFoundError as error:

@@ -24,6 +24,7 @@ from uniformaly_pipeline.common.worker_logs import log_again
 from uniformaly_pipeline.features.encoders import encoded_by
 from uniformaly_pipeline.features.ray_encoders import RayEncoders
 from uniformaly_pipeline.parameters.current_run import current_run
+from uniformaly_pipeline.pipelines.places import places_of
 from uniformaly_pipeline.pipelines.ray_worker import Around, Outcome, run_nodes
 
 
@@ -60,23 +61,12 @@ class RayRunner(AbstractRunner):
                 or a node met something that a user can mend.
         """
         with connected() as ray:
-            _require_shared(pipeline, catalog)
+            require_shared(*places_of(pipeline, catalog))
             run = current_run()
             wanted = run.parameters.ray if run is not None else None
             encoders = RayEncoders(wanted.encoders, wanted.gpus) if wanted else RayEncoders()
             with encoded_by(encoders):
                 _Running(self, ray, pipeline, catalog, hook_manager, run_id).run()
-
-
-def _require_shared(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-    paths, roots, made = set[str](), set[str](), pipeline.all_outputs()
-    for name in pipeline.datasets():
-        dataset = catalog.get(name)
-        if (root := getattr(dataset, "root", None)) is not None:
-            (paths if name in made else roots).add(root)
-        elif (places := getattr(dataset, "paths", None)) is not None:
-            paths.update(places())
-    require_shared(paths, roots)
 
 
 class _Running:

@@ -345,3 +345,13 @@ PLANNERS: Mapping[str, Callable[[CurrentRun], TaskPlan]] = {
     "export": _export,
 }
 """Every task, by its name."""
+
+
+def refusals_of(known: Mapping[str, Any]) -> dict[str, str]:
+    """Why tasks cannot run as asked, by the names of their pipelines.
+
+    Args:
+        known: What only the run knows (:func:`run_parameters`).
+    """
+    found = {task: known[task]["refusal"] for task in PLANNERS if "refusal" in known[task]}
+    return {"__default__": found["defect"], **found} if "defect" in found else found
