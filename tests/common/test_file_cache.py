@@ -75,3 +75,14 @@ def test_the_environment_sets_the_limit(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(file_cache.LIMIT_VARIABLE, wrong)
         with pytest.raises(InputError, match=f"{file_cache.LIMIT_VARIABLE} is '{wrong}'"):
             cache_limit()
+
+
+def test_who_has_no_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in (file_cache.VARIABLE, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    with pytest.raises(InputError, match=f"no home folder .* set {file_cache.VARIABLE}"):
+        file_cache.cache_folder()

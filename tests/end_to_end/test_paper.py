@@ -254,6 +254,20 @@ def test_miniatures(
     check_tasks(page, name)
 
 
+@pytest.mark.slow
+def test_what_a_method_cannot_do_is_left_out_with_a_reason(
+    project: Any, small: Parameters, quick: Parameters
+) -> None:
+    """And categories with one bank have image scores of their own."""
+    ablation = {**quick["ablation"], "method": []}
+    given = {**small, **quick, "ablation": ablation, "scoring": {"method": "mean_patch_knn"}}
+    project.run("paper", **given)
+    page = Page(project)
+    assert "clustering groups images by their highest-scoring patches" in page.text
+    swept = page.settings("multiclass_ablation", "bpm.kernel_size")
+    assert swept["image_auroc"].notna().all()
+
+
 def test_other_pipelines_do_not_fit_beside_it(project: Any) -> None:
     ended = project.kedro("run", "--pipelines=paper,defect", "--env=test")
     assert ended.returncode != 0

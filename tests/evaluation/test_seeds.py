@@ -66,6 +66,8 @@ def test_of_one_seed_the_means_are_its_metrics() -> None:
     for part in ("mean", "std"):
         for name, value in plain[part].items():
             assert whole[part][name] == (value if value is None else pytest.approx(value))
+    assert not any(name.endswith("_over_seeds") for name in whole["mean"])
+    assert not any(name.endswith("_over_seeds") for name in whole["categories"]["nuts"])
 
 
 def test_the_leaderboard_has_columns_of_the_spread() -> None:

@@ -162,6 +162,14 @@ def test_categories_with_one_bank_get_what_each_would_alone(
         pd.testing.assert_frame_equal(found[name], table)
 
 
+def test_methods_with_image_scores_of_their_own_may_share_a_bank(category: SweepInputs) -> None:
+    apart = {"one": part_of(category, slice(0, 3)), "two": part_of(category, slice(3, 8))}
+    settings = ablation_settings(BASE, {"method": ["patchcore", "mean_patch_knn"]})
+    found = evaluate_shared_bank(apart, settings)
+    for name, inputs in apart.items():
+        pd.testing.assert_frame_equal(found[name], evaluate_settings(inputs, settings))
+
+
 def test_one_bank_is_of_the_same_images(category: SweepInputs) -> None:
     other = replace(category, normal=category.normal[1:])
     with pytest.raises(ValueError, match="the same normal images"):

@@ -369,3 +369,11 @@ def test_a_number_is_not_told_that_it_is_no_word(raw: dict[str, Any]) -> None:
     set_key(raw, "encoder.num_workers", -1)
     expected = "parameters: encoder.num_workers: input should be greater than or equal to 0, not -1"
     assert refusal(raw) == expected
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_only_torch_is_compiled(engine: str, raw: dict[str, Any]) -> None:
+    encoder = raw["encoder"] | {"compile": True}
+    assert parse_parameters({**raw, "encoder": encoder | {"engine": "auto"}}).encoder.compile
+    line = refusal({**raw, "encoder": encoder | {"engine": engine}})
+    assert f"engine is {engine}: set engine to torch" in line

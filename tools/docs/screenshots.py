@@ -222,7 +222,7 @@ def photograph_mlflow(chromium: Any, url: str, experiment: str) -> None:
 
 
 def photograph_viz(chromium: Any, url: str) -> None:
-    """The first view of each pipeline."""
+    """The first view of each pipeline, and one unfolded to its categories."""
     page = new_page(chromium, 1280, 800)
     page.goto(f"{url}/?pid=__default__")
     page.locator(".pipeline-node").first.wait_for()
@@ -234,6 +234,11 @@ def photograph_viz(chromium: Any, url: str) -> None:
         # The farewell of the hints goes away by itself, and the graph moves to its place.
         page.wait_for_timeout(6000)
         save(page, f"viz_{pipeline}")
+    page.goto(f"{url}/?pid=defect")
+    page.locator(".pipeline-node", has_text="defect").first.click()
+    page.locator(".pipeline-node", has_text="defect.bolt").first.wait_for()
+    page.wait_for_timeout(6000)
+    save(page, "viz_categories")
     page.close()
 
 

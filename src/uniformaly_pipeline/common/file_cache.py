@@ -20,10 +20,19 @@ LIMIT_VARIABLE, DEFAULT_GB = "UNIFORMALY_CACHE_GB", 20.0
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps what can be had again."""
+    """Where this machine keeps what can be had again.
+
+    Raises:
+        InputError: It is named nowhere, and who runs this has no home.
+    """
     named = os.environ.get(VARIABLE)
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(named) if named else Path(home, "uniformaly-pipeline").expanduser()
+    try:
+        return Path(named) if named else Path(home, "uniformaly-pipeline").expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"there is no home folder to keep copies in: set {VARIABLE} to a folder"
+        ) from error
 
 
 def cache_limit() -> int:

@@ -41,13 +41,13 @@ def summarise_seeds(
         tables: :func:`seed_table` of each category, all of the same seeds.
 
     Returns:
-        As :func:`.category.summarise`, and ``<metric>_over_seeds``, the population's standard
-        deviation over seeds: of each category its own, in ``mean`` that of the means over
-        categories.
+        As :func:`.category.summarise`, and of more than one seed ``<metric>_over_seeds``, the
+        population's standard deviation over seeds: of each category its own, in ``mean`` that of
+        the means over categories.
     """
     tables = dict(tables)
     whole = summarise({name: _over(categories[name], table) for name, table in tables.items()})
-    for name in SEED_METRICS:
+    for name in SEED_METRICS if _are_several(tables) else ():
         of_seeds = np.array([table[name] for table in tables.values()], float)
         known = ~np.isnan(of_seeds).any(axis=1)
         spread = float(of_seeds[known].mean(axis=0).std()) if known.any() else None
@@ -60,5 +60,11 @@ def _over(metrics: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
     """A category's metrics with the means over seeds in place of one seed's."""
     known = [name for name in SEED_METRICS if table[name].notna().all()]
     means = {name: float(table[name].mean()) for name in known}
+    if len(table) < 2:
+        return {**metrics, **means}
     spreads = {f"{name}{OVER_SEEDS}": float(table[name].std(ddof=0)) for name in known}
     return {**metrics, **means, **spreads}
+
+
+def _are_several(tables: Mapping[str, pd.DataFrame]) -> bool:
+    return any(len(table) > 1 for table in tables.values())

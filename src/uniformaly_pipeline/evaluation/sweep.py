@@ -277,7 +277,12 @@ def _evaluated_apart(
             end = 0
             for name, inputs in of_category.items():
                 start, end = end, end + len(inputs.tested)
-                own = replace(scored, patch_scores=scored.patch_scores[start:end])
+                of_images = scored.image_scores
+                own = replace(
+                    scored,
+                    patch_scores=scored.patch_scores[start:end],
+                    image_scores=None if of_images is None else of_images[start:end],
+                )
                 for position, metrics in _metrics(inputs, own):
                     yield name, group[position], metrics
 

@@ -1,8 +1,9 @@
 """Torch, torchvision and timm without the parts that take seconds to load and are not used.
 
 torchvision and timm ask ``torch._dynamo`` for two small functions while they are imported, which
-loads all of torch's compiler, though nothing here is compiled. A model without memory for its
-weights has them "drawn" by torch's reference implementations, which load sympy.
+loads all of torch's compiler, though nothing is compiled unless ``encoder.compile`` says so. A
+model without memory for its weights has them "drawn" by torch's reference implementations, which
+load sympy.
 """
 
 from __future__ import annotations

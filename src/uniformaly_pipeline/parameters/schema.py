@@ -320,6 +320,15 @@ class EncoderParameters(_Section):
     """What computes on a CPU, to 1e-4 the same; `auto`: torch, or OpenVINO where it is installed
     and pays for its translation."""
 
+    @model_validator(mode="after")
+    def _compiles_torch(self) -> EncoderParameters:
+        if self.compile and self.engine not in ("auto", "torch"):
+            raise ValueError(
+                f"compile is of torch, and engine is {self.engine}: set engine to torch, or "
+                "compile to false"
+            )
+        return self
+
 
 class FeaturesParameters(_Section):
     """``features``: what is stored of each image."""

@@ -233,3 +233,29 @@ def test_features_of_torch_lie_where_they_did(fake_encoder: Any) -> None:
     assert type(header).from_json(header.to_json()) == header
     named = replace(header, engine="onnx")
     assert type(header).from_json(named.to_json()) == named
+
+
+@pytest.mark.parametrize(
+    "content", ['"fast"', "null", "-1", "0", "NaN", "Infinity", "true", "[1]", "1e300"]
+)
+def test_what_is_no_time_is_measured_again(
+    content: str, measurements: Measurements, cache: Path
+) -> None:
+    measurements.remember({"mkl": 1.0, "onednn": 0.5})
+    cache.write_text(cache.read_text().replace("0.5", content))
+    assert measurements.known() == {"mkl": 1.0}
+
+
+def test_a_file_too_deep_to_read_is_none(measurements: Measurements, cache: Path) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    cache.write_text(100_000 * "[")
+    assert measurements.known() == {}
+
+
+def test_openvino_without_its_translation_is_not_known(
+    measurements: Measurements, encoder: Encoder
+) -> None:
+    in_torch = TorchEngine(encoder, measurements, 5)
+    thought = seconds_of_openvino(in_torch, 10)
+    measurements.remember({"openvino": 5.0})
+    assert seconds_of_openvino(in_torch, 10) == thought

@@ -383,7 +383,7 @@ def test_the_nodes_are_told_of_every_task(make_run: MakeRun) -> None:
     run = make_run(categories="bolt+nut", seed=3)
     values = run_parameters(run)
     assert set(values) == {
-        "layer_choices", "names", "root_record", "classes", "examined_by", *PLANNERS
+        "layer_choices", "names", "root_record", "seeds", "classes", "examined_by", *PLANNERS
     }  # fmt: skip
     assert values["examined_by"].startswith("kedro run --pipelines=ingestion --params=")
     assert values["root_record"] == run.root_record

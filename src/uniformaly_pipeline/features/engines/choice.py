@@ -42,10 +42,15 @@ GAIN = 0.8
 minutes of torch on, and then known."""
 
 
+MOST_SECONDS = 1e6
+"""More than anything measured here takes: a number above is damage."""
+
+
 class Measurements:
     """Seconds that were measured on this machine for a model, in a file.
 
-    A file that cannot be read or written is none: what it would say is measured again.
+    A file that cannot be read or written is none, and what is no number of seconds is not known:
+    it is measured again.
     """
 
     def __init__(self, backbone: Backbone, input_size: tuple[int, int]) -> None:
@@ -59,7 +64,9 @@ class Measurements:
     def known(self) -> dict[str, float]:
         """Seconds by what was measured."""
         found = self._all().get(self._key)
-        return dict(found) if isinstance(found, Mapping) else {}
+        if not isinstance(found, Mapping):
+            return {}
+        return {name: float(value) for name, value in found.items() if _is_time(value)}
 
     def remember(self, seconds: Mapping[str, float]) -> None:
         """Add what was measured."""
@@ -71,10 +78,15 @@ class Measurements:
                 part.write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
 
     def _all(self) -> dict[str, object]:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             found = json.loads(self.path.read_text(encoding="utf-8"))
             return found if isinstance(found, dict) else {}
         return {}
+
+
+def _is_time(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value < MOST_SECONDS  # type: ignore[operator]
 
 
 def _version(name: str) -> str:
@@ -201,7 +213,7 @@ def seconds_of_openvino(in_torch: TorchEngine, num_images: int) -> float:
     if num_images == 0:
         return 0.0
     known = {} if in_torch.measurements is None else in_torch.measurements.known()
-    if "openvino" in known:
+    if {"translation", "openvino"} <= known.keys():
         return known["translation"] + num_images * known["openvino"]
     return TRANSLATION_SECONDS + GAIN * in_torch.seconds(num_images)
 

@@ -55,7 +55,7 @@ def create(run: CurrentRun) -> Pipeline:
             scored = {f"image_scores_{key}": f"{main}.{key}.image_scores" for key in plan.units}
             drawn = create_attention_of_textures(plan.units)
             parts.append(of_whole_task(drawn, run, plan, store=STORE, made=scored))
-    for key in plan.units if run.has_defects else ():
+    for key in plan.units if clustering.TASK in tasks else ():
         parts.append(_clusters_of(run, key, is_chunk=bool(plan.chunks)))
         made[f"cluster_maps_{key}"] = f"{TASK}.{key}.cluster_maps"
     page = of_whole_task(paper.create_pipeline(made), run, plan, made=made)
