@@ -171,8 +171,8 @@ def lowshot_sections(
     draws = parameters["lowshot"]["num_draws"]
     section = _section(
         "How many normal images it takes (paper Fig. 6)",
-        f"Mean over categories; ± and the band are the standard deviation over {draws} random "
-        "draws of the normal images. Categories with fewer images are left out of a row.",
+        f"Mean over categories; ± and the bars or band are the standard deviation over {draws} "
+        "random draws of the normal images. Categories with fewer images are left out of a row.",
         "lowshot",
         parameters,
         sweep_metrics,

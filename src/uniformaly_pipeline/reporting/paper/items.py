@@ -197,7 +197,7 @@ def _top_k(results: PaperResults, tasks: Sequence[str]) -> ReportSection | str:
     figure = sweep_figure(together.assign(parameter=TOP_K), TOP_K, names)
     figure.axes[0].set_ylabel("image AUROC")
     picture = {"Image AUROC against the top-k ratio": figure_png(figure)}
-    return ReportSection("", "Mean over categories.", tables, picture)
+    return ReportSection("", "Mean over categories, ± their standard deviation.", tables, picture)
 
 
 def _of_parameters(
@@ -218,13 +218,16 @@ def _emptied(keys: Sequence[str]) -> str:
     return f"{names} gives no values to try"
 
 
+_OUTLINED = "A yellow outline is of a defect, as the ground truth marks it."
+
+
 def _steps(results: PaperResults, _tasks: Sequence[str]) -> ReportSection | str:
     """The masking of an image of some categories, step by step."""
     if results.attention is None:
         return "bpm.mode is off: nothing is masked"
     sheets = masking_sheets(_drawn(results))
     text = "The image, the class token's attention, the same smoothed, and the patches kept."
-    return ReportSection("", text, figures=sheets) if sheets else _no_images()
+    return ReportSection("", f"{text} {_OUTLINED}", figures=sheets) if sheets else _no_images()
 
 
 def _masked(results: PaperResults, _tasks: Sequence[str]) -> ReportSection | str:
@@ -240,7 +243,7 @@ def _masked(results: PaperResults, _tasks: Sequence[str]) -> ReportSection | str
     if not pictures:
         return _no_images()
     sheet = encode_jpeg(np.asarray(contact_sheet(pictures, MASKED_COLUMNS, captions)))
-    text = "An image of each category beside what Back Patch Masking keeps of it."
+    text = f"An image of each category beside what Back Patch Masking keeps of it. {_OUTLINED}"
     return ReportSection("", text, figures={"Images and their foreground": sheet})
 
 
