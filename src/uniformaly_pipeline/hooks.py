@@ -77,7 +77,13 @@ from uniformaly_pipeline.pipelines.selection import check_selection
 from uniformaly_pipeline.pipelines.stages import STAGES
 from uniformaly_pipeline.pipelines.sweep.pipeline import SWEEPS
 from uniformaly_pipeline.pipelines.tasks.plan import PLANNERS, TaskPlan, plan_task, refusals_of
-from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of, with_command
+from uniformaly_pipeline.reporting.prose import (
+    command_for,
+    notes_on,
+    notes_on_seeds,
+    title_of,
+    with_command,
+)
 from uniformaly_pipeline.reporting.stages import CompletedNodes, StageDisplay
 from uniformaly_pipeline.reporting.terminal import (
     print_decisions,
@@ -594,7 +600,10 @@ def _check_encoder(pipeline: Pipeline, run: CurrentRun) -> None:
     if address != (backbone.checkpoint or ""):
         # Nodes are not told the password; what is in the cache needs none.
         fetch_checkpoint(address, backbone.sha256)
-    for note in notes_on(parameters):
+    tasks = {node.namespace.partition(".")[0] for node in pipeline.nodes if node.namespace}
+    tasks = {"paper"} & tasks or tasks  # whose parts are tasks
+    of_seeds = [note for task in sorted(tasks) for note in notes_on_seeds(task, parameters)]
+    for note in (*notes_on(parameters), *of_seeds):
         logger.warning(note)
 
 

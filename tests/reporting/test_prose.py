@@ -10,7 +10,7 @@ import pytest
 
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.parameters.schema import Parameters
-from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of
+from uniformaly_pipeline.reporting.prose import command_for, notes_on, notes_on_seeds, title_of
 
 
 def parameters_of(shipped: Parameters, **changes: str) -> Parameters:
@@ -52,6 +52,24 @@ def test_the_small_backbone_is_called_so(shipped: Parameters) -> None:
 @pytest.mark.parametrize("backbone", ["dino_vitb8", "ibot_vitb16"])
 def test_of_other_backbones_there_is_nothing_to_say(backbone: str, shipped: Parameters) -> None:
     assert notes_on(parameters_of(shipped, backbone=backbone)) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("defect", None),
+        ("multiclass", None),
+        ("ablation", "ablation is of seed 0 alone"),
+        ("multiclass_ablation", "multiclass_ablation is of seed 0 alone"),
+        ("paper", "clustering, lowshot and the ablations are of seed 0 alone"),
+    ],
+)
+def test_a_task_says_what_is_no_mean_over_seeds(
+    task: str, said: str | None, shipped: Parameters
+) -> None:
+    assert notes_on_seeds(task, shipped) == []
+    notes = notes_on_seeds(task, shipped.model_copy(update={"seeds": [0, 1]}))
+    assert (notes == []) if said is None else (said in notes[0])
 
 
 def test_the_weights_count_and_not_the_backbones_name(shipped: Parameters) -> None:

@@ -9,7 +9,12 @@ from uniformaly_pipeline.common.errors import RUN_AGAIN
 from uniformaly_pipeline.features.backbone import PACKAGED, UNTRAINED
 from uniformaly_pipeline.parameters.command_line import as_assignments, quoted
 from uniformaly_pipeline.parameters.current_run import CurrentRun
-from uniformaly_pipeline.parameters.naming import backbone_name, data_set_name, detector_names
+from uniformaly_pipeline.parameters.naming import (
+    TASK_SECTIONS,
+    backbone_name,
+    data_set_name,
+    detector_names,
+)
 from uniformaly_pipeline.parameters.schema import Parameters
 
 
@@ -37,6 +42,21 @@ def notes_on(parameters: Parameters) -> list[str]:
             "real work choose one such as --params=backbone=dino_vitb8."
         ]
     return []
+
+
+def notes_on_seeds(task: str, parameters: Parameters) -> list[str]:
+    """What a reader must know of a task whose metrics are not, or not all, means over seeds."""
+    if not parameters.seeds or task not in TASK_SECTIONS:
+        return []
+    alone = f"of seed {parameters.seed} alone"
+    if task == "paper":
+        return [
+            "seeds: defect, semantic and multiclass are means over seeds; clustering, lowshot and "
+            f"the ablations are {alone}."
+        ]
+    if "seeds" in TASK_SECTIONS[task]:
+        return []
+    return [f"seeds: {task} is {alone}; means over seeds are of defect, semantic and multiclass."]
 
 
 def command_for(run: CurrentRun, pipeline: str, without: str = "") -> str:

@@ -26,7 +26,7 @@ from uniformaly_pipeline.parameters.naming import (
     category_key,
     detector_names,
 )
-from uniformaly_pipeline.reporting.prose import command_for, notes_on, title_of
+from uniformaly_pipeline.reporting.prose import command_for, notes_on, notes_on_seeds, title_of
 from uniformaly_pipeline.scoring.methods.choice import METHODS, check_compares_patches
 
 NO_NEW_IMAGES = "predict.images: give a folder of new images to judge"
@@ -155,7 +155,9 @@ def run_parameters(run: CurrentRun) -> dict[str, Any]:
             "title": title_of(task, run.parameters),
             "names": run.names(task),
             "command": command_for(run, task),
-            "notes": [] if run.detector_of(task) else notes_on(run.parameters),
+            "notes": []
+            if run.detector_of(task)
+            else [*notes_on(run.parameters), *notes_on_seeds(task, run.parameters)],
             "spread": plan.spread,
             "has_clusters": run.has_defects,
             **plan.as_parameters(),
