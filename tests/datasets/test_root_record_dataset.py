@@ -51,7 +51,8 @@ def test_another_layout_of_the_same_root_is_another(record: RootRecordDataset) -
     assert str(error.value) == (
         "datasets.folder.root: the results of 'images' are of data/01_raw/images as the layout "
         "folder reads it, and the layout classes would read the same images another way: give "
-        "these results another name, for instance datasets.folder.name=images_as_classes"
+        "these results another name, for instance datasets.folder.name=images_as_classes "
+        f"(recorded in {record._location})"
     )
 
 

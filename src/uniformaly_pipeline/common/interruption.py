@@ -193,6 +193,11 @@ def _leave() -> None:
         except (OSError, ValueError):
             return  # Python ends with a status of its own for what could not be written
         os._exit(0)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # The error is told already: Python would add a traceback of its own, and another status.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _last_calls() -> None:

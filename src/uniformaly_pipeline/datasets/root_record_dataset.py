@@ -76,7 +76,7 @@ class RootRecordDataset(AbstractDataset[dict[str, str], dict[str, str]]):
                 f"{self._entry}.root: the results of '{name}' are of {recorded['root']} as the "
                 f"layout {recorded['layout']} reads it, and the layout {data['layout']} would read "
                 f"the same images another way: give these results another name, for instance "
-                f"{self._entry}.name={name}_as_{data['layout']}"
+                f"{self._entry}.name={name}_as_{data['layout']} (recorded in {self._location})"
             )
         before, now = (f"{place['root']} (layout {place['layout']})" for place in (recorded, data))
         raise DatasetInputError(
