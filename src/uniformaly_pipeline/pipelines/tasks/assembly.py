@@ -29,7 +29,7 @@ from uniformaly_pipeline.pipelines.reporting.pipeline import (
     create_overview,
     create_report,
 )
-from uniformaly_pipeline.pipelines.tasks.plan import Category, TaskPlan
+from uniformaly_pipeline.pipelines.tasks.plan import OF_SEED, Category, TaskPlan
 
 SHARED = ("raw_images", "manifest")
 """Datasets that all categories and tasks use; so is a feature store."""
@@ -96,7 +96,7 @@ def create_bank(
 
 
 def _seed_bank(key: str, seed: int) -> str:
-    return f"{key}_of_seed_{seed}"
+    return f"{key}{OF_SEED}{seed}"
 
 
 def create_categories(

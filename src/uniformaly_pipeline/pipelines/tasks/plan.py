@@ -29,6 +29,9 @@ from uniformaly_pipeline.parameters.naming import (
 from uniformaly_pipeline.reporting.prose import command_for, notes_on, notes_on_seeds, title_of
 from uniformaly_pipeline.scoring.methods.choice import METHODS, check_compares_patches
 
+OF_SEED = "_of_seed_"
+"""Stands between a shared memory bank's namespace and another seed, in the name of that seed's."""
+
 NO_NEW_IMAGES = "predict.images: give a folder of new images to judge"
 NO_DETECTOR = "export.category: give a category of a finished run, or a detector: export.detector"
 
@@ -254,7 +257,7 @@ def _multiclass(run: CurrentRun, task: str = "multiclass") -> TaskPlan:
         for name in normal
     )
     for key in categories:
-        if any(key == bank or key.startswith(f"{bank}_of_seed_") for bank in banks):
+        if any(key == bank or key.startswith(f"{bank}{OF_SEED}") for bank in banks):
             raise InputError(f"categories: '{key}' is the name of a shared memory bank")
     return TaskPlan(task, categories, banks)
 
