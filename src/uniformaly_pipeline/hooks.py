@@ -600,7 +600,7 @@ def _check_encoder(pipeline: Pipeline, run: CurrentRun) -> None:
     if address != (backbone.checkpoint or ""):
         # Nodes are not told the password; what is in the cache needs none.
         fetch_checkpoint(address, backbone.sha256)
-    tasks = {node.namespace.partition(".")[0] for node in pipeline.nodes if node.namespace}
+    tasks = {node.namespace_prefixes[0] for node in pipeline.nodes if node.namespace}
     tasks = {"paper"} & tasks or tasks  # whose parts are tasks
     of_seeds = [note for task in sorted(tasks) for note in notes_on_seeds(task, parameters)]
     for note in (*notes_on(parameters), *of_seeds):
