@@ -74,6 +74,25 @@ def test_a_bucket_that_is_not_there_is_one_line(bucket: str, arguments: list[str
     assert "The specified bucket does not exist" in line
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit", "missing", "-o", "{gone}/x.safetensors"],
+        ["predict", "missing.safetensors", "missing.png", "--out", "{gone}/results"],
+        ["export", "missing.safetensors", "{gone}/exported"],
+    ],
+)
+def test_a_bucket_that_cannot_be_written_is_found_out_before_any_work(
+    bucket: str, arguments: list[str]
+) -> None:
+    """Not even what is to be read is looked for."""
+    answer = uniformaly(*(each.format(gone=f"{bucket}-gone") for each in arguments))
+    assert answer.exit_code == 1
+    (line,) = answer.stderr.strip().splitlines()
+    assert f"{bucket}-gone" in line
+    assert "make the bucket" in line
+
+
 def test_where_it_cannot_be_done_the_line_says_so(there: str, detector_file: Path) -> None:
     answer = uniformaly("predict", detector_file, f"{there}/new", "--out", f"{there}/new/out")
     assert answer.exit_code == 1

@@ -68,8 +68,11 @@ def test_on_a_narrow_terminal_no_name_is_cut(
         replace(result, name=name, evidence=replace(result.evidence, normal_image="008.png"))
         for name in ("stripped/000.png", far)
     ]
-    predicting._show(shown, "1.7587, for a false-alarm rate of at most 0.25", None)
+    predicting._show(shown, detector, "")
     lines = capsys.readouterr().out.splitlines()
+    least = 1 / (len(detector.calibration_scores) + 1)
+    assert any(line.startswith("p-value: ") and f"{least:.2g} or more" in line for line in lines)
+    assert any(line.startswith("where: ") and "pixels" in line for line in lines)
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "│" in line]

@@ -416,6 +416,17 @@ def test_storage_that_another_machine_does_not_see_is_named(
         require_shared([str(tmp_path / "data")])
 
 
+def test_a_machine_that_is_lost_meanwhile_need_not_see_the_storage(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray goes on listing a lost machine for a while."""
+    present = cluster_module.machines()
+    lost = cluster_module.Machine("f" * len(present[0].node_id), "192.0.2.1", 1, 0)
+    monkeypatch.setattr(cluster_module, "machines", lambda: [lost, *present])
+    require_shared([str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_memory_of_one_process_is_no_storage_of_many(cluster: Any) -> None:
     with pytest.raises(InputError, match="memory://data is in the memory of one process"):
         require_shared(["memory://data"])

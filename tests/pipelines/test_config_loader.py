@@ -158,17 +158,24 @@ def test_the_data_sets_credentials_are_found(make_loader: MakeLoader, project: P
     assert published().storage_options == {"key": "secret"}
 
 
-@pytest.mark.parametrize("text", [None, "other:\n  key: wrong\n"])
+@pytest.mark.parametrize(
+    "text, env, end",
+    [
+        (None, "local", "conf/local/credentials.yml"),
+        ("buckett:\n  key: x\n", "local", "conf/local/credentials.yml; did you mean 'buckett'?"),
+        # With another environment Kedro does not read conf/local.
+        ("bucket:\n  key: x\n", "test", "conf/test/credentials.yml"),
+    ],
+)
 def test_credentials_that_are_not_there_end_the_command(
-    text: str | None, make_loader: MakeLoader, project: Path
+    text: str | None, env: str, end: str, make_loader: MakeLoader, project: Path
 ) -> None:
+    (project / "conf/test").mkdir(exist_ok=True)
     if text is not None:
         (project / "conf/local/credentials.yml").write_text(text)
     with pytest.raises(CommandError) as error:
-        make_loader(runtime_params=BUCKET)["parameters"]
-    assert error.value.message == (
-        "datasets.folder.credentials: there is no 'bucket' in conf/local/credentials.yml"
-    )
+        make_loader(env=env, runtime_params=BUCKET)["parameters"]
+    assert error.value.message == f"datasets.folder.credentials: there is no 'bucket' in {end}"
 
 
 def test_without_credentials_none_are_needed(make_loader: MakeLoader) -> None:

@@ -217,3 +217,8 @@ def test_of_new_images_no_name_is_cut(capsys: pytest.CaptureFixture[str]) -> Non
     rows = [cells(line) for line in lines if line.startswith("│")]
     assert "".join(row[0] for row in rows) == name
     assert rows[0][1:] == ["1.2346", "0.0123", "yes", "(11, 222)"]
+    assert "p-value: share of normal images that score as high, by 9 held out: 0.1 or more" in lines
+    assert any(line.startswith("where: ") and "pixels" in line for line in lines)
+    metrics |= {"num_calibration": 0, "false_alarm_rate": None}
+    print_decisions("predict on demo", pd.DataFrame([{**row, "p_value": None}]), metrics, HINTS)
+    assert "p-value:" not in capsys.readouterr().out

@@ -22,10 +22,12 @@ from uniformaly_pipeline.common.errors import (
 )
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.common.remote_path import AnyPath, RemotePath, as_path, new_file
+from uniformaly_pipeline.common.storage import check_buckets
 from uniformaly_pipeline.common.tables import as_cell
 from uniformaly_pipeline.common.words import number_of
+from uniformaly_pipeline.detector.conformal import describe_p_values
 from uniformaly_pipeline.detector.detector import Detector
-from uniformaly_pipeline.detector.results import Result, Unreadable
+from uniformaly_pipeline.detector.results import PLACE_LEGEND, Result, Unreadable
 from uniformaly_pipeline.detector.sources import Source, local_path, sources_of
 from uniformaly_pipeline.reporting.gallery.naming import file_names
 
@@ -71,6 +73,8 @@ def predict(
     uniformaly predict bolt.safetensors new/ --out results/
     uniformaly predict bolt.safetensors new/ --threshold 31.5 --out results/ --pictures anomalous
     """
+    if out is not None:
+        check_buckets([str(out)])
     loaded = Detector.load(detector, checkpoint=checkpoint, device=device)
     if threshold is not None or false_alarm_rate is not None:
         loaded.set_threshold(threshold, false_alarm_rate=false_alarm_rate)
@@ -129,7 +133,7 @@ def predict(
         )  # fmt: skip
     # A full disk costs what is written, not what was found out.
     of_rest = "they are in scores.csv" if has_scores else "they are not written"
-    _show(results, str(loaded.threshold), "give --out for all of them" if out is None else of_rest)
+    _show(results, loaded, "give --out for all of them" if out is None else of_rest)
     if out is not None and fault is None:
         click.echo(f"written to {out}")
     for problem in problems[:SHOWN]:
@@ -210,9 +214,9 @@ def _named(given: str, is_one_of_several: bool) -> list[Source]:
     return sources
 
 
-def _show(results: list[Result], threshold: str, rest: str) -> None:
+def _show(results: list[Result], detector: Detector, rest: str) -> None:
     """Print a table of the first results, and of ``rest`` where the others are."""
-    table = Table(title=f"threshold {threshold}", title_justify="left")
+    table = Table(title=f"threshold {detector.threshold}", title_justify="left")
     # Where the terminal is narrow names go on in the next line: their ends tell them apart.
     table.add_column("image", overflow="fold")
     for column in ("score", "p-value", "anomalous", "where"):
@@ -230,6 +234,9 @@ def _show(results: list[Result], threshold: str, rest: str) -> None:
             Text("" if evidence is None else evidence.normal_image),
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+    if num_held_out := len(detector.calibration_scores):
+        click.echo(describe_p_values(num_held_out))
+    click.echo(PLACE_LEGEND)
     if len(results) > SHOWN:
         click.echo(f"and {len(results) - SHOWN} more with lower scores: {rest}")
     flagged = sum(result.is_anomalous for result in results)

@@ -225,6 +225,8 @@ def require_shared(paths: Iterable[str], roots: Iterable[str] = ()) -> None:
         for machine, answer in asked.items():
             try:
                 missing = ray.get(answer, timeout=WAIT_S)
+            except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+                continue  # lost meanwhile: it will do no work
             except ray.exceptions.GetTimeoutError:
                 raise InputError(
                     f"the machine {machine.host} of the Ray cluster does not start work within "

@@ -97,6 +97,17 @@ def conformal_p_values(calibration_scores: np.ndarray, scores: np.ndarray) -> np
     return p_values
 
 
+def describe_p_values(num_calibration: int) -> str:
+    """What a p-value is, for people who have never seen one.
+
+    >>> describe_p_values(9)
+    'p-value: share of normal images that score as high, by 9 held out: 0.1 or more'
+    """
+    least = f"{smallest_rate(num_calibration):.2g}"
+    share = "p-value: share of normal images that score as high"
+    return f"{share}, by {num_calibration:,} held out: {least} or more"
+
+
 def smallest_rate(num_calibration: int) -> float:
     """The lowest false-alarm rate that so many held-out normal images can keep."""
     return 1 / (num_calibration + 1)

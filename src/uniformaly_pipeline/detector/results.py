@@ -15,6 +15,9 @@ from uniformaly_pipeline.detector.picture import close_up, heat, lay_out
 from uniformaly_pipeline.features.preprocessing import Preprocessing
 from uniformaly_pipeline.scoring.scores import anomaly_map
 
+PLACE_LEGEND = "where: centre of the strangest patch, (x, y) in pixels of the image"
+"""What a table of results says of its column of places."""
+
 
 @dataclass(frozen=True)
 class Place:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal, NamedTuple
 
 from uniformaly_pipeline.common.cluster import (
@@ -266,7 +267,7 @@ class _Work:
         """Ask for another actor, and have done again what the lost one had not written."""
         logger.warning(
             "Features: an encoder of the cluster was lost (%s); its open shard is encoded anew",
-            " ".join(str(error).split())[:200],
+            _why_lost(error),
         )
         infos = good_shards(self._folder)
         stored = {image.content_hash for info in infos for image in info.images}
@@ -285,3 +286,9 @@ class _Work:
                 )
         self._left.extendleft(reversed(opened))
         self._start(worker.room)
+
+
+def _why_lost(error: Exception) -> str:
+    """Ray's words without its table of names and numbers, on one line."""
+    lines = [line for line in str(error).splitlines() if not line.startswith("\t")]
+    return shorten(" ".join(lines), 300, placeholder=" ...")

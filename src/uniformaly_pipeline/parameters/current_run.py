@@ -11,11 +11,11 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from uniformaly_pipeline.common.errors import InputError
+from uniformaly_pipeline.common.errors import InputError, did_you_mean
 from uniformaly_pipeline.common.secrets import hide_secrets, without_secrets
 from uniformaly_pipeline.common.storage import local_path, shown_path, use_credentials
 from uniformaly_pipeline.detector.finished_run import Layers, find_runs
@@ -228,14 +228,15 @@ def publish(
     given, _ = hide_secrets(runtime_params or {})
     parameters = parse_parameters(shown)
     known = credentials or {}
-    options = _named(
-        known, parameters.chosen_dataset.credentials, f"datasets.{parameters.dataset}.credentials"
+    named = partial(_named, known, f"conf/{env or 'local'}/credentials.yml")
+    options = named(
+        parameters.chosen_dataset.credentials, f"datasets.{parameters.dataset}.credentials"
     )
     paths = dict((places or {}).get("paths") or {})
     names = (places or {}).get("credentials")
     by_path = names if isinstance(names, Mapping) else dict.fromkeys(paths, names)
     told = {
-        paths[key]: _named(known, name, "credentials of globals.yml")
+        paths[key]: named(name, "credentials of globals.yml")
         for key, name in by_path.items()
         if key in paths
     }
@@ -247,8 +248,14 @@ def publish(
     return _current
 
 
-def _named(known: Mapping[str, Any], name: str | None, key: str) -> dict[str, Any]:
+def _named(known: Mapping[str, Any], file: str, name: str | None, key: str) -> dict[str, Any]:
     """Credentials by their name; none where none is given.
+
+    Args:
+        known: All there are.
+        file: Where they belong.
+        name: The name, as ``key`` gives it.
+        key: What gives it.
 
     Raises:
         InputError: There are none of that name.
@@ -256,7 +263,9 @@ def _named(known: Mapping[str, Any], name: str | None, key: str) -> dict[str, An
     if name is None:
         return {}
     if not isinstance(known.get(name), Mapping):
-        raise InputError(f"{key}: there is no '{name}' in conf/local/credentials.yml")
+        found = [each for each, value in known.items() if isinstance(value, Mapping)]
+        hint = did_you_mean(name, found) if found else ""
+        raise InputError(f"{key}: there is no '{name}' in {file}{hint}")
     return dict(known[name])
 
 

@@ -13,7 +13,9 @@ from rich.text import Text
 
 from uniformaly_pipeline.common.shell import runnable
 from uniformaly_pipeline.common.words import number_of
+from uniformaly_pipeline.detector.conformal import describe_p_values
 from uniformaly_pipeline.detector.exported import describe_card
+from uniformaly_pipeline.detector.results import PLACE_LEGEND
 from uniformaly_pipeline.evaluation.leaderboard import (
     SUMMARY_ROWS,
     hardest_rows,
@@ -219,6 +221,9 @@ def print_decisions(
     if len(scores) > MAX_DECISIONS:
         more = len(scores) - MAX_DECISIONS
         console.print(f"and {more:,} more with lower scores: they are in scores.csv")
+    if metrics["num_calibration"]:
+        console.print(describe_p_values(metrics["num_calibration"]), highlight=False)
+    console.print(PLACE_LEGEND, highlight=False)
     console.print(
         f"{metrics['num_flagged']} of {number_of(metrics['num_images'], 'image')} flagged"
         + f": score above {metrics['threshold']:.4g}, "
