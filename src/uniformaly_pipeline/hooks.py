@@ -65,6 +65,7 @@ from uniformaly_pipeline.detector.state import with_asked_threshold
 from uniformaly_pipeline.evaluation.sweep import own_values
 from uniformaly_pipeline.features.backbone import Backbone, check_backbone, fetch_checkpoint
 from uniformaly_pipeline.features.preprocessing import Preprocessing
+from uniformaly_pipeline.features.pretrained import fetch_pretrained
 from uniformaly_pipeline.memory_bank.bank import check_same_preprocessing
 from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run
 from uniformaly_pipeline.parameters.schema import ExportParameters, PredictParameters
@@ -580,10 +581,10 @@ def _plans(run: CurrentRun) -> Iterator[TaskPlan]:
 
 
 def _check_encoder(pipeline: Pipeline, run: CurrentRun) -> None:
-    """Find out before any work whether the device is there and the backbone takes the images.
+    """Find out before any work whether the device and weights are there and suit the images.
 
     Raises:
-        InputError: It cannot, or does not.
+        InputError: They are not, or do not.
     """
     # Torch takes seconds to import.
     from uniformaly_pipeline.features.encoder import choose_device
@@ -596,10 +597,11 @@ def _check_encoder(pipeline: Pipeline, run: CurrentRun) -> None:
         backbone = replace(backbone, layers=tuple(sorted(layers)))
     check_backbone(backbone, _preprocessing(run).input_size)
     _check_engine(parameters.encoder.engine)
-    address = run.address(backbone.checkpoint or "")
-    if address != (backbone.checkpoint or ""):
-        # Nodes are not told the password; what is in the cache needs none.
-        fetch_checkpoint(address, backbone.sha256)
+    if backbone.checkpoint is None:
+        fetch_pretrained(backbone.model)
+    elif "://" in backbone.checkpoint:
+        # Before any work; and nodes are not told the password, what is in the cache needs none.
+        fetch_checkpoint(run.address(backbone.checkpoint), backbone.sha256)
     tasks = {node.namespace_prefixes[0] for node in pipeline.nodes if node.namespace}
     tasks = {"paper"} & tasks or tasks  # whose parts are tasks
     of_seeds = [note for task in sorted(tasks) for note in notes_on_seeds(task, parameters)]

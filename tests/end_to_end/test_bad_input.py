@@ -139,6 +139,15 @@ def test_checkpoint_that_does_not_fit(project: Any, small: Parameters, tmp_path:
     assert project.outputs() == []
 
 
+def test_weights_that_cannot_be_had_are_found_out_before_any_work(
+    project: Any, small: Parameters
+) -> None:
+    """The hub's client is offline in tests."""
+    line = error_line(project, {**small, "backbone": "dino_vits8"})
+    assert "the pretrained weights of 'vit_small_patch8_224.dino' cannot be had" in line
+    assert project.outputs() == []
+
+
 def test_missing_checkpoint(project: Any, small: Parameters) -> None:
     changes = {"backbones": {"custom": {"checkpoint": "no/weights.pth"}}}
     assert "no/weights.pth does not exist" in error_line(project, merged(small, changes))

@@ -22,6 +22,7 @@ from uniformaly_pipeline.common.files import hash_file, new_file
 from uniformaly_pipeline.common.secrets import without_secrets
 from uniformaly_pipeline.common.storage import foreign_errors, locate
 from uniformaly_pipeline.features.light_torch import late_compiler, without_memory
+from uniformaly_pipeline.features.pretrained import fetch_pretrained, not_had
 from uniformaly_pipeline.ingestion.download.fetch import Source, fetch, is_web_page
 from uniformaly_pipeline.ingestion.headers import DAMAGE
 
@@ -149,6 +150,7 @@ def load_backbone(
     elif backbone.checkpoint == UNTRAINED:
         model = _untrained(backbone, seed)
     elif backbone.checkpoint is None:
+        fetch_pretrained(backbone.model)
         model = _create(backbone, pretrained=True)
     else:
         model = _filled(backbone, backbone.checkpoint, _read_checkpoint(backbone))
@@ -195,7 +197,6 @@ def check_backbone(backbone: Backbone, input_size: tuple[int, int]) -> None:
     Raises:
         InputError: As :func:`load_backbone`.
     """
-
     with without_memory():
         model = _create(backbone)
     _check_layers(model, backbone)
@@ -211,7 +212,6 @@ def input_grid(backbone: Backbone, input_size: tuple[int, int]) -> tuple[int, in
     Raises:
         InputError: timm does not know the model, or patches do not fill the input.
     """
-
     with without_memory():
         model = _create(backbone)
     _check_input_size(model, backbone, input_size)
@@ -251,11 +251,7 @@ def _create(backbone: Backbone, pretrained: bool = False) -> nn.Module:
                 f"({first_line(error)}): leave out what changes the model's shape"
             ) from error
         # Offline, the hub's client raises an OSError, or a RuntimeError about its own state.
-        raise InputError(
-            f"backbones: the pretrained weights of '{backbone.model}' cannot be had "
-            f"({first_line(error)}): check the network, or put the file on disk and set "
-            "checkpoint to its path"
-        ) from error
+        raise not_had(backbone.model, error) from error
 
 
 def _check_layers(model: nn.Module, backbone: Backbone) -> None:
