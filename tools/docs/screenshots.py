@@ -202,6 +202,7 @@ def keep(picture: Image.Image, name: str) -> None:
 def photograph_mlflow(chromium: Any, url: str, experiment: str) -> None:
     page = new_page(chromium, 1680, 640)
     page.goto(f"{url}/#/experiments/{experiment}/runs", wait_until="domcontentloaded")
+    page.locator(".ag-pinned-left-cols-container [role=row]").first.wait_for()
     page.get_by_role("button", name="Views").click()
     save(page, "mlflow_views")
     page.get_by_text("Compare runs", exact=True).click()

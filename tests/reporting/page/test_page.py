@@ -377,6 +377,14 @@ def test_a_sections_table_may_have_no_rows() -> None:
     )
 
 
+@pytest.mark.parametrize("rows, scrolls", [(1, False), (40, False), (41, True)])
+def test_only_long_tables_of_sections_scroll_by_themselves(rows: int, scrolls: bool) -> None:
+    table = pd.DataFrame({"value": range(rows)})
+    html = render(sections=[ReportSection("S", tables=[ReportTable("T", table)])])
+    assert ('class="scroll tall"' in html) == scrolls
+    assert html.count('aria-label="T"') == 1
+
+
 def test_a_sections_figures_are_embedded_with_their_caption_as_alternative() -> None:
     page = Page(render(sections=[section()]))
     for caption, content in (("Curves <a>", b"curves"), ("Map", b"map")):

@@ -63,6 +63,8 @@ _VIEW_TITLES = {
 }
 _WIDE_PX = 700
 """A picture wider than this gets a row of its own."""
+_TALL_ROWS = 40
+"""Tables of more rows scroll by themselves: a page with one is still looked through."""
 
 
 @dataclass(frozen=True)
@@ -309,6 +311,7 @@ def _environment() -> Environment:
         "view_titles": _VIEW_TITLES,
         "figure_titles": _FIGURE_TITLES,
         "wide_px": _WIDE_PX,
+        "tall_rows": _TALL_ROWS,
     }
     return environment
 
