@@ -23,6 +23,7 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from PIL import Image
 
+from uniformaly_pipeline.common.garbage import collect_seldom
 from uniformaly_pipeline.datasets.image_folder_dataset import ImageFolderDataset
 from uniformaly_pipeline.features.backbone import UNTRAINED, Backbone
 from uniformaly_pipeline.features.masking import BackPatchMasking
@@ -37,6 +38,9 @@ from uniformaly_pipeline.ingestion.layouts.demo import DrawnImages
 from uniformaly_pipeline.ingestion.layouts.interface import Split
 from uniformaly_pipeline.ingestion.manifest import build_manifest, select_defects
 from uniformaly_pipeline.parameters.schema import Parameters, parse_parameters
+
+# Whole runs in this process make objects by the million, and most of them stay to its end.
+collect_seldom()
 
 # No test may depend on the Hugging Face hub, whose client reads this when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"

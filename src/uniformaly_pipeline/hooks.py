@@ -40,7 +40,7 @@ from uniformaly_pipeline.common.errors import (
 )
 from uniformaly_pipeline.common.file_cache import cache_limit
 from uniformaly_pipeline.common.garbage import collect_garbage
-from uniformaly_pipeline.common.log_files import all_handlers, prepare_log_files
+from uniformaly_pipeline.common.log_files import filter_all_handlers, prepare_log_files
 from uniformaly_pipeline.common.machine import machine_fault
 from uniformaly_pipeline.common.processes import be_a_worker
 from uniformaly_pipeline.common.progress import watched_by
@@ -150,10 +150,8 @@ class CheckHooks:
             CommandError: The parameters are not usable, or what is to run is not there.
         """
         prepare_log_files()
-        for _, handler in all_handlers():
-            # Kedro's logs about input errors stay off the terminal, and secrets out of all logs.
-            handler.addFilter(InputErrorFilter())
-            handler.addFilter(SecretsFilter())
+        # Kedro's logs about input errors stay off the terminal, and secrets out of all logs.
+        filter_all_handlers(InputErrorFilter, SecretsFilter)
         context.config_loader["parameters"]
         # Kedro keeps the pipelines of the session before, which may have had other parameters.
         pipelines.configure(f"{project.PACKAGE_NAME}.pipeline_registry")

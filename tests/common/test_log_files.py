@@ -14,7 +14,11 @@ from kedro.logging import RichHandler
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from uniformaly_pipeline.common.log_files import all_handlers, prepare_log_files
+from uniformaly_pipeline.common.log_files import (
+    all_handlers,
+    filter_all_handlers,
+    prepare_log_files,
+)
 
 ROOT = Path(__file__).parents[2]
 OWN = logging.getLogger("a library of the test")
@@ -34,6 +38,29 @@ def test_the_folder_of_a_log_file_is_made(log_file: Path) -> None:
     prepare_log_files()
     OWN.warning("a detail")
     assert log_file.read_text() == "a detail\n"
+
+
+def test_every_handler_is_filtered_once_however_many_runs_a_process_has(log_file: Path) -> None:
+    class Refuse(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            return "secret" not in record.getMessage()
+
+    (handler,) = OWN.handlers
+    prepare_log_files()
+    try:
+        for _ in range(3):
+            filter_all_handlers(Refuse)
+        assert all(
+            sum(isinstance(each, Refuse) for each in found.filters) == 1
+            for _, found in all_handlers()
+        )
+        OWN.warning("a secret")
+        OWN.warning("a detail")
+        assert log_file.read_text() == "a detail\n"
+    finally:
+        for _, found in all_handlers():
+            found.filters = [each for each in found.filters if not isinstance(each, Refuse)]
+    assert handler.filters == []
 
 
 def test_the_folder_of_the_projects_log_is_there_before_the_first_run() -> None:

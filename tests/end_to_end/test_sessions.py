@@ -15,6 +15,8 @@ from kedro.framework.context import KedroContext
 from kedro.framework.project import configure_project, pipelines
 from kedro.framework.session import KedroSession
 
+from uniformaly_pipeline.common.log_files import all_handlers
+
 Parameters = dict[str, Any]
 
 
@@ -50,6 +52,11 @@ def metrics_path(context: KedroContext) -> Path:
     return Path(str(context.catalog["defect.metrics"]._filepath))
 
 
+def what_logging_passes() -> int:
+    """How many handlers and filters there are for lines of the log."""
+    return sum(1 + len(handler.filters) for _, handler in all_handlers())
+
+
 def categories_in(name: str) -> set[str]:
     namespaces = (node.namespace or "" for node in pipelines[name].nodes)
     return {namespace.split(".")[1] for namespace in namespaces if "." in namespace}
@@ -83,9 +90,12 @@ def test_a_second_run_uses_its_own_parameters(
         assert logged.params["memory_bank.coreset_ratio"] == str(ratio)
         assert logged.metrics["bank_size"] == sizes[ratio]
         assert logged.tags["computed"].split(" of ")[0] != "0"
+    set_up = what_logging_passes()
     assert sizes[0.5] > 3 * sizes[0.1]
     path = run(session(categories=["cloth"]))
     assert list(json.loads(path.read_text())["categories"]) == ["cloth"]
+    # A server may run thousands: none leaves anything behind that the next one passes through.
+    assert what_logging_passes() == set_up
 
 
 def test_what_was_not_computed_is_not_logged(

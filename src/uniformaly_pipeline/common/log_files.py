@@ -1,4 +1,4 @@
-"""Log files that ``conf/logging.yml`` names: their folders are made, or the run does without."""
+"""What ``conf/logging.yml`` sets up: folders of log files are made, handlers get our filters."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ def all_handlers() -> Iterator[tuple[logging.Logger, logging.Handler]]:
     for owner in (root, *named):
         for handler in list(owner.handlers):
             yield owner, handler
+
+
+def filter_all_handlers(*kinds: type[logging.Filter]) -> None:
+    """Give each handler a filter of each kind, unless it has one.
+
+    A process may run many sessions: filters of all of them would slow down every line of the log.
+    """
+    for _, handler in all_handlers():
+        for kind in kinds:
+            if not any(isinstance(each, kind) for each in handler.filters):
+                handler.addFilter(kind())
 
 
 def prepare_log_files() -> None:
