@@ -111,6 +111,23 @@ def test_a_line_of_json_for_each_image(
     assert [line["seconds"] for line in shown] == [1.0, 2.0, 3.0]
 
 
+def test_each_image_has_a_picture_of_its_own_and_keeps_it(
+    detector: Detector, pictures: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """Names that differ in suffix, signs or case alone; the same image again; a new start."""
+    (each,) = detector.predict_each_of(sources_of(str(pictures / "new/00.png")))
+    drift, lines = detector.monitor().look(), Lines(pictures, tmp_path, "all")
+    for name in ("x.bmp", "x.gif", "x.bmp", "X.gif", "a b.png"):
+        lines.write(replace(each, name=name), drift, 0.1)
+    again = Lines(pictures, tmp_path, "all")
+    for name in ("x.gif", "a_b.png", "a b.png", "x.tif"):
+        again.write(replace(each, name=name), drift, 0.1)
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    below = [Path(line["picture"]).relative_to(tmp_path / "pictures").as_posix() for line in shown]
+    assert below[:5] == ["x.png", "x.gif.png", "x.png", "X-2.gif.png", "a_b.png"]
+    assert below[5:] == ["x.gif.png", "a_b.png.png", "a_b.png", "x.tif.png"]
+
+
 def test_it_goes_on_where_its_lines_cannot_be_kept(
     detector: Detector, pictures: Path, tmp_path: Path, capsys: Any, caplog: Any
 ) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.drift import Drift
 from uniformaly_pipeline.detector.results import Result, Unreadable
 from uniformaly_pipeline.detector.sources import Source
-from uniformaly_pipeline.reporting.gallery.naming import file_names
+from uniformaly_pipeline.reporting.gallery.naming import possible_names
 
 logger = logging.getLogger(__name__)
 
@@ -123,13 +123,35 @@ def judged_before(path: Path) -> dict[str, float]:
         path: Its lines; there may be none, and the last one may be cut short.
     """
     found = {}
-    with suppress(FileNotFoundError), path.open(encoding="utf-8") as lines:
-        for line in lines:
-            with suppress(ValueError, KeyError, TypeError):
-                entry = json.loads(line)
-                # Older versions wrote names that are no UTF-8 in another way.
-                found[as_text(entry["image"])] = datetime.strptime(entry["time"], TIME).timestamp()
+    for entry in _lines_of(path):
+        with suppress(ValueError, KeyError, TypeError):
+            # Older versions wrote names that are no UTF-8 in another way.
+            found[as_text(entry["image"])] = datetime.strptime(entry["time"], TIME).timestamp()
     return found
+
+
+def pictured_before(path: Path) -> dict[str, str]:
+    """Of which image each picture of an earlier ``watch`` is, by the picture's path in lower case.
+
+    Args:
+        path: As of :func:`judged_before`.
+    """
+    found = {}
+    for entry in _lines_of(path):
+        with suppress(KeyError, TypeError, AttributeError):
+            found[entry["picture"].lower()] = as_text(entry["image"])
+    return found
+
+
+def _lines_of(path: Path) -> Iterator[Any]:
+    """What the lines say, but for those that are damaged."""
+    with (
+        suppress(FileNotFoundError, IsADirectoryError),
+        path.open(encoding="utf-8", errors="replace") as lines,
+    ):
+        for line in lines:
+            with suppress(ValueError):
+                yield json.loads(line)
 
 
 def wake_ups(folder: Path, stop: threading.Event, every_s: float, poll: bool) -> Iterator[None]:
@@ -218,6 +240,7 @@ class Lines:
         self._out = out
         self._pictures = pictures
         self._was_drifting = False
+        self._pictured: dict[str, str] | None = None
 
     def write(self, each: Result | Unreadable, drift: Drift, seconds: float) -> None:
         """Write what became of an image."""
@@ -265,8 +288,9 @@ class Lines:
             return None
         if self._pictures == "anomalous" and not result.is_anomalous:
             return None
-        (name,) = file_names([result.name])
-        path = self._out / "pictures" / f"{name}.png"
+        if self._pictured is None:
+            self._pictured = pictured_before(self._out / RESULTS)
+        path = _picture_path(self._out, result.name, self._pictured)
         try:
             picture = result.draw()
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -276,4 +300,15 @@ class Lines:
             # The image may be gone by now, or the disk full: the line is still true.
             logger.warning("No picture of %s: %s", result.name, error)
             return None
-        return as_text(path.as_posix())
+        shown = as_text(path.as_posix())
+        self._pictured[shown.lower()] = result.name
+        return shown
+
+
+def _picture_path(out: Path, image: str, pictured: Mapping[str, str]) -> Path:
+    """Where an image's picture belongs: in the place of its earlier one, never of another's."""
+    paths = (out / "pictures" / f"{name}.png" for name in possible_names(image))
+    # Some file systems take "A" and "a" for the same name.
+    return next(
+        path for path in paths if pictured.get(as_text(path.as_posix()).lower(), image) == image
+    )

@@ -37,15 +37,17 @@ def fetch_pretrained(model: str) -> None:
     if config is None or not config.hf_hub_id:
         return
     repository, _, revision = config.hf_hub_id.partition("@")
-    where = {"repo_id": repository, "revision": revision or None}
+    at = revision or None
     files = [config.hf_hub_filename] if config.hf_hub_filename else FILES
-    if any(isinstance(try_to_load_from_cache(filename=name, **where), str) for name in files):
+    if any(
+        isinstance(try_to_load_from_cache(repository, name, revision=at), str) for name in files
+    ):
         return
     logger.info("Fetching the weights of %s from the hub, once", repository)
     for name in files:
         try:
             with _without_remarks():
-                hf_hub_download(filename=name, **where)
+                hf_hub_download(repository, name, revision=at)
             return
         except LocalEntryNotFoundError as error:  # the client's word for a hub that is not there
             raise not_had(model, error) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import PurePosixPath
 
 
@@ -31,6 +32,23 @@ def file_names(images: Sequence[str]) -> list[str]:
         taken.add(name.lower())
         names.append(name)
     return names
+
+
+def possible_names(image: str) -> Iterator[str]:
+    """What the file of one path may be called, the best name first, without end.
+
+    For files that come one by one: the first name that no other path has is this one's.
+
+    >>> from itertools import islice
+    >>> list(islice(possible_names("a b/x.bmp"), 4))
+    ['a_b/x', 'a_b/x.bmp', 'a_b/x-2.bmp', 'a_b/x-3.bmp']
+    """
+    stem, suffix = _stem_and_suffix(image)
+    yield stem
+    if suffix:
+        yield stem + suffix
+    for number in count(2):
+        yield f"{stem}-{number}{suffix}"
 
 
 def _stem_and_suffix(path: str) -> tuple[str, str]:
