@@ -13,6 +13,7 @@ from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.files import STALE_SECONDS, remove_leftovers
 from uniformaly_pipeline.common.origin import own_place
 from uniformaly_pipeline.common.remote_path import AnyPath, RemotePath, new_file
+from uniformaly_pipeline.common.words import size_of
 from uniformaly_pipeline.features.encoders import current_encoders
 from uniformaly_pipeline.features.estimates import EncodingCost
 from uniformaly_pipeline.features.store import (
@@ -142,15 +143,15 @@ def _point_out_old_stores(path: AnyPath) -> None:
 
 def _check_disk(path: AnyPath, needed: int) -> None:
     if isinstance(path, RemotePath):
-        logger.info("Features need at most %.2f GB in %s", needed / 1e9, path)
+        logger.info("Features need at most %s in %s", size_of(needed), path)
         return
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
-    logger.info("Features need at most %.2f GB; %.1f GB are free", needed / 1e9, free / 1e9)
+    logger.info("Features need at most %s; %s are free", size_of(needed), size_of(free))
     if needed > free:
         raise InputError(
-            f"the feature store needs up to {needed / 1e9:.2f} GB but only {free / 1e9:.2f} GB "
-            f"are free in {path}: make room, or run fewer categories"
+            f"the feature store needs up to {size_of(needed)} but only {size_of(free)} are free "
+            f"in {path}: make room, or run fewer categories"
         )
 
 
