@@ -236,8 +236,8 @@ def photograph_viz(chromium: Any, url: str) -> None:
         page.wait_for_timeout(6000)
         save(page, f"viz_{pipeline}")
     page.goto(f"{url}/?pid=defect")
-    page.locator(".pipeline-node", has_text="defect").first.click()
-    page.locator(".pipeline-node", has_text="defect.bolt").first.wait_for()
+    page.locator(".pipeline-node--modularPipeline[data-id='defect']").click()
+    page.locator(".pipeline-node--modularPipeline[data-id='defect.bolt']").wait_for()
     page.wait_for_timeout(6000)
     save(page, "viz_categories")
     page.close()
@@ -266,7 +266,10 @@ def photograph_task(chromium: Any, task: str, url: str, heading: str) -> None:
     title = page.locator("main h2", has_text=re.compile(f"^{heading}")).first
     height = title.evaluate(ALONE)
     page.set_viewport_size({"width": 1100, "height": min(900, height + 20)})
-    save(page, f"task_{task}")
+    page.wait_for_timeout(1500)
+    # Of photographs and heat maps a palette would change the colours.
+    photo = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    photo.save(IMAGES / f"task_{task}.webp", quality=88, method=6)
     page.close()
 
 
