@@ -580,7 +580,7 @@ METRICS = {
 TASK = {
     "title": "New images of nuts",
     "task": "predict",
-    "command": "kedro run --pipeline=predict --params=x",
+    "command": "kedro run --pipelines=predict --params=x",
     "notes": ["The backbone is untrained.", "Few images."],
     "names": {"dataset": "nuts_and_bolts", "backbone": "tiny_vit", "run_key": "default"},
     "categories": {"hex_nut": {"name": "hex nut"}},
@@ -632,7 +632,7 @@ def test_a_report_says_what_was_done() -> None:
         "<dt>Flagged</dt><dd>17 of 1,234 images</dd>",
         "<dt>False-alarm rate</dt><dd>at most 0.125</dd>",
         "<dt>Seed</dt><dd>4711</dd>",
-        "kedro run --pipeline=predict --params=x</code>",
+        "kedro run --pipelines=predict --params=x</code>",
         "exceeds 6.789",
         "at most 0.125 are flagged",
         "scores of 41 normal images",

@@ -101,7 +101,7 @@ def render(**changes: Any) -> str:
             "cable": {"cluster_figure": b"png", "score_map": b"png"},
         },
         "parameters": {"seed": 0, "bpm": {"mode": "binary", "kernel_size": 7}, "categories": []},
-        "command": "kedro run --pipeline=defect --params=dataset=demo",
+        "command": "kedro run --pipelines=defect --params=dataset=demo",
         "notes": ["The backbone is untrained."],
     }
     return render_report(**(arguments | changes))

@@ -29,7 +29,7 @@ def require_root(root: ImageFolder, *, is_published: bool = False) -> None:
         InputError: It does not exist.
     """
     if not root.exists():
-        how = ", or get them: --pipeline=download, see docs/datasets.md" if is_published else ""
+        how = ", or get them: --pipelines=download, see docs/datasets.md" if is_published else ""
         raise InputError(
             f"datasets: the root {root.root} does not exist: set root to where the images are{how}"
         )
