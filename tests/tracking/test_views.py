@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-
 from pathlib import Path
 
 import pytest
@@ -44,7 +43,7 @@ def test_the_command_prints_the_address_of_all_runs(
     experiment = MlflowClient(tracked).create_experiment("uniformaly_pipeline")
     answer = CliRunner().invoke(main)
     assert answer.exit_code == 0, answer.output
-    assert answer.output == f"Open {view_address(tracked, experiment)} (what the server prints is a welcome page)\n"
+    assert answer.output.startswith(f"Open {view_address(tracked, experiment)} (")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
     answer = CliRunner().invoke(main)
     assert answer.exit_code == 1

@@ -75,7 +75,8 @@ def runs_table(
         where: Values that settings (:data:`SETTINGS`) or parameters by dotted key must have.
         sort: A column to sort by: metrics from the highest, all else from the lowest.
         last: Only this many runs, the newest.
-        differing: Leave out what is the same in all runs, if there are several. ``metrics`` asked for stay.
+        differing: Leave out what is the same in all runs, if there are several. ``metrics`` asked
+            for stay.
 
     Returns:
         A row per run, by ``run_id``; a run of some stages only, which has no metrics, is left out,

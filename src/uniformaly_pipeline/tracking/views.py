@@ -1,6 +1,7 @@
 """Tables of MLflow's own pages, saved with the experiment, and the address that opens one.
 
-``python -m uniformaly_pipeline.tracking.views`` prints the address of all runs, for ``make mlflow``.
+``python -m uniformaly_pipeline.tracking.views`` prints the address of all runs, as ``make mlflow``
+does.
 """
 
 from __future__ import annotations
