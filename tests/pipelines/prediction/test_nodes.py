@@ -120,7 +120,7 @@ def test_images_at_any_depth_are_listed_with_their_size(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_or_empty_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"predict\.images: the folder .* does not exist"):
+    with pytest.raises(InputError, match=r"predict\.images: there is no file or folder "):
         nodes.list_new_images(ImageFolder(str(tmp_path / "none")), NO_BANK, CATEGORY)
     with pytest.raises(InputError, match=r"predict\.images: the folder .* holds no images"):
         nodes.list_new_images(ImageFolder(str(tmp_path)), NO_BANK, CATEGORY)

@@ -248,7 +248,11 @@ def prediction_sections(
         metrics["threshold"],
     )
     table = scores[["image", "score", "p_value", "flagged", "x", "y", "normal_image"]]
-    table = table.assign(flagged=table["flagged"].map({0: "no", 1: "yes"}))
+    table = table.assign(
+        flagged=table["flagged"].map({0: "no", 1: "yes"}),
+        # With the digits that the terminal shows.
+        p_value=[float(f"{value:.3g}") for value in table["p_value"]],
+    )
     return [
         ReportSection(
             "Decisions",
