@@ -240,6 +240,11 @@ def test_parameters_command_and_notes_are_shown() -> None:
         assert words in text
 
 
+def test_an_option_in_a_note_is_code_that_stays_in_one_piece() -> None:
+    html = render(notes=["Choose <one>, such as --params=backbone=dino_vitb8."])
+    assert "Choose &lt;one&gt;, such as <code>--params=backbone=dino_vitb8</code>.</p>" in html
+
+
 @pytest.mark.parametrize("numbers", [{}, {"a": {}}])
 def test_a_run_without_images_figures_or_metrics_renders(numbers: dict[str, Any]) -> None:
     metrics = {"mean": {}, "std": {}, "categories": numbers}
