@@ -36,7 +36,7 @@ viz: $(VENV)/.run
 	$(BIN)/kedro viz run
 
 mlflow: $(VENV)/.run
-	@echo "Open the address that the run printed, not the one below: a welcome page"
+	@$(BIN)/python -m uniformaly_pipeline.tracking.views
 	$(BIN)/mlflow ui
 
 # make compare ARGS="--differing --last 5"

@@ -3,7 +3,7 @@
     python -m benchmarks.ingestion --images 100000
 
 Draws tiny images, all different, in MVTec AD's layout, and brings a manifest up to date twice as
-``kedro run --pipeline=ingestion`` does.
+``kedro run --pipelines=ingestion`` does.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def test_the_table_has_every_item_of_the_paper_with_its_command() -> None:
         (row,) = re.findall(rf"^\| {item.name} \|.*$", page, re.MULTILINE)
         assert item.missing in row
         for task in {task for tasks in item.tasks.values() for task in tasks}:
-            assert f"`--pipeline={task}`" in row, (item.name, task)
+            assert f"`--pipelines={task}`" in row, (item.name, task)
 
 
 def test_the_map_is_up_to_date() -> None:

@@ -1150,10 +1150,13 @@ def _path(catalog: CatalogProtocol, name: str) -> str:
 
 def _print_decisions(run: CurrentRun, task: str, catalog: CatalogProtocol) -> None:
     """Print what became of new images."""
-    ((key, _),) = plan_task(task, run).categories.items()
+    ((key, category),) = plan_task(task, run).categories.items()
     scores = f"{task}.{key}.scores"
+    title = title_of(task, run.parameters)
+    if run.detector_of(task) is None:
+        title += f": {category.name}"
     print_decisions(
-        title_of(task, run.parameters),
+        title,
         catalog.load(scores),
         catalog.load(f"{task}.metrics"),
         [

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 
 from uniformaly_pipeline.commands.connections import timed_protocol
@@ -28,10 +29,12 @@ from uniformaly_pipeline.detector.encoding import PatchArrays
 
 
 @contextmanager
-def served(detector: Detector, limits: Limits | None = None) -> Iterator[str]:
+def served(
+    detector: Detector, limits: Limits | None = None, app: FastAPI | None = None
+) -> Iterator[str]:
     """Its address while it runs in a thread."""
     config = uvicorn.Config(
-        create_app(detector, limits),
+        app or create_app(detector, limits),
         port=0,
         log_level="critical",
         http=timed_protocol((limits or Limits()).timeout_s),
@@ -105,6 +108,27 @@ def test_8_clients_get_what_python_gets(detector: Detector, pictures: Path) -> N
         assert metric(url, "uniformaly_predict_seconds_count") == 24
         assert metric(url, "uniformaly_threshold") == detector.threshold.value
         assert metric(url, "uniformaly_waiting") == 0
+
+
+def test_its_address_says_what_there_is(detector: Detector) -> None:
+    with (
+        served(detector) as url,
+        urllib.request.urlopen(url, timeout=60) as answer,
+    ):
+        said = answer.read().decode()
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert f"The detector {detector.state.name}" in said
+    assert f"curl --data-binary @x.png {url}/predict\n" in said
+    assert f"{url}/health " in said
+    assert f"{url}/metrics " in said
+
+
+def test_images_judged_are_counted(detector: Detector, hole: bytes) -> None:
+    app = create_app(detector)
+    with served(detector, app=app) as url:
+        assert ask(f"{url}/predict", b"no image")[0] == 422
+        assert ask(f"{url}/predict", hole)[0] == 200
+    assert app.state.images == 1
 
 
 def test_a_picture_and_a_name_on_request(detector: Detector, hole: bytes) -> None:

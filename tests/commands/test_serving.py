@@ -44,7 +44,10 @@ def test_the_port_that_the_system_chose_is_told(
     assert answer.startswith("0"), answer
     assert signal.getsignal(signal.SIGINT) is before
     shown = f"[{host}]" if ":" in host else host
-    assert f"at http://{shown}:{ports[0]}/predict" in caplog.text + answer
+    said = caplog.text + answer
+    assert f"at http://{shown}:{ports[0]}; try it: curl --data-binary @x.png " in said
+    assert f" http://{shown}:{ports[0]}/predict" in said
+    assert "Stopped after 0 images" in said
 
 
 def test_an_address_that_is_taken_or_not_ours_is_one_line(detector_file: Path) -> None:

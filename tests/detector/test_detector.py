@@ -353,6 +353,21 @@ def test_pixels_of_the_images_are_not_held_together(tmp_path: Path) -> None:
     assert most <= 6
 
 
+def test_a_data_set_is_not_learnt_from(pictures: Path, tmp_path: Path, detector_file: Path) -> None:
+    shutil.copytree(pictures / "good", tmp_path / "nut/train/good")
+    shutil.copytree(pictures / "new", tmp_path / "nut/test/hole")
+    said = r"nut looks like a data set's category: give its normal images, \S+nut/train/good$"
+    with pytest.raises(InputError, match=said):
+        Detector.fit(tmp_path / "nut", **SMALL)
+    with pytest.raises(InputError, match=said):
+        Detector.fit(pictures / "good", calibration=tmp_path / "nut", **SMALL)
+    known = Detector.load(detector_file)
+    with pytest.raises(InputError, match=said):
+        known.add(tmp_path / "nut")
+    with pytest.raises(InputError, match=said):
+        known.add(pictures / "held", calibration=tmp_path / "nut")
+
+
 def test_fitting_names_every_bad_image(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no")
     (tmp_path / "b.png").write_bytes(b"")

@@ -12,7 +12,12 @@ import pytest
 from PIL import Image
 
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.detector.sources import is_one, sources_of, without_roi
+from uniformaly_pipeline.detector.sources import (
+    is_one,
+    normal_sources_of,
+    sources_of,
+    without_roi,
+)
 from uniformaly_pipeline.ingestion.levels import Levels
 
 
@@ -60,6 +65,66 @@ def test_urls_are_read_as_paths_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"memory://incoming/b\.png does not exist"):
         sources_of("memory://incoming/b.png")[0].open(Levels())
     fs.rm("/incoming", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("files", "category", "said"),
+    [
+        (
+            ["train/good/0.png", "test/crack/0.png", "ground_truth/crack/0.png"],
+            "bolt",
+            r"bolt looks like a data set's category: give its normal images, \S+bolt/train/good$",
+        ),
+        (
+            ["bolt/train/good/0.png", "bolt/test/good/1.png"],
+            "demo",
+            r"demo looks like a data set: give the normal images of one category, "
+            r"\S+demo/bolt/train/good$",
+        ),
+        (
+            ["test/crack/0.png", "ground_truth/crack/0.png"],
+            "nut",
+            r"nut looks like a data set's category: give its normal images$",
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_a_data_set_is_no_folder_of_normal_images(
+    files: list[str], category: str, said: str, is_remote: bool, tmp_path: Path
+) -> None:
+    for file in files:
+        (tmp_path / category / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (2, 2)).save(tmp_path / category / file)
+    root = str(tmp_path / category)
+    if is_remote:
+        fs = fsspec.filesystem("memory")
+        fs.put(root, f"/{category}", recursive=True)
+        root = f"memory://{category}"
+    assert len(sources_of(root)) == len(files)
+    with pytest.raises(InputError, match=said):
+        normal_sources_of(root)
+    if is_remote:
+        fs.rm(f"/{category}", recursive=True)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["good/0.png", "line 1/0.png"],
+        ["test/0.png", "train/0.png"],
+        ["ground_truth/0.png", "a/b/train/good/0.png", "retrain/good/0.png"],
+    ],
+)
+def test_normal_images_may_lie_in_folders_of_any_name(files: list[str], tmp_path: Path) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (2, 2)).save(tmp_path / file)
+    assert len(normal_sources_of(tmp_path)) == len(files)
+    (one := tmp_path / "train/good").mkdir(parents=True, exist_ok=True)
+    Image.new("L", (2, 2)).save(one / "0.png")
+    # Who names the images one by one means them.
+    for given in (one, one / "0.png", [one / "0.png"]):
+        assert len(normal_sources_of(given)) == 1
 
 
 @pytest.mark.parametrize(

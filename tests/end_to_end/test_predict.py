@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def test_flags_what_is_new(
     assert figures["num_flagged"] == 1
     assert figures["num_calibration"] == 3
     shown = capsys.readouterr().out
+    assert re.search(r"^predict on .* with .*: nut +$", shown, re.MULTILINE)
     assert "1 of 2 images flagged" in shown
     assert "scores.csv" in shown
 
@@ -179,7 +181,7 @@ def test_without_images(
     empty.mkdir()
     for folder, expected in [
         (str(empty), "holds no images"),
-        (str(tmp_path / "nowhere"), "does not exist"),
+        (str(tmp_path / "nowhere"), "there is no file or folder"),
         (None, "predict.images: give a folder of new images"),
     ]:
         assert expected in error_line(project, {"predict": {**predict, "images": folder}, **small})
@@ -304,7 +306,7 @@ def test_a_finished_run_or_a_file_judges_without_root_and_settings(
     assert "6 of 6 images flagged" in capsys.readouterr().out
     project.run("predict", predict={**given, "false_alarm_rate": 0.25})
     shown = " ".join(capsys.readouterr().out.split())  # lines are broken to fit the screen
-    assert "at most 0.25 of normal images exceed (from 3 held-out" in shown
+    assert "at most 25 % of normal images exceed (from 3 held-out" in shown
     before_errors = project.outputs()
     for changes, expected in [
         ({"false_alarm_rate": 0.1}, "takes at least 9 held-out normal images, but there are 3"),

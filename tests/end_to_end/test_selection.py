@@ -63,8 +63,8 @@ def test_parts_run_by_tag_node_and_namespace(demo: Any) -> None:
         ),
         (
             ["--params=dataset=mvtec", "--tags=evaluation"],
-            "does not exist: set root to where the images are, or get them: --pipeline=download, "
-            "see docs/datasets.md",
+            "does not exist: set root to where the images are, or get them: kedro run "
+            "--pipelines=download --params=dataset=mvtec",
         ),
         (["--pipeline=defekt"], "Error: there is no pipeline 'defekt'; did you mean 'defect'?"),
     ],

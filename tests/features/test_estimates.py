@@ -20,7 +20,10 @@ def test_the_difference_is_a_share_of_the_estimate() -> None:
     assert measured.compared_with(EncodingCost(40.0, 1_000_000_000)) == (
         "25% less time and 50% more memory than estimated"
     )
-    assert measured.compared_with(EncodingCost(30.0, None)) == "0% more time than estimated"
+    assert measured.compared_with(EncodingCost(30.0, None)) == "as estimated"
+    assert measured.compared_with(EncodingCost(30.0, 1_000_000_000)) == (
+        "50% more memory than estimated"
+    )
     assert str(measured) == "30.0 s and 1.50 GB of memory"
 
 

@@ -219,6 +219,22 @@ def test_the_same_header_logs_no_warning(
     assert "4 images to encode, 1 stored already" in caplog.text
 
 
+def test_who_encodes_again_for_the_sake_of_all_patches_is_told(
+    fake_encoder: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    why = "all patches are needed, those stored are without the background"
+    with caplog.at_level(logging.INFO):
+        fake_encoder.store(tmp_path, NAMES, masking=MASKING)
+        assert why not in caplog.text
+        fake_encoder.store(tmp_path, NAMES[:2])
+        assert f"2 images to encode, 0 stored already: {why}" in caplog.text
+        caplog.clear()
+        fake_encoder.store(tmp_path, NAMES)
+        fake_encoder.store(tmp_path, NAMES)
+    assert "3 images to encode, 2 stored already\n" in caplog.text
+    assert why not in caplog.text
+
+
 def test_an_interrupted_run_keeps_what_it_stored(
     fake_encoder: Any, tmp_path: Path, small_shards: None
 ) -> None:

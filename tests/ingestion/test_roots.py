@@ -172,5 +172,5 @@ def test_a_missing_root_says_how_to_get_what_others_publish(layout: str, tmp_pat
         InputError, match="does not exist: set root to where the images are"
     ) as error:
         open_root(layout, ImageFolder(str(tmp_path / "none")))
-    how = ", or get them: --pipeline=download, see docs/datasets.md"
+    how = ", or get them: kedro run --pipelines=download --params=dataset=NAME"
     assert str(error.value).endswith(how) == (layout in PUBLICATIONS)

@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
+from uniformaly_pipeline.common.errors import DOWNLOAD
 from uniformaly_pipeline.parameters.current_run import CurrentRun
 from uniformaly_pipeline.parameters.schema import Parameters
-from uniformaly_pipeline.reporting.prose import command_for, notes_on, notes_on_seeds, title_of
+from uniformaly_pipeline.reporting.prose import (
+    command_for,
+    notes_on,
+    notes_on_seeds,
+    title_of,
+    with_command,
+)
 
 
 def parameters_of(shipped: Parameters, **changes: str) -> Parameters:
@@ -138,3 +145,17 @@ def test_a_shell_takes_each_value_as_one_word(root: str, shipped: Parameters) ->
         "--pipelines=defect",
         f"--params=datasets.mvtec.root={root},dataset=mvtec,backbone=dino_vitb8",
     ]
+
+
+def test_of_a_data_set_that_is_not_there_the_line_has_the_command_that_fetches_it(
+    shipped: Parameters,
+) -> None:
+    given = {"dataset": "mvtec", "datasets": {"mvtec": {"root": "/disk"}}}
+    run = CurrentRun(parameters_of(shipped, dataset="mvtec"), Path("/project"), given, None)
+    line = with_command(f"datasets: it is not there, or {DOWNLOAD}", run, ["defect"])
+    assert line == (
+        "datasets.mvtec: it is not there, or get them: kedro run --pipelines=download "
+        "--params=dataset=mvtec,datasets.mvtec.root=/disk"
+    )
+    by_default = CurrentRun(parameters_of(shipped, dataset="btad"), Path("/project"), {}, None)
+    assert with_command(DOWNLOAD, by_default, []).endswith(" --params=dataset=btad")

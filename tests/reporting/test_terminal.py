@@ -218,7 +218,13 @@ def test_of_new_images_no_name_is_cut(capsys: pytest.CaptureFixture[str]) -> Non
     assert "".join(row[0] for row in rows) == name
     assert rows[0][1:] == ["1.2346", "0.0123", "yes", "(11, 222)"]
     assert "p-value: share of normal images that score as high, by 9 held out: 0.1 or more" in lines
+    assert any("which at most 10 % of normal images exceed" in line for line in lines)
     assert any(line.startswith("where: ") and "pixels" in line for line in lines)
+    metrics |= {"num_calibration": 12}
+    print_decisions("predict on demo", pd.DataFrame([{**row, "score": 286.5}]), metrics, HINTS)
+    said = capsys.readouterr().out
+    assert "│ 286.50 │" in said
+    assert "by 12 held out: 0.0769 or" in said
     metrics |= {"num_calibration": 0, "false_alarm_rate": None}
     print_decisions("predict on demo", pd.DataFrame([{**row, "p_value": None}]), metrics, HINTS)
     assert "p-value:" not in capsys.readouterr().out

@@ -137,6 +137,18 @@ def test_differing_leaves_out_what_is_the_same(uri: str) -> None:
     assert list(asked_for.columns)[-1] == "num_test"
 
 
+def test_a_run_alone_differs_in_nothing_and_is_shown_whole(uri: str, database: Path) -> None:
+    alone = runs_table(uri, task="semantic")
+    assert list(runs_table(uri, task="semantic", differing=True)) == list(alone)
+    options = ["--tracking-uri", str(database), "--task=semantic"]
+    plain, differing = (
+        CliRunner().invoke(main, [*options, *more]).output for more in ([], ["--differing"])
+    )
+    assert differing == plain
+    assert "0.7000" in differing
+    assert "settings: task semantic, dataset demo" in differing
+
+
 def test_filters(uri: str) -> None:
     assert list(runs_table(uri, task="defect", last=2)["image_auroc"]) == [0.85, 0.95]
     of_bolt = runs_table(uri, category="bolt")

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from mlflow import MlflowClient
 
 from uniformaly_pipeline.evaluation.metrics import BRIEF_METRICS
-from uniformaly_pipeline.tracking.views import COLUMNS, VIEW_TAG, VIEWS, save_views, view_address
+from uniformaly_pipeline.tracking.views import (
+    COLUMNS,
+    VIEW_TAG,
+    VIEWS,
+    main,
+    save_views,
+    view_address,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +31,23 @@ from uniformaly_pipeline.tracking.views import COLUMNS, VIEW_TAG, VIEWS, save_vi
 def test_the_address_is_the_servers_or_that_of_mlflow_ui(uri: str, address: str) -> None:
     found = view_address(uri, "7", "categories")
     assert found == f"{address}/#/experiments/7/runs?viewStateShareKey=categories"
+
+
+def test_the_command_prints_the_address_of_all_runs(
+    tracked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracked)
+    answer = CliRunner().invoke(main)
+    assert answer.exit_code == 1
+    assert answer.stderr == f"Error: there are no runs in {tracked} yet: first kedro run\n"
+    experiment = MlflowClient(tracked).create_experiment("uniformaly_pipeline")
+    answer = CliRunner().invoke(main)
+    assert answer.exit_code == 0, answer.output
+    assert answer.output.startswith(f"Open {view_address(tracked, experiment)} (")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
+    answer = CliRunner().invoke(main)
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith("Error: there are no runs in sqlite:///")
 
 
 def test_views_are_saved_once_and_stay_as_people_left_them(tracked: str) -> None:

@@ -35,7 +35,7 @@ def row(item: PaperItem) -> str:
 def commands(item: PaperItem) -> str:
     """The pipelines that give it, by kind of data set where these differ."""
     told = {
-        kind: ", ".join(f"`--pipeline={task}`" for task in tasks)
+        kind: ", ".join(f"`--pipelines={task}`" for task in tasks)
         for kind, tasks in item.tasks.items()
     }
     if len(set(told.values())) == 1:

@@ -24,7 +24,7 @@ from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.common.remote_path import AnyPath, RemotePath, as_path, new_file
 from uniformaly_pipeline.common.storage import check_buckets
 from uniformaly_pipeline.common.tables import as_cell
-from uniformaly_pipeline.common.words import number_of
+from uniformaly_pipeline.common.words import number_of, significant
 from uniformaly_pipeline.detector.conformal import describe_p_values
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.results import PLACE_LEGEND, Result, Unreadable
@@ -227,7 +227,7 @@ def _show(results: list[Result], detector: Detector, rest: str) -> None:
         place, evidence = result.place, result.evidence
         table.add_row(
             Text(result.name),
-            f"{result.score:.5g}",
+            significant(result.score),
             "" if result.p_value is None else f"{result.p_value:.3g}",
             "[bold red]yes[/]" if result.is_anomalous else "no",
             "" if place is None else f"({place.x:.0f}, {place.y:.0f})",

@@ -1,4 +1,7 @@
-"""A detector over HTTP: ``/predict``, ``/health`` and ``/metrics``, with limits on everything."""
+"""A detector over HTTP: ``/predict``, ``/health`` and ``/metrics``, with limits on everything.
+
+``/`` says what there is.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +132,8 @@ def create_app(detector: Detector, limits: Limits | None = None) -> FastAPI:
     :meth:`.results.Result.to_dict`, ``drift`` and ``drift_p_value``; ``?picture=true`` adds
     ``picture``, a PNG in base64, and ``?name=`` what the image is called. It refuses with 413 what
     is too large, 422 what is no image, 408 what is sent too slowly, 503 where too many wait or it
-    takes too long.
+    takes too long. ``/`` says in words what there is. ``state.images`` of the application counts
+    the images judged.
 
     Args:
         detector: The detector, best warmed up.
@@ -147,6 +151,7 @@ def create_app(detector: Detector, limits: Limits | None = None) -> FastAPI:
 
     app = FastAPI(title="uniformaly", version=__version__, docs_url=None, redoc_url=None,
                   lifespan=lifespan)  # fmt: skip
+    app.state.images = 0
 
     def refuse(reason: str, status: int, words: str) -> HTTPException:
         metrics.refused.labels(reason).inc()
@@ -205,6 +210,7 @@ def create_app(detector: Detector, limits: Limits | None = None) -> FastAPI:
             metrics.waiting.set(waiting)
         if isinstance(each, Unreadable):
             raise refuse("unreadable", 422, _form_hint(request, name) or each.reason)
+        app.state.images += 1
         metrics.images.labels("anomalous" if each.is_anomalous else "normal").inc()
         metrics.seconds.observe(time.monotonic() - began)
         metrics.drift.set(drift.is_drifting)
@@ -212,6 +218,11 @@ def create_app(detector: Detector, limits: Limits | None = None) -> FastAPI:
         answer = each.to_dict()
         answer |= {"drift": drift.is_drifting, "drift_p_value": drift.p_value}
         return answer | ({"picture": drawn} if drawn is not None else {})
+
+    @app.get("/")
+    async def home(request: Request) -> PlainTextResponse:
+        """What there is, for who opens the address in a browser."""
+        return PlainTextResponse(_welcome(detector, str(request.base_url).rstrip("/")))
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -231,6 +242,25 @@ def create_app(detector: Detector, limits: Limits | None = None) -> FastAPI:
         return PlainTextResponse(generate_latest(metrics.registry))
 
     return app
+
+
+def _welcome(detector: Detector, address: str) -> str:
+    return (
+        f"The detector {detector.state.name}, served by uniformaly.\n\n"
+        f"{address}/predict  judges the image that is sent to it:\n"
+        f"    {curl_command(address)}\n"
+        f"{address}/health   says that it is up, and what it is\n"
+        f"{address}/metrics  has numbers for Prometheus\n"
+    )
+
+
+def curl_command(address: str) -> str:
+    """The command that sends an image.
+
+    Args:
+        address: Of the service.
+    """
+    return f"curl --data-binary @x.png {address}/predict"
 
 
 def _form_hint(request: Request, name: str) -> str | None:

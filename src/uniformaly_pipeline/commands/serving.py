@@ -10,6 +10,7 @@ import click
 
 from uniformaly_pipeline.commands import options
 from uniformaly_pipeline.common.errors import InputError, first_line
+from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.detector.detector import Detector
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def serve(
     import uvicorn
 
     from uniformaly_pipeline.commands.connections import timed_protocol
-    from uniformaly_pipeline.commands.service import Limits, create_app
+    from uniformaly_pipeline.commands.service import Limits, create_app, curl_command
 
     loaded = Detector.load(detector, checkpoint=checkpoint, device=device)
     if threshold is not None or false_alarm_rate is not None:
@@ -73,9 +74,11 @@ def serve(
         # Of port 0 the system has chosen one.
         shown = f"[{host}]" if ":" in host else host
         port = listening.getsockname()[1]
-        logger.info("Serving %r at http://%s:%d/predict", loaded, shown, port)
+        address = f"http://{shown}:{port}"
+        logger.info("Serving %r at %s; try it: %s", loaded, address, curl_command(address))
+        app = create_app(loaded, limits)
         config = uvicorn.Config(
-            create_app(loaded, limits),
+            app,
             http=timed_protocol(timeout),
             log_level="warning",
             timeout_graceful_shutdown=int(timeout) + 1,
@@ -88,6 +91,7 @@ def serve(
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            logger.info("Stopped after %s", number_of(app.state.images, "image"))
 
 
 def listen(host: str, port: int) -> socket.socket:

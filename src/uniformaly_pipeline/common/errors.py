@@ -23,6 +23,9 @@ MAX_LISTED = 20
 RUN_AGAIN = "run the task from the start"
 """The end of an error line about what an earlier run left; the frame adds the command."""
 
+DOWNLOAD = "get them: kedro run --pipelines=download --params=dataset=NAME"
+"""The end of an error line about a published data set; the frame puts the run's own command."""
+
 _REMOTE = "DatasetInputError: "
 
 

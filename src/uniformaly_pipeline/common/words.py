@@ -14,6 +14,15 @@ def as_text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def significant(number: float, digits: int = 5) -> str:
+    """A number in a column of others: so many digits, whatever they are.
+
+    >>> significant(286.5), significant(12345.6), significant(0.25, 3)
+    ('286.50', '12346', '0.250')
+    """
+    return f"{number:#.{digits}g}".rstrip(".")
+
+
 def size_of(num_bytes: float) -> str:
     """A size in the unit that suits it.
 

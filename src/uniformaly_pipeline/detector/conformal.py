@@ -102,8 +102,10 @@ def describe_p_values(num_calibration: int) -> str:
 
     >>> describe_p_values(9)
     'p-value: share of normal images that score as high, by 9 held out: 0.1 or more'
+    >>> describe_p_values(12)[-14:]
+    '0.0769 or more'
     """
-    least = f"{smallest_rate(num_calibration):.2g}"
+    least = f"{smallest_rate(num_calibration):.3g}"
     share = "p-value: share of normal images that score as high"
     return f"{share}, by {num_calibration:,} held out: {least} or more"
 

@@ -44,7 +44,7 @@ def list_images(
             are not of the region's size.
     """
     if not folder.exists():
-        raise InputError(f"predict.images: the folder {folder.root} does not exist")
+        raise InputError(f"predict.images: there is no file or folder {folder.root}")
     files = folder.files_below()
     others = [path for path in files if not is_to_judge(path) and path != folder.only]
     if others:

@@ -55,6 +55,7 @@ from uniformaly_pipeline.detector.sources import (
     each_source_of,
     is_folder,
     is_one,
+    normal_sources_of,
     region_of,
     sources_of,
     without_roi,
@@ -180,9 +181,9 @@ class Detector:
             batch_size: Images that are encoded at a time.
 
         Raises:
-            InputError: An image cannot be read or is not of the region's size, the images are too
-                few, the backbone cannot be loaded, no patch counts, or a number is out of its
-                range or none.
+            InputError: An image cannot be read or is not of the region's size, a folder is a data
+                set's with its defects, the images are too few, the backbone cannot be loaded, no
+                patch counts, or a number is out of its range or none.
         """
         if false_alarm_rate is not None and threshold is not None:
             raise InputError("give either a threshold or a false_alarm_rate")
@@ -190,8 +191,10 @@ class Detector:
         if false_alarm_rate is not None:
             check_false_alarm_rate(false_alarm_rate)
         name = name or _name_of(images)
-        sources = without_roi(sources_of(images), roi)
-        held_out = None if calibration is None else without_roi(sources_of(calibration), roi)
+        sources = without_roi(normal_sources_of(images), roi)
+        held_out = None
+        if calibration is not None:
+            held_out = without_roi(normal_sources_of(calibration), roi)
         if held_out is None:
             sources, held_out = _hold_out(sources, false_alarm_rate, threshold, seed)
         threshold_of = _threshold_rule(len(held_out), false_alarm_rate, threshold)
@@ -478,14 +481,14 @@ class Detector:
             patch is at most from its nearest vector, and ``["additions"]`` what was added.
 
         Raises:
-            InputError: An image cannot be read, no patch of them counts, or an image of
-                ``calibration`` is in the bank.
+            InputError: An image cannot be read, a folder is a data set's with its defects, no
+                patch of them counts, or an image of ``calibration`` is in the bank.
         """
         if coreset_ratio is not None:
             check_share(coreset_ratio)
         state, reading = self.state, self.state.reading
-        sources = sources_of(images)
-        held_out = None if calibration is None else sources_of(calibration)
+        sources = normal_sources_of(images)
+        held_out = None if calibration is None else normal_sources_of(calibration)
         known = set(bank_images(state.bank))
         encoded = _encode_normal(reading, self.encoder, sources, batch_size)
         new = list({e.opened.content_hash: e for e in encoded}.values())

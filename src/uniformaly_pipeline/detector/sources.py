@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -261,6 +262,35 @@ def _one_by_one(images: Iterable[ImageLike]) -> Iterator[Source]:
 
 def _refuse(error: InputError) -> bytes:
     raise error
+
+
+_OF_DATA_SET = re.compile("((?:[^/]+/)?)(train/good|test|ground_truth)/")
+"""Files of a data set: the folder of the category, which may be the one given, and a part of it."""
+
+
+def normal_sources_of(images: Images) -> list[Source]:
+    """As :func:`sources_of`, of images that are to be normal ones.
+
+    Raises:
+        InputError: As there, or the folder is a data set's, with defects and their masks in it.
+    """
+    sources = sources_of(images)
+    if not isinstance(images, str | PathLike) or is_one(images):
+        return sources
+    parts: dict[str, set[str]] = {}
+    for found in filter(None, (_OF_DATA_SET.match(source.name) for source in sources)):
+        parts.setdefault(found[1], set()).add(found[2])
+    for category, has in parts.items():
+        if "train/good" in has or has == {"test", "ground_truth"}:
+            path = fspath(images)
+            good = f", {path.rstrip('/')}/{category}train/good" * ("train/good" in has)
+            what, whose = (
+                ("data set", "the normal images of one category")
+                if category
+                else ("data set's category", "its normal images")
+            )
+            raise InputError(f"{path} looks like a {what}: give {whose}{good}")
+    return sources
 
 
 def is_one(images: Images) -> bool:

@@ -43,20 +43,23 @@ class EncodingCost:
         return f"{self.seconds:.1f} s and {self.memory_bytes / 1e9:.2f} GB of memory"
 
     def compared_with(self, estimate: EncodingCost) -> str:
-        """How far off an estimate was.
+        """How far off an estimate was, but for what was right.
 
         >>> EncodingCost(11.0, 900).compared_with(EncodingCost(10.0, 1000))
         '10% more time and 10% less memory than estimated'
+        >>> EncodingCost(11.0, 1000).compared_with(EncodingCost(10.0, 1000))
+        '10% more time than estimated'
         """
         parts = [_difference(self.seconds, estimate.seconds, "time")]
         if self.memory_bytes and estimate.memory_bytes:
             parts.append(_difference(self.memory_bytes, estimate.memory_bytes, "memory"))
-        return f"{' and '.join(parts)} than estimated"
+        off = " and ".join(filter(None, parts))
+        return f"{off} than estimated" if off else "as estimated"
 
 
 def _difference(measured: float, estimated: float, what: str) -> str:
     percent = round(100 * (measured / estimated - 1))
-    return f"{abs(percent)}% {'less' if percent < 0 else 'more'} {what}"
+    return f"{abs(percent)}% {'less' if percent < 0 else 'more'} {what}" if percent else ""
 
 
 def peak_memory() -> int | None:

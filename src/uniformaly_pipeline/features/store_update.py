@@ -54,8 +54,8 @@ def update_store(path: AnyPath, stream: FeatureStream) -> AnyPath:
     _point_out_old_stores(path)
     stream, wanted = _quickest(path, stream)
     folder = path / stream.header.key
-    logger.info("Features: %d images to encode, %d stored already", len(wanted),
-                len(stream.images) - len(wanted))  # fmt: skip
+    logger.info("Features: %d images to encode, %d stored already%s", len(wanted),
+                len(stream.images) - len(wanted), _why(path, stream) if wanted else "")  # fmt: skip
     if wanted:
         _check_disk(path, stream.header.estimate_bytes(stream.inputs_of(wanted)))
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +76,18 @@ def update_store(path: AnyPath, stream: FeatureStream) -> AnyPath:
     if wanted:
         _encode_all(folder, stream, wanted)
     return folder
+
+
+def _why(path: AnyPath, stream: FeatureStream) -> str:
+    """Why images are encoded again that an earlier run encoded with the same settings."""
+    try:
+        current = json.loads((path / CURRENT_NAME).read_text(encoding="utf-8"))["store"]
+        stored = json.loads((path / current / HEADER_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # there was none, or nobody knows
+    if stream.header.masking is None and stream.header.differences(stored) == ["masking"]:
+        return ": all patches are needed, those stored are without the background"
+    return ""
 
 
 def _quickest(path: AnyPath, stream: FeatureStream) -> tuple[FeatureStream, dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from uniformaly_pipeline.common.errors import RUN_AGAIN
+from uniformaly_pipeline.common.errors import DOWNLOAD, RUN_AGAIN
 from uniformaly_pipeline.features.backbone import PACKAGED, UNTRAINED
 from uniformaly_pipeline.parameters.command_line import as_assignments, quoted
 from uniformaly_pipeline.parameters.current_run import CurrentRun
@@ -64,7 +64,8 @@ def command_for(run: CurrentRun, pipeline: str, without: str = "") -> str:
     given = {key: value for key, value in run.runtime_params.items() if key != without}
     changes = as_assignments(given)
     by_itself = run.detector_of(pipeline) is not None
-    for key in () if by_itself else ("dataset", "backbone"):
+    of_data = ("dataset",) if pipeline == "download" else ("dataset", "backbone")
+    for key in () if by_itself else of_data:
         if key not in run.runtime_params:
             changes.append(f"{key}={quoted(getattr(run.parameters, key))}")
     words = ["kedro", "run", f"--pipelines={pipeline}"]
@@ -84,6 +85,9 @@ def with_command(line: str, run: CurrentRun, pipeline_names: Sequence[str]) -> s
     section, colon, rest = line.partition(": ")
     if colon and section in keys:
         line = f"{section}.{keys[section]}: {rest}"
+    if line.endswith(DOWNLOAD):
+        how = DOWNLOAD.partition(": ")[0]
+        return f"{line.removesuffix(DOWNLOAD)}{how}: {command_for(run, 'download')}"
     if not line.endswith(RUN_AGAIN):
         return line
     tasks = [name for name in pipeline_names if name != "__default__"] or ["defect"]

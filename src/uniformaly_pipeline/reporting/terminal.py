@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from uniformaly_pipeline.common.shell import runnable
-from uniformaly_pipeline.common.words import number_of
+from uniformaly_pipeline.common.words import number_of, significant
 from uniformaly_pipeline.detector.conformal import describe_p_values
 from uniformaly_pipeline.detector.exported import describe_card
 from uniformaly_pipeline.detector.results import PLACE_LEGEND
@@ -212,7 +212,7 @@ def print_decisions(
     for row in scores.head(MAX_DECISIONS).itertuples():
         table.add_row(
             Text(row.image),
-            f"{row.score:.5g}",
+            significant(row.score),
             "" if pd.isna(row.p_value) else f"{row.p_value:.3g}",
             "[bold red]yes[/]" if row.flagged else "no",
             f"({row.x}, {row.y})",
@@ -226,11 +226,11 @@ def print_decisions(
     console.print(PLACE_LEGEND, highlight=False)
     console.print(
         f"{metrics['num_flagged']} of {number_of(metrics['num_images'], 'image')} flagged"
-        + f": score above {metrics['threshold']:.4g}, "
+        + f": score above {metrics['threshold']:.5g}, "
         + (
             "set by hand"
             if metrics["false_alarm_rate"] is None
-            else f"which at most {metrics['false_alarm_rate']:.3g} of normal images exceed "
+            else f"which at most {100 * metrics['false_alarm_rate']:.3g} % of normal images exceed "
             f"(from {number_of(metrics['num_calibration'], 'held-out normal image')})"
         ),
         highlight=False,

@@ -235,7 +235,7 @@ def _interval(test: AurocDifference) -> str:
 @click.option("--last", type=click.IntRange(min=1), help="Only this many runs, the newest.")
 @click.option("--where", multiple=True, help="Only runs with this setting: bpm=off. Repeatable.")
 @click.option("--sort", help="A column to sort by; metrics from the highest.")
-@click.option("--differing", is_flag=True, help="Only columns that differ between the runs.")
+@click.option("--differing", is_flag=True, help="Only columns that differ between several runs.")
 @click.option("--each-seed", is_flag=True, help="A row for each run, also of the same settings.")
 @click.option(
     "--pair",
@@ -280,7 +280,7 @@ def main(
             last=last,
         )
         table = table if each_seed else group_seeds(table)
-        if differing:
+        if differing and len(table) > 1:
             kept = {"run", "runs", "started", *metrics, *differing_columns(table)}
             table = table[[name for name in table if name in kept]]
         found = None if csv_file is not None else _compare_rows(tracking_uri, table, pair)

@@ -75,7 +75,8 @@ def runs_table(
         where: Values that settings (:data:`SETTINGS`) or parameters by dotted key must have.
         sort: A column to sort by: metrics from the highest, all else from the lowest.
         last: Only this many runs, the newest.
-        differing: Leave out what is the same in all runs. ``metrics`` asked for stay.
+        differing: Leave out what is the same in all runs, if there are several. ``metrics`` asked
+            for stay.
 
     Returns:
         A row per run, by ``run_id``; a run of some stages only, which has no metrics, is left out,
@@ -117,7 +118,7 @@ def runs_table(
     table.attrs[DIGESTS] = {run.info.run_id: _digest(run) for run in found}
     if sort is not None:
         table = sort_table(table, sort)
-    if differing:
+    if differing and len(table) > 1:
         kept = ["run", "started", *metrics]
         table = table[[name for name in table if name in kept or _differs(table[name])]]
     return table

@@ -1,10 +1,17 @@
-"""Tables of MLflow's own pages, saved with the experiment, and the address that opens one."""
+"""Tables of MLflow's own pages, saved with the experiment, and the address that opens one.
+
+``python -m uniformaly_pipeline.tracking.views`` prints the address of all runs, as ``make mlflow``
+does.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+import click
+
+from uniformaly_pipeline.common.errors import CommandError, InputError, first_line
 from uniformaly_pipeline.common.secrets import without_secrets
 from uniformaly_pipeline.evaluation.metrics import BRIEF_COSTS, BRIEF_METRICS, CLUSTER_METRICS
 from uniformaly_pipeline.tracking.runs import CATEGORY_TAG, SETTING_TAG
@@ -70,6 +77,32 @@ def view_address(tracking_uri: str, experiment_id: str, key: str = "runs") -> st
     return f"{address}/#/experiments/{experiment_id}/runs?viewStateShareKey={key}"
 
 
+@click.command()
+def main() -> None:
+    """Print the address that shows all runs side by side, once ``mlflow ui`` serves it.
+
+    Raises:
+        CommandError: The runs are not to be had.
+    """
+    from uniformaly_pipeline.tracking.address import usual_address
+    from uniformaly_pipeline.tracking.run_table import EXPERIMENT, client_of
+    from uniformaly_pipeline.tracking.server import tracking_errors
+
+    try:
+        client = client_of(None)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+    except InputError as error:
+        raise CommandError(str(error)) from error
+    except tracking_errors() as error:
+        raise CommandError(
+            f"the runs in {usual_address()} cannot be read ({first_line(error)})"
+        ) from error
+    if experiment is None:
+        raise CommandError(f"there are no runs in {client.tracking_uri} yet: first kedro run")
+    address = view_address(client.tracking_uri, experiment.experiment_id)
+    click.echo(f"Open {address} (what the server prints is a welcome page)")
+
+
 def _view_state(only: str, columns: list[str]) -> dict[str, Any]:
     """What MLflow's page of runs shows: filter, order and columns."""
     return {
@@ -80,3 +113,7 @@ def _view_state(only: str, columns: list[str]) -> dict[str, Any]:
         "columnOrder": columns,
         "columnWidths": dict.fromkeys(columns, COLUMN_PX),
     }
+
+
+if __name__ == "__main__":
+    main()

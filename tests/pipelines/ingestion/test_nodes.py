@@ -552,8 +552,12 @@ def test_the_terms_are_told_before_anything_is_fetched(
 
 
 def test_there_is_nothing_to_download_for_ones_own_folder() -> None:
-    with pytest.raises(InputError, match="nothing to download for the layout 'folder'"):
-        choose_publication(data_set("folder"))
+    with pytest.raises(InputError) as error:
+        choose_publication(data_set("demo"))
+    line = str(error.value)
+    assert line.startswith("there is nothing to download for the layout 'demo': name a published")
+    assert "--params=dataset=NAME; choose from: mvtec, btad, " in line
+    assert line.count("mvtec,") == 1
 
 
 def test_images_that_are_no_files_are_read_too(tmp_path: Path) -> None:

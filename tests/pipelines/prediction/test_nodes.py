@@ -120,7 +120,7 @@ def test_images_at_any_depth_are_listed_with_their_size(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_or_empty_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"predict\.images: the folder .* does not exist"):
+    with pytest.raises(InputError, match=r"predict\.images: there is no file or folder "):
         nodes.list_new_images(ImageFolder(str(tmp_path / "none")), NO_BANK, CATEGORY)
     with pytest.raises(InputError, match=r"predict\.images: the folder .* holds no images"):
         nodes.list_new_images(ImageFolder(str(tmp_path)), NO_BANK, CATEGORY)
@@ -580,7 +580,7 @@ METRICS = {
 TASK = {
     "title": "New images of nuts",
     "task": "predict",
-    "command": "kedro run --pipeline=predict --params=x",
+    "command": "kedro run --pipelines=predict --params=x",
     "notes": ["The backbone is untrained.", "Few images."],
     "names": {"dataset": "nuts_and_bolts", "backbone": "tiny_vit", "run_key": "default"},
     "categories": {"hex_nut": {"name": "hex nut"}},
@@ -632,7 +632,7 @@ def test_a_report_says_what_was_done() -> None:
         "<dt>Flagged</dt><dd>17 of 1,234 images</dd>",
         "<dt>False-alarm rate</dt><dd>at most 0.125</dd>",
         "<dt>Seed</dt><dd>4711</dd>",
-        "kedro run --pipeline=predict --params=x</code>",
+        "kedro run --pipelines=predict --params=x</code>",
         "exceeds 6.789",
         "at most 0.125 are flagged",
         "scores of 41 normal images",

@@ -349,7 +349,7 @@ def test_attention_is_of_the_normal_images(fake_encoder: Any, tmp_path: Path) ->
 TASK: dict[str, Any] = {
     "title": "Flaws of nuts and bolts",
     "task": "defect",
-    "command": "kedro run --pipeline=defect --params=x",
+    "command": "kedro run --pipelines=defect --params=x",
     "notes": ["The backbone is untrained.", "Few images."],
     "names": {"dataset": "nuts_and_bolts", "backbone": "tiny_vit", "run_key": "default"},
     "categories": {"hex_nut": {"name": "hex nut"}, "bolt": {"name": "bolt"}},
@@ -608,7 +608,7 @@ def test_a_report_says_what_was_done() -> None:
         "<dt>Backbone</dt><dd>tiny_vit</dd>",
         "<dt>Categories</dt><dd>2</dd>",
         "<dt>Seed</dt><dd>4711</dd>",
-        "kedro run --pipeline=defect --params=x</code>",
+        "kedro run --pipelines=defect --params=x</code>",
         "up to 13 (<code>reporting.gallery_images</code>)",
         "0.625",
     ):

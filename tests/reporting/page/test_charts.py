@@ -46,6 +46,8 @@ def test_steps_are_round_and_small() -> None:
 
 def test_bars_end_on_the_axis_and_stay_within_the_plot() -> None:
     chart = histogram_chart(LABELS, SCORES)
+    assert chart.y_label == "share of the class"
+    assert histogram_chart(LABELS, SCORES, "images").y_label == "share of the images"
     assert set(chart.shapes) == {"normal", "anomalous"}
     for path in chart.shapes.values():
         heights = [float(y) for y in re.findall(r"V([\d.]+)", path)]

@@ -101,7 +101,7 @@ def render(**changes: Any) -> str:
             "cable": {"cluster_figure": b"png", "score_map": b"png"},
         },
         "parameters": {"seed": 0, "bpm": {"mode": "binary", "kernel_size": 7}, "categories": []},
-        "command": "kedro run --pipeline=defect --params=dataset=demo",
+        "command": "kedro run --pipelines=defect --params=dataset=demo",
         "notes": ["The backbone is untrained."],
     }
     return render_report(**(arguments | changes))
@@ -238,6 +238,11 @@ def test_parameters_command_and_notes_are_shown() -> None:
     text = Page(render()).text
     for words in ("bpm.kernel_size", '"binary"', "--params=dataset=demo", "backbone is untrained"):
         assert words in text
+
+
+def test_an_option_in_a_note_is_code_that_stays_in_one_piece() -> None:
+    html = render(notes=["Choose <one>, such as --params=backbone=dino_vitb8."])
+    assert "Choose &lt;one&gt;, such as <code>--params=backbone=dino_vitb8</code>.</p>" in html
 
 
 @pytest.mark.parametrize("numbers", [{}, {"a": {}}])

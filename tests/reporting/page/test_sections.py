@@ -25,6 +25,7 @@ from uniformaly_pipeline.reporting.page.sections import (
     ATTENTION_CAPTION,
     MOST_MASKED,
     ablation_sections,
+    prediction_sections,
     shown_apart,
 )
 from uniformaly_pipeline.reporting.page.tables import table_view
@@ -234,3 +235,15 @@ def test_an_ablation_of_many_classes_stands_beside_the_papers_multi_class_rows(
     assert "paper_image_auroc" not in many.tables[0].table
     (one,) = ablation_sections(other, sweep)
     assert "paper_image_auroc" in one.tables[0].table
+
+
+def test_p_values_have_the_digits_that_the_terminal_shows() -> None:
+    scores = pd.DataFrame(
+        {"image": ["a.png"], "score": [1.0], "p_value": [1 / 13], "flagged": [0], "x": [1],
+         "y": [2], "normal_image": ["b.png"]}
+    )  # fmt: skip
+    known = pd.DataFrame({"image": ["b.png"], "score": [2.0]})
+    metrics = {"num_calibration": 12, "false_alarm_rate": 0.1, "threshold": 3.0}
+    (section,) = prediction_sections(scores, known, metrics)
+    (table,) = section.tables
+    assert [cell["text"] for cell in table_view(table.table)["body"][0]].count("0.0769") == 1

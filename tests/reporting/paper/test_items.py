@@ -13,6 +13,7 @@ from uniformaly_pipeline.reporting.page.page import (
     ReportTable,
     sections_from_json,
 )
+from uniformaly_pipeline.reporting.page.sections import caption_of
 from uniformaly_pipeline.reporting.paper.items import PaperResults, paper_items
 from uniformaly_pipeline.reporting.paper.page import coverage_section, render_paper
 
@@ -34,7 +35,7 @@ BOARD = pd.DataFrame(
 def swept(key: str, **columns: Any) -> ReportSection:
     """A section of a sweep as a report has it."""
     return ReportSection(
-        key, "text", [ReportTable(key, pd.DataFrame(columns))], {"Detection": b"p"}
+        key, "text", [ReportTable(caption_of(key), pd.DataFrame(columns))], {"Detection": b"p"}
     )
 
 

@@ -141,7 +141,7 @@ def find_publication(layout: str) -> Publication:
     """
     if layout not in PUBLICATIONS:
         raise InputError(
-            f"there is nothing to download for the layout '{layout}'; there is for "
-            f"{', '.join(PUBLICATIONS)}{did_you_mean(layout, list(PUBLICATIONS))}"
+            f"there is nothing to download for the layout '{layout}': name a published data set "
+            f"with --params=dataset=NAME{did_you_mean(layout, list(PUBLICATIONS))}"
         )
     return PUBLICATIONS[layout]

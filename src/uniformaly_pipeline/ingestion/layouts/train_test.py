@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from uniformaly_pipeline.common.errors import InputError, list_problems
+from uniformaly_pipeline.common.errors import DOWNLOAD, InputError, list_problems
 from uniformaly_pipeline.ingestion.images import ImageFolder
 from uniformaly_pipeline.ingestion.layouts.interface import Split
 from uniformaly_pipeline.ingestion.manifest import GOOD, ImageRecord
@@ -29,7 +29,7 @@ def require_root(root: ImageFolder, *, is_published: bool = False) -> None:
         InputError: It does not exist.
     """
     if not root.exists():
-        how = ", or get them: --pipeline=download, see docs/datasets.md" if is_published else ""
+        how = f", or {DOWNLOAD}" if is_published else ""
         raise InputError(
             f"datasets: the root {root.root} does not exist: set root to where the images are{how}"
         )

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from uniformaly_pipeline.evaluation.clustering import match_clusters
-from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
+from uniformaly_pipeline.reporting.figures.pictures import GROUND, contact_sheet
 from uniformaly_pipeline.reporting.figures.style import (
     ANOMALOUS_COLOUR,
     COLOURS,
@@ -202,7 +202,7 @@ def cluster_sheets(
         _sheet(number, members[number], images, truth, limit) for number in sorted(members)
     ] or [_heading_strip("no images")]
     width = max(sheet.width for sheet in sheets)
-    whole = Image.new("RGB", (width, sum(sheet.height for sheet in sheets)), "white")
+    whole = Image.new("RGB", (width, sum(sheet.height for sheet in sheets)), GROUND)
     top = 0
     for sheet in sheets:
         whole.paste(sheet, (0, top))
@@ -353,17 +353,17 @@ def _sheet(
     tiles = [_tile(images[position], truth[position] != majority) for position in shown]
     body = contact_sheet(tiles, _COLUMNS, [truth[position] for position in shown], _TILE_PX)
     size = (max(strip.width, body.width), strip.height + body.height)
-    sheet = Image.new("RGB", size, "white")
+    sheet = Image.new("RGB", size, GROUND)
     sheet.paste(strip, (0, 0))
     sheet.paste(body, (0, strip.height))
     return sheet
 
 
 def _heading_strip(text: str) -> Image.Image:
-    """A line of text on white, as wide as the text needs."""
+    """A line of text on the ground of the sheets, as wide as the text needs."""
     font = ImageFont.load_default(size=_HEADING_FONT_PX)
-    strip = Image.new("RGB", (math.ceil(font.getlength(text)) + 16, _HEADING_PX), "white")
-    ImageDraw.Draw(strip).text((8, 7), text, fill=INK, font=font)
+    strip = Image.new("RGB", (math.ceil(font.getlength(text)) + 16, _HEADING_PX), GROUND)
+    ImageDraw.Draw(strip).text((8, 7), text, fill="white", font=font)
     return strip
 
 

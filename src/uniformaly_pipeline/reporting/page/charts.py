@@ -104,7 +104,7 @@ def nice_step(low: float, high: float, steps: int = 200) -> float:
     return float(f"{factor * power:.0e}")
 
 
-def histogram_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
+def histogram_chart(labels: np.ndarray, scores: np.ndarray, groups: str = "class") -> Chart:
     """How the scores of normal and of anomalous images are distributed.
 
     Bars show the share of each class's images, so a small class stays visible beside a large one.
@@ -112,6 +112,7 @@ def histogram_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
     Args:
         labels: int [n], 0 normal, 1 anomalous.
         scores: float [n].
+        groups: What a bar is a share of, as the axis says.
 
     Raises:
         ValueError: A score is not finite.
@@ -133,7 +134,7 @@ def histogram_chart(labels: np.ndarray, scores: np.ndarray) -> Chart:
         low,
         high,
         "image score",
-        "share of the class",
+        f"share of the {groups}",
         _ticks(low, high, to_x, "{:g}"),
         [(place, f"{float(text):.0%}") for place, text in _ticks(0, top, to_y, "{:g}")],
         {name: _bars(edges, share, to_x, to_y) for name, share in shares.items()},

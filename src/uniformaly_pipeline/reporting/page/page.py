@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from uniformaly_pipeline.common.provenance import made_with
 from uniformaly_pipeline.evaluation.leaderboard import partial_means, passing_none
@@ -105,7 +106,7 @@ class ScoreHistogram:
     @property
     def chart(self) -> Chart:
         """The chart to draw."""
-        return histogram_chart(self.labels, self.scores)
+        return histogram_chart(self.labels, self.scores, "images")
 
     @property
     def key(self) -> list[tuple[str, str]]:
@@ -285,6 +286,14 @@ def render_report(
     return page(choice)
 
 
+_OPTION = re.compile(r"--[a-z]+=[^\s&]*[^\s&.,;:]")
+
+
+def _with_code(text: str) -> Markup:
+    """A note with options of the command line marked up as code."""
+    return Markup(_OPTION.sub(r"<code>\g<0></code>", str(escape(text))))
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     """The templates, with what they share."""
@@ -296,7 +305,8 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
     )
     environment.filters |= {
-        "data_url": data_url, "general": general, "kind": picture_kind, "size": picture_size
+        "data_url": data_url, "general": general, "kind": picture_kind, "size": picture_size,
+        "with_code": _with_code,
     }  # fmt: skip
     style = environment.get_template("report.css.j2").render()
     script = environment.get_template("report.js.j2").render()

@@ -18,7 +18,7 @@ from uniformaly_pipeline.evaluation.sweep import MULTICLASS_RATIO
 from uniformaly_pipeline.memory_bank.growth import GROWN
 from uniformaly_pipeline.reporting.figures.pictures import contact_sheet
 from uniformaly_pipeline.reporting.figures.style import figure_png
-from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
+from uniformaly_pipeline.reporting.figures.sweeps import AXIS_NAMES, sweep_figure
 from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.reporting.page.page import ReportSection, ReportTable, ScoreHistogram
@@ -248,7 +248,11 @@ def prediction_sections(
         metrics["threshold"],
     )
     table = scores[["image", "score", "p_value", "flagged", "x", "y", "normal_image"]]
-    table = table.assign(flagged=table["flagged"].map({0: "no", 1: "yes"}))
+    table = table.assign(
+        flagged=table["flagged"].map({0: "no", 1: "yes"}),
+        # With the digits that the terminal shows.
+        p_value=[float(f"{value:.3g}") for value in table["p_value"]],
+    )
     return [
         ReportSection(
             "Decisions",
@@ -277,7 +281,17 @@ def _section(
     table = _with_paper(rows, task, parameters, key, metrics)
     if any(f"{name}_count" in table for name in metrics):
         text += " (of n) is the number of categories that a mean is over."
-    return ReportSection(title, text, [ReportTable(key, table)], pictures)
+    return ReportSection(title, text, [ReportTable(caption_of(key), table)], pictures)
+
+
+def caption_of(key: str) -> str:
+    """A swept parameter in words and by its dotted key, as the caption of its table.
+
+    >>> caption_of("lowshot.shots")
+    'Normal images (lowshot.shots)'
+    """
+    words = AXIS_NAMES.get(key)
+    return f"{words[0].upper()}{words[1:]} ({key})" if words else key
 
 
 def _with_paper(

@@ -32,7 +32,7 @@ from uniformaly_pipeline.reporting.figures.sweeps import sweep_figure
 from uniformaly_pipeline.reporting.gallery.drawing import encode_jpeg
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage
 from uniformaly_pipeline.reporting.page.page import ReportSection, ReportTable, sections_to_json
-from uniformaly_pipeline.reporting.page.sections import TOP_K, masking_sheets
+from uniformaly_pipeline.reporting.page.sections import TOP_K, caption_of, masking_sheets
 
 DETECTION = ("image_auroc", "pixel_auroc")
 MASKED_COLUMNS = 6
@@ -209,7 +209,8 @@ def _of_parameters(
         for task in tasks
         for key in keys
         for section in results.sections[task]
-        if section.tables[0].caption == key
+        # Older results have the key alone.
+        if section.tables[0].caption in (key, caption_of(key))
     ]
 
 
