@@ -234,6 +234,23 @@ def refuse_memory(url: str, option: str, sharing: str) -> None:
         )
 
 
+def check_output(url: str) -> None:
+    """Refuse, before any work, a place to which a command that ends then could not write.
+
+    Args:
+        url: A path or URL of a file or folder.
+
+    Raises:
+        InputError: It is in the memory of this process, or as :func:`check_buckets` has it.
+    """
+    if protocol_of(url) == "memory":
+        raise InputError(
+            f"{url} is in the memory of this process, which ends with the command: give a path or "
+            "another URL"
+        )
+    check_buckets([url], "written")
+
+
 def check_buckets(urls: Iterable[str], done: str = "read") -> None:
     """Refuse storage that does not answer, or has no such bucket, before any work.
 
