@@ -182,7 +182,7 @@ class CheckHooks:
             if "ParallelRunner" in (run_params.get("runner") or ""):
                 for place in chain(*places_of(pipeline, catalog)):
                     refuse_memory(place, "--runner=ParallelRunner", "processes")
-            check_buckets(run.paths.values())
+            check_buckets(run.paths.values(), "written")
             _require_entries(pipeline, catalog)
             for node in pipeline.nodes:
                 if node.func is refuse_task:

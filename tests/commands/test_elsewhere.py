@@ -93,6 +93,26 @@ def test_a_bucket_that_cannot_be_written_is_found_out_before_any_work(
     assert "make the bucket" in line
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit", "missing", "-o", "memory://a"],
+        ["add", "missing.safetensors", "missing", "-o", "memory://a"],
+        ["from-run", "missing", "nut", "-o", "memory://a"],
+        ["predict", "missing.safetensors", "missing.png", "--out", "memory://a"],
+        ["export", "missing.safetensors", "memory://a"],
+    ],
+)
+def test_what_would_end_with_the_process_is_not_made(arguments: list[str]) -> None:
+    """Not even what is to be read is looked for."""
+    answer = uniformaly(*arguments)
+    assert answer.exit_code == 1
+    assert answer.stderr == (
+        "Error: memory://a is in the memory of this process, which ends with the command: give a "
+        "path or another URL\n"
+    )
+
+
 def test_where_it_cannot_be_done_the_line_says_so(there: str, detector_file: Path) -> None:
     answer = uniformaly("predict", detector_file, f"{there}/new", "--out", f"{there}/new/out")
     assert answer.exit_code == 1

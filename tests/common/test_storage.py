@@ -7,9 +7,11 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from uniformaly_pipeline.common import storage
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.remote_file import RemoteFile
 from uniformaly_pipeline.common.storage import (
+    StorageError,
+    answering,
     check_buckets,
     credentials_of,
     local_path,
@@ -129,9 +133,9 @@ def line_of(url: str, done: str = "read") -> str:
 @pytest.mark.parametrize("done", ["read", "written"])
 def test_a_bucket_that_is_not_there(bucket: str, done: str) -> None:
     line = line_of(f"{bucket}-gone/a", done)
-    assert f"cannot be {done} (The specified bucket does not exist): make the bucket" in line
-    with pytest.raises(InputError, match="make the bucket"):
-        check_buckets(["data/02_intermediate", f"{bucket}/x", f"{bucket}-gone/x"])
+    assert f"cannot be {done} (NoSuchBucket: The specified bucket does not exist): make the" in line
+    with pytest.raises(InputError, match=rf"-gone/x cannot be {done} .*make the bucket"):
+        check_buckets(["data/02_intermediate", f"{bucket}/x", f"{bucket}-gone/x"], done)
 
 
 def test_the_memory_of_one_process_is_refused_where_several_work() -> None:
@@ -165,6 +169,72 @@ def test_a_key_that_nobody_knows(bucket: str, s3_server: str, done: str) -> None
     with checking_keys(s3_server):
         line = line_of(f"{bucket}/a", done)
     assert line.endswith(": check the key, and what it is allowed to do there")
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers anything with one status and code, as S3 does."""
+
+    answer = "200-Ok"
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status, code = self.answer.split("-")
+        told = f"<Error><Code>{code}</Code><Message>So it is.</Message></Error>".encode()
+        self.send_response(int(status))
+        self.send_header("Content-Length", str(len(told)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(told)
+
+    do_GET = do_HEAD = do_PUT  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+KEY = "check the key, and what it is allowed to do there"
+REGION = "bucket and region or endpoint do not match, mend the credentials or the address"
+NETWORK = "check the address and the network"
+
+
+@pytest.mark.parametrize(
+    "answer, words, advice",
+    [
+        ("403-SignatureDoesNotMatch", "SignatureDoesNotMatch: So it is.", KEY),
+        ("403-InvalidAccessKeyId", "InvalidAccessKeyId: So it is.", KEY),
+        ("400-ExpiredToken", "ExpiredToken: So it is.", KEY),
+        ("401-Unauthorized", "Unauthorized: So it is.", KEY),
+        ("500-InternalError", "InternalError: So it is.", NETWORK),
+        ("503-ServiceUnavailable", "ServiceUnavailable: So it is.", NETWORK),
+        ("301-PermanentRedirect", "the server sends elsewhere again and again", REGION),
+        ("400-AuthorizationHeaderMalformed", "AuthorizationHeaderMalformed: So it is.", REGION),
+    ],
+)
+def test_what_s3_answers_is_told_with_its_code(
+    answer: str, words: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("s3fs")
+    monkeypatch.setattr(Answering, "answer", answer)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        use_credentials({"s3://b": {"key": "k", "secret": "secret", "endpoint_url": address}})
+        with pytest.raises(StorageError) as error:
+            check_buckets(["s3://b/a"], "written")
+        server.shutdown()
+    assert str(error.value) == f"s3://b/a cannot be written ({words}): {advice}"
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [("IncompleteReadError", "the transfer broke off"), ("FSTimeoutError", "no answer in time")],
+)
+def test_a_transfer_that_ends_too_early_is_the_networks(kind: str, words: str) -> None:
+    error = type(kind, (Exception,), {})
+    with pytest.raises(StorageError) as refused, answering("s3://a/b"):
+        raise error
+    line = f"s3://a/b cannot be read ({words}): check the network and run again"
+    assert str(refused.value) == line
 
 
 @pytest.mark.parametrize("done", ["read", "written"])

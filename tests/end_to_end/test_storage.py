@@ -338,8 +338,8 @@ def test_what_cannot_be_reached_is_one_line_before_any_work(
     line = refused.value.message
     assert "\n" not in line
     assert {
-        "bucket": f"{bucket}-gone/results/02_intermediate cannot be read (The specified bucket "
-        "does not exist): make the bucket, or mend the address",
+        "bucket": f"{bucket}-gone/results/02_intermediate cannot be written (NoSuchBucket: The "
+        "specified bucket does not exist): make the bucket, or mend the address",
         "credentials": "Unable to locate credentials): give them in conf/local/credentials.yml",
         "name": "credentials of globals.yml: there is no 'nobody' in conf/local/credentials.yml",
     }[fault] in line  # fmt: skip

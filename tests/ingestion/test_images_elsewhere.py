@@ -28,13 +28,17 @@ def picture() -> bytes:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers /<status>/anything with that status, and a picture where it is 200."""
+    """Answers /<status>/anything with that status, and a picture where it is 200.
+
+    Where it is ``cut``, it begins to give a picture and hangs up.
+    """
 
     def do_GET(self) -> None:
-        status = int(self.path.split("/")[1])
+        asked = self.path.split("/")[1]
+        status = 200 if asked == "cut" else int(asked)
         content = picture() if status == 200 else b"<html>no</html>"
         self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(len(content) * (2 if asked == "cut" else 1)))
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(content)
@@ -75,6 +79,47 @@ def test_a_server_that_refuses_is_quoted(url: str, status: int, words: str) -> N
         with pytest.raises(InputError) as error:
             ask()
         assert f"cannot be read (the server answers {status} {words})" in str(error.value)
+
+
+def test_a_transfer_that_breaks_off_is_no_damage(url: str) -> None:
+    """The first one is told: the others would break off as well."""
+    folder = ImageFolder(f"{url}/cut/data")
+    reading = _ImageTensors(folder, ["0.png"], Preprocessing(), {}, (14, 14), {}, {})
+    records = [ImageRecord(f"{number}.png", "nut", "train") for number in range(40)]
+    masked = ImageRecord("0.png", "nut", "test", "hole", "0.png")
+    for ask in (
+        lambda: build_manifest(folder, records),
+        lambda: build_manifest(folder, [masked]),
+        lambda: folder.read_image("0.png"),
+        lambda: reading.read(0),
+        lambda: Detector.fit([f"{folder.root}/{n}.png" for n in range(9)], backbone="untrained"),
+    ):
+        with pytest.raises(InputError) as error:
+            ask()
+        assert str(error.value) == (
+            f"{folder.root}/0.png cannot be read (the transfer broke off): check the network and "
+            "run again"
+        )
+
+
+@pytest.mark.parametrize("refusal", [PermissionError("Access Denied"), OSError(5, "AccessDenied")])
+def test_what_is_refused_on_the_way_is_told_with_the_url(
+    bucket: str, refusal: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the key nor the number is that of this machine's disk."""
+    folder = ImageFolder(f"{bucket}/data")
+    reading = _ImageTensors(folder, ["a.png"], Preprocessing(), {}, (14, 14), {}, {})
+
+    def refuse(_: str) -> bytes:
+        raise refusal
+
+    monkeypatch.setattr(folder._locate()[0], "cat_file", refuse)
+    with pytest.raises(InputError) as error:
+        reading.read(0)
+    assert str(error.value).startswith(f"{bucket}/data/a.png cannot be read ("), error.value
+    if isinstance(refusal, PermissionError):
+        words = "(Access Denied): check the key, and what it is allowed to do there"
+        assert str(error.value).endswith(words)
 
 
 def test_what_is_not_there_is_absent(url: str) -> None:

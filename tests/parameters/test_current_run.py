@@ -75,3 +75,21 @@ def test_credentials_of_all_paths_or_of_each(raw: dict[str, Any], tmp_path: Path
     assert credentials_of("s3://banks/of/all/x") == KNOWN["images"]
     with pytest.raises(InputError, match=r"^credentials of globals\.yml: there is no 'nobody' in"):
         publish(raw, tmp_path, credentials=KNOWN, places={"paths": PATHS, "credentials": "nobody"})
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        ({"modls": "team"}, "there is no layer 'modls'; did you mean 'models'?"),
+        ({"key": "hush"}, "there is no layer 'key'; choose from: feature, intermediate, model_in"),
+        ({"models": {"key": "hush"}}, "must be the name of an entry of conf/local/credentials.yml"),
+        (["team"], "must be the name of an entry of conf/local/credentials.yml"),
+    ],
+)
+def test_credentials_of_no_layer_or_without_a_name(
+    names: Any, line: str, raw: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as error:
+        publish(raw, tmp_path, credentials=KNOWN, places={"paths": PATHS, "credentials": names})
+    assert str(error.value).replace(": ", " ", 1).startswith(f"credentials of globals.yml {line}")
+    assert "hush" not in str(error.value)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kedro.framework.project import configure_project
@@ -18,6 +19,8 @@ from uniformaly_pipeline.common.errors import CommandError
 from uniformaly_pipeline.hooks import _tracking_settings
 from uniformaly_pipeline.parameters import current_run as publication
 from uniformaly_pipeline.parameters.current_run import CurrentRun, current_run
+from uniformaly_pipeline.parameters.naming import LAYERS
+from uniformaly_pipeline.pipelines.config_faults import layers_named
 from uniformaly_pipeline.pipelines.config_loader import RunConfigLoader
 from uniformaly_pipeline.settings import CONFIG_LOADER_ARGS
 
@@ -271,6 +274,46 @@ def test_where_a_run_writes_is_a_folder(value: str, make_loader: MakeLoader, pro
     (project / "conf/local/globals.yml").write_text(f"paths: {{models: {value}}}\n")
     with pytest.raises(CommandError, match=r"paths\.models of globals\.yml is .* name a folder"):
         make_loader()["catalog"]
+
+
+@pytest.mark.parametrize("env", ["base", "local"])
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [("reportng", "did you mean 'reporting'?"), ("x", "choose from: feature, intermediate, model")],
+)
+def test_a_layer_that_nothing_is_kept_in_is_refused(
+    key: str, hint: str, env: str, make_loader: MakeLoader, project: Path
+) -> None:
+    shutil.copy(CONF / "globals.yml", project / "conf/base")
+    path = project / f"conf/{env}/globals.yml"
+    told = yaml.safe_load(path.read_text()) if path.exists() else {"paths": {}}
+    told["paths"][key] = "s3://there/results"
+    path.write_text(yaml.safe_dump(told))
+    with pytest.raises(CommandError) as error:
+        make_loader()["parameters"]
+    words = f"paths of globals.yml: there is no layer '{key}'; {hint}"
+    assert error.value.message.startswith(words)
+
+
+def test_a_project_may_have_layers_and_globals_of_its_own(
+    make_loader: MakeLoader, project: Path
+) -> None:
+    shutil.copy(CONF / "globals.yml", project / "conf/base")
+    (project / "conf/local/globals.yml").write_text(
+        "paths:\n  top: data/top\n  near: data/near\n  models: '${.near}/models'\n"
+        "  primary: '${paths.top}/03_primary'\nplant: north\n"
+    )
+    (project / "conf/base/catalog_own.yml").write_text(
+        "own:\n  type: pickle.PickleDataset\n  filepath: ${globals:paths.primary}/x.pkl\n"
+    )
+    assert make_loader()["catalog"]["own"]["filepath"] == "data/top/03_primary/x.pkl"
+    assert published().paths["models"] == "data/near/models"
+
+
+def test_the_layers_that_ship_are_those_that_the_catalog_uses() -> None:
+    shipped = yaml.safe_load((CONF / "globals.yml").read_text(encoding="utf-8"))["paths"]
+    used = set().union(*map(layers_named, CONF.glob("catalog*.yml")))
+    assert set(shipped) == used == LAYERS
 
 
 @pytest.mark.parametrize("name", ["credentials.json", "credentials/my.yml", "sub/credentials.yml"])

@@ -8,7 +8,7 @@ import click
 
 from uniformaly_pipeline.commands import options
 from uniformaly_pipeline.common.shell import runnable
-from uniformaly_pipeline.common.storage import check_buckets
+from uniformaly_pipeline.common.storage import check_output
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.exported import ENCODER_FILES, describe_card
 
@@ -35,7 +35,7 @@ def export(
     uniformaly export bolt.safetensors bolt_openvino --format openvino
     uniformaly predict bolt_onnx new/ --out results/
     """
-    check_buckets([folder])
+    check_output(folder)
     loaded = Detector.load(detector, checkpoint=checkpoint, device="cpu")
     card = loaded.export(folder, format, images=images)  # type: ignore[arg-type]
     click.echo("\n".join(describe_card(card)))

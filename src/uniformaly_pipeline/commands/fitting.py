@@ -10,7 +10,7 @@ import click
 
 from uniformaly_pipeline.commands import options
 from uniformaly_pipeline.common.errors import InputError
-from uniformaly_pipeline.common.storage import check_buckets
+from uniformaly_pipeline.common.storage import check_output
 from uniformaly_pipeline.detector.detector import Detector
 from uniformaly_pipeline.detector.state import DetectorState, load_state, save_state, with_threshold
 from uniformaly_pipeline.features.backbone import named_backbone
@@ -211,9 +211,9 @@ def _require_folder(output: str) -> None:
     """Refuse before any work a file whose folder is not there, or that is a folder itself.
 
     Raises:
-        InputError: It is so, or its bucket is not there or does not answer.
+        InputError: It is so, or as :func:`.storage.check_output` has it.
     """
-    check_buckets([output])
+    check_output(output)
     if "://" not in output and Path(output).expanduser().is_dir():
         raise InputError(f"{output} is a folder: give a file such as bolt.safetensors")
     if "://" not in output and not Path(output).expanduser().parent.is_dir():

@@ -22,7 +22,7 @@ from uniformaly_pipeline.common.errors import (
 )
 from uniformaly_pipeline.common.progress import track
 from uniformaly_pipeline.common.remote_path import AnyPath, RemotePath, as_path, new_file
-from uniformaly_pipeline.common.storage import check_buckets
+from uniformaly_pipeline.common.storage import check_output
 from uniformaly_pipeline.common.tables import as_cell
 from uniformaly_pipeline.common.words import number_of, significant
 from uniformaly_pipeline.detector.conformal import describe_p_values
@@ -74,7 +74,7 @@ def predict(
     uniformaly predict bolt.safetensors new/ --threshold 31.5 --out results/ --pictures anomalous
     """
     if out is not None:
-        check_buckets([str(out)])
+        check_output(str(out))
     loaded = Detector.load(detector, checkpoint=checkpoint, device=device)
     if threshold is not None or false_alarm_rate is not None:
         loaded.set_threshold(threshold, false_alarm_rate=false_alarm_rate)

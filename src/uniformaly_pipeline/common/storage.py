@@ -22,6 +22,11 @@ from uniformaly_pipeline.common.errors import InputError, first_line
 from uniformaly_pipeline.common.machine import causes
 from uniformaly_pipeline.common.secrets import without_secrets
 
+
+class StorageError(InputError):
+    """A file system elsewhere does not do what is asked of it: no file there need be damaged."""
+
+
 CREDENTIALS = "UNIFORMALY_STORAGE"
 """What file systems must know, JSON by URL; a variable, which worker processes inherit."""
 
@@ -31,6 +36,16 @@ OBJECT_STORES = frozenset({
 """Protocols of stores where a file appears, whole, when its upload ends."""
 
 LOCAL = "file://"
+
+BROKEN_OFF = frozenset({
+    "ClientPayloadError", "ContentLengthError", "TransferEncodingError",  # aiohttp's
+    "IncompleteReadError", "ResponseStreamingError",  # botocore's
+    "IncompleteRead",  # urllib3's
+})  # fmt: skip
+"""Errors of a transfer that ends before all of a file is there."""
+
+MISDIRECTED = frozenset({"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"})
+"""S3's codes of a bucket that is asked for in another region than its own."""
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     # s3fs tries five times by itself; botocore's own tries multiply that.
@@ -184,7 +199,7 @@ def answering(url: str, done: str = "read") -> Iterator[None]:
         done: What cannot be done with it.
 
     Raises:
-        InputError: It cannot; the line names the URL and what to do.
+        StorageError: It cannot; the line names the URL and what to do.
         FileNotFoundError: There is a bucket, but no such file in it.
         FileExistsError: There is such a file, which was not to be replaced.
     """
@@ -196,7 +211,7 @@ def answering(url: str, done: str = "read") -> Iterator[None]:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not lacks_bucket(error):
             raise
-        raise InputError(
+        raise StorageError(
             f"{url} cannot be {done} ({answer_of(error)}): {_advice(error)}"
         ) from error
 
@@ -219,11 +234,29 @@ def refuse_memory(url: str, option: str, sharing: str) -> None:
         )
 
 
-def check_buckets(urls: Iterable[str]) -> None:
+def check_output(url: str) -> None:
+    """Refuse, before any work, a place to which a command that ends then could not write.
+
+    Args:
+        url: A path or URL of a file or folder.
+
+    Raises:
+        InputError: It is in the memory of this process, or as :func:`check_buckets` has it.
+    """
+    if protocol_of(url) == "memory":
+        raise InputError(
+            f"{url} is in the memory of this process, which ends with the command: give a path or "
+            "another URL"
+        )
+    check_buckets([url], "written")
+
+
+def check_buckets(urls: Iterable[str], done: str = "read") -> None:
     """Refuse storage that does not answer, or has no such bucket, before any work.
 
     Args:
         urls: Folders; of several in one bucket the first is asked for, local ones are not.
+        done: What is to be done there.
 
     Raises:
         InputError: It is so; the line names the URL and what to do.
@@ -235,13 +268,13 @@ def check_buckets(urls: Iterable[str]) -> None:
     for url in buckets.values():
         fs, path = locate(url)
         try:
-            with answering(url):
+            with answering(url, done):
                 fs.ls(path, detail=False)
         except FileNotFoundError as error:  # there may be nothing in it yet
             if not _has_bucket(fs, path):
                 raise InputError(
-                    f"{url} cannot be read (there is no such bucket): make the bucket, or mend the "
-                    "address"
+                    f"{url} cannot be {done} (there is no such bucket): make the bucket, or mend "
+                    "the address"
                 ) from error
 
 
@@ -272,21 +305,54 @@ def is_kept_back(error: FileNotFoundError) -> bool:
 
 
 def answer_of(error: BaseException) -> str:
-    """What a server said, or an error's own words."""
-    status = getattr(error, "status", None)
-    if isinstance(status, int):
-        return f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
+    """What a server said, with the code of S3's answer, or an error's own words."""
+    kinds = _kinds(error)
+    if kinds & BROKEN_OFF:
+        return "the transfer broke off"
+    if "FSTimeoutError" in kinds:  # has no words
+        return "no answer in time"
+    if "RecursionError" in kinds:  # of aiobotocore, which follows
+        return "the server sends elsewhere again and again"
+    for each in causes(error):
+        status = getattr(each, "status", None)
+        if isinstance(status, int):
+            return f"the server answers {status} {getattr(each, 'message', '')}".rstrip()
+        # s3fs puts a number of the operating system before it, which means something else there.
+        if told := _told_by_s3(each):
+            code, message = told.get("Code", ""), told.get("Message", "")
+            is_said = code.isdigit() or code.lower() in message.replace(" ", "").lower()
+            return message or code if is_said else f"{code}: {message}".removesuffix(": ")
     return first_line(error)
+
+
+def _told_by_s3(error: BaseException) -> dict[str, str]:
+    """Code and message of the answer that an error of botocore has, each where it is there."""
+    response = getattr(error, "response", None)
+    told = response.get("Error") if isinstance(response, Mapping) else None
+    pairs = told.items() if isinstance(told, Mapping) else ()
+    return {name: str(value).strip() for name, value in pairs if str(value).strip()}
+
+
+def _kinds(error: BaseException) -> set[str]:
+    """Names of the classes of an error and of what it was caused by; few can be imported here."""
+    return {type(each).__name__ for each in causes(error)}
 
 
 def _advice(error: BaseException) -> str:
     """What to do about an error of a file system elsewhere."""
-    kinds = {type(each).__name__ for each in causes(error)}
+    kinds = _kinds(error)
     told = " ".join(str(each) for each in causes(error)).lower()
+    codes = {_told_by_s3(each).get("Code") for each in causes(error)}
+    if kinds & BROKEN_OFF or "FSTimeoutError" in kinds:
+        return "check the network and run again"
     if lacks_bucket(error):
         return "make the bucket, or mend the address"
+    if "RecursionError" in kinds or codes & MISDIRECTED:
+        return "bucket and region or endpoint do not match, mend the credentials or the address"
     if any("Credentials" in kind for kind in kinds) or "credentials" in told:
         return "give them in conf/local/credentials.yml or in the environment, see docs/storage.md"
-    if isinstance(error, PermissionError) or "forbidden" in told:
+    if isinstance(error, PermissionError) or "forbidden" in told or "unauthorized" in told:
         return "check the key, and what it is allowed to do there"
+    if "bad request" in told:  # without a code, of an expired token or another region
+        return "check the key, its region and the address"
     return "check the address and the network"

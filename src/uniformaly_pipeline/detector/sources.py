@@ -20,7 +20,7 @@ from PIL import Image
 from uniformaly_pipeline.common.errors import InputError, as_line, first_line
 from uniformaly_pipeline.common.machine import no_permission
 from uniformaly_pipeline.common.remote_file import RemoteFile
-from uniformaly_pipeline.common.storage import answering, appears_whole, locate
+from uniformaly_pipeline.common.storage import StorageError, answering, appears_whole, locate
 from uniformaly_pipeline.common.words import number_of
 from uniformaly_pipeline.ingestion.decoding import (
     MAX_PIXELS,
@@ -146,7 +146,7 @@ def choose_levels_of(sources: Sequence[Source]) -> Levels:
     """Black and white of deep images, from normal ones, see :func:`.levels.choose_levels`.
 
     Raises:
-        InputError: A deep image cannot be read.
+        InputError: A deep image cannot be read, or the storage of one does not give it.
     """
     ranges: dict[Depth, list[tuple[float, float]]] = {}
     for source in sources:
@@ -194,13 +194,19 @@ def without_roi(sources: Sequence[Source], roi: ImageLike | None) -> list[Source
 
 
 def _is_deep(source: Source) -> bool:
-    """Whether an image has more than 8 bits; only its header is read."""
+    """Whether an image has more than 8 bits; only its header is read.
+
+    Raises:
+        StorageError: Where it lies does not give it.
+    """
     try:
         found = source.read()
         if isinstance(found, Decoded):
             return found.depth != "8-bit"
         with Image.open(BytesIO(found)) as image:
             return is_deep(image)
+    except StorageError:  # the next images would wait for it as well
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False  # told when it is opened
 

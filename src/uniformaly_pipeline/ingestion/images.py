@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
-from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError, first_line
+from uniformaly_pipeline.common.errors import RUN_AGAIN, InputError
 from uniformaly_pipeline.common.machine import no_permission
 from uniformaly_pipeline.common.remote_file import read_content
 from uniformaly_pipeline.common.secrets import without_secrets
@@ -207,10 +207,17 @@ class ImageFolder:
 
     @contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
-        """Open one file for reading bytes."""
+        """Open one file for reading bytes; one elsewhere is fetched at once.
+
+        Raises:
+            StorageError: Where it lies does not give it, which is no damage of the file.
+            OSError: It is not there, or this machine cannot read it.
+        """
         fs, full_path = self._locate(path)
         if not isinstance(fs, LocalFileSystem):
-            yield BytesIO(read_content(fs, full_path))
+            with answering(_named(fs, full_path)):
+                content = read_content(fs, full_path)
+            yield BytesIO(content)
             return
         with fs.open(full_path, "rb") as file:
             yield file
@@ -226,10 +233,6 @@ class ImageFolder:
                 return file.read()
         except FileNotFoundError as error:
             raise InputError(f"{path} is gone{_SINCE}") from error
-        except OSError as error:
-            if error.errno is not None:  # the machine's
-                raise
-            raise InputError(f"{path} cannot be read ({first_line(error)}): run again") from error
 
     def read_image(
         self, path: str, levels: Levels | None = None, content_hash: str | None = None

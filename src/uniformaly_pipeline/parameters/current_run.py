@@ -25,6 +25,7 @@ from uniformaly_pipeline.ingestion.layouts import LAYOUTS
 from uniformaly_pipeline.ingestion.roots import choose_classes, list_classes
 from uniformaly_pipeline.parameters.naming import (
     DEFAULT_KEY,
+    LAYERS,
     OWN_LAYOUTS,
     backbone_name,
     category_key,
@@ -221,7 +222,7 @@ def publish(
 
     Raises:
         InputError: They are not usable, see :func:`.schema.parse_parameters`, or credentials are
-            not there.
+            not there, or for a layer that is not.
     """
     global _current  # noqa: PLW0603 - Kedro calls register_pipelines() without arguments
     shown, addresses = hide_secrets(raw)
@@ -235,6 +236,11 @@ def publish(
     paths = dict((places or {}).get("paths") or {})
     names = (places or {}).get("credentials")
     by_path = names if isinstance(names, Mapping) else dict.fromkeys(paths, names)
+    layers = sorted(LAYERS.union(paths))
+    for key in by_path:
+        if key not in layers:
+            hint = did_you_mean(str(key), layers)
+            raise InputError(f"credentials of globals.yml: there is no layer '{key}'{hint}")
     told = {
         paths[key]: named(name, "credentials of globals.yml")
         for key, name in by_path.items()
@@ -248,7 +254,7 @@ def publish(
     return _current
 
 
-def _named(known: Mapping[str, Any], file: str, name: str | None, key: str) -> dict[str, Any]:
+def _named(known: Mapping[str, Any], file: str, name: object, key: str) -> dict[str, Any]:
     """Credentials by their name; none where none is given.
 
     Args:
@@ -258,10 +264,12 @@ def _named(known: Mapping[str, Any], file: str, name: str | None, key: str) -> d
         key: What gives it.
 
     Raises:
-        InputError: There are none of that name.
+        InputError: There are none of that name, or it is no name.
     """
     if name is None:
         return {}
+    if not isinstance(name, str):  # it may be the keys themselves: it is not shown
+        raise InputError(f"{key} must be the name of an entry of {file}")
     if not isinstance(known.get(name), Mapping):
         found = [each for each, value in known.items() if isinstance(value, Mapping)]
         hint = did_you_mean(name, found) if found else ""

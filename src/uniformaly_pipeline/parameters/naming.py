@@ -34,6 +34,11 @@ OWN_LAYOUTS = {"folder": "folder", "classes": "class_folder"}
 OWN_BACKBONE = "custom"
 """The backbone that ships as an example of the user's own."""
 
+LAYERS = frozenset({
+    "intermediate", "feature", "model_input", "models", "model_output", "reporting",
+})  # fmt: skip
+"""Layers that ship, by the names that ``paths`` of ``globals.yml`` has for their folders."""
+
 DEFAULT_KEY = "default"
 """The run key where nothing differs from what ships."""
 

@@ -11,7 +11,10 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from uniformaly_pipeline.common.errors import first_line
+from uniformaly_pipeline.common.errors import did_you_mean, first_line
+
+_LAYER = re.compile(r"\$\{(?:globals:\s*)?(?:paths)?\.([\w-]+)")
+"""A reference to a layer: ``${globals:paths.x}``; in ``globals.yml`` ``${paths.x}``, ``${.x}``."""
 
 LITERAL = r"; write \${ where a text has ${"
 
@@ -66,11 +69,31 @@ def passed_over(path: Path, suffixes: Set[str]) -> str | None:
     return None
 
 
-def paths_fault(paths: object) -> str | None:
-    """What is wrong with ``paths`` of ``globals.yml``, if anything."""
+def layers_named(path: Path) -> set[str]:
+    """The layers that a file of the configuration refers to, such as a project's own catalog.
+
+    Args:
+        path: The file; one that cannot be read is told when Kedro reads it.
+    """
+    try:
+        return set(_LAYER.findall(path.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return set()
+
+
+def paths_fault(paths: object, known: Set[str]) -> str | None:
+    """What is wrong with ``paths`` of ``globals.yml``, if anything.
+
+    Args:
+        paths: Folders or URLs by layer.
+        known: Layers that something is kept in.
+    """
     if not isinstance(paths, Mapping):
         return None  # Kedro names the one that the catalog misses
     for name, value in paths.items():
+        if name not in known:
+            hint = did_you_mean(str(name), sorted(known))
+            return f"paths of globals.yml: there is no layer '{name}'{hint}"
         if not isinstance(value, str) or not value.strip():
             return f"paths.{name} of globals.yml is {value!r} but must name a folder"
     return None

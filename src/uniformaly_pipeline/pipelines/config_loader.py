@@ -24,8 +24,10 @@ from omegaconf.errors import OmegaConfBaseException
 from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean, first_line
 from uniformaly_pipeline.parameters.catalog_values import catalog_value
 from uniformaly_pipeline.parameters.current_run import CurrentRun, publish
+from uniformaly_pipeline.parameters.naming import LAYERS
 from uniformaly_pipeline.pipelines.config_faults import (
     file_fault,
+    layers_named,
     passed_over,
     paths_fault,
     reference_fault,
@@ -143,7 +145,9 @@ class RunConfigLoader(OmegaConfigLoader):
             places = self._read("globals")
         except MissingConfigException:
             places = {}
-        if (fault := paths_fault(places.get("paths"))) is not None:
+        # A project's own files may use layers of its own.
+        known = LAYERS.union(*map(layers_named, self._files()))
+        if (fault := paths_fault(places.get("paths"), known)) is not None:
             raise CommandError(fault)
         try:
             return publish(

@@ -18,13 +18,16 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.pipeline import Node, Pipeline
 
 from uniformaly_pipeline.common.errors import InputError, answered
 from uniformaly_pipeline.pipelines.packaged import honour_consent, read_logging
+
+if TYPE_CHECKING:
+    from uniformaly_pipeline.parameters.current_run import CurrentRun
 
 SHARED, RESULTS = "shared", "results"
 
@@ -184,10 +187,31 @@ def _planned(name: str, params: str, env: str | None) -> list[Group]:
             for node in chosen.nodes:
                 if node.func is refuse_task:
                     refuse_task(context.catalog.load(node.inputs[0]))
+            if (run := current_run()) is not None:
+                _check_given(name, run)
         except InputError as error:
             run = current_run()
             raise InputError(with_command(str(error), run, []) if run else str(error)) from error
         return groups_of(chosen)
+
+
+def _check_given(name: str, run: CurrentRun) -> None:
+    """Refuse a pipeline without what it starts from; its nodes would find out.
+
+    What earlier runs make need not be there yet.
+
+    Raises:
+        InputError: There are no images, new images or detector, or nothing to download.
+    """
+    from uniformaly_pipeline.ingestion.download.sources import find_publication
+    from uniformaly_pipeline.pipelines.tasks.plan import plan_task
+
+    if name == "download":
+        find_publication(run.parameters.chosen_dataset.layout)
+    elif name == "ingestion":
+        run.classes()
+    elif name in ("predict", "export") and (problem := plan_task(name, run).problem) is not None:
+        raise InputError(problem)
 
 
 if __name__ == "__main__":
