@@ -16,6 +16,7 @@ from uniformaly_pipeline.evaluation.confusion import Confusion, confusion
 from uniformaly_pipeline.evaluation.leaderboard import leaderboard_table
 from uniformaly_pipeline.reporting.gallery.selection import GalleryImage, build_gallery
 from uniformaly_pipeline.reporting.page.page import render_report
+from uniformaly_pipeline.reporting.page.sections import prediction_sections
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -446,3 +447,34 @@ def test_all_panels_are_printed(opened: Page) -> None:
     opened.evaluate("dispatchEvent(new Event('afterprint'))")
     assert opened.locator(".decision[open]").count() == 1
     assert opened.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_on_a_phone_rows_are_low_and_an_option_stays_in_one_piece(
+    page: Page, tmp_path: Path
+) -> None:
+    names = [f"misdrilled/{n:03}.png" for n in range(9)]
+    scores = pd.DataFrame(
+        {"image": names, "score": 200.5, "p_value": 1 / 13, "flagged": 1, "x": 1, "y": 2,
+         "normal_image": [f"bolt/train/good/{name}" for name in names]}
+    )  # fmt: skip
+    known = pd.DataFrame({"image": ["good.png"], "score": [100.0]})
+    rule = {"num_calibration": 12, "false_alarm_rate": 0.1, "threshold": 150.0}
+    html = render_report(
+        title="predict", task="predict", dataset="demo", backbone="quickstart", metrics=None,
+        leaderboard=None, galleries={}, figures={}, parameters={}, command=COMMAND,
+        notes=["For real work choose one of them such as --params=backbone=dino_vitb8."],
+        sections=prediction_sections(scores, known, rule),
+    )  # fmt: skip
+    (path := tmp_path / "report.html").write_text(html, encoding="utf-8")
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(path.as_uri())
+    one_line = 45
+    code = page.locator(".notes code").bounding_box()
+    head, row = (
+        page.locator(f"table {part} tr").first.bounding_box() for part in ("thead", "tbody")
+    )
+    for box in (code, head, row):
+        assert box is not None
+        assert box["height"] < one_line
+    assert code is not None
+    assert code["height"] < 25

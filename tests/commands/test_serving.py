@@ -45,8 +45,8 @@ def test_the_port_that_the_system_chose_is_told(
     assert signal.getsignal(signal.SIGINT) is before
     shown = f"[{host}]" if ":" in host else host
     said = caplog.text + answer
-    assert f"at http://{shown}:{ports[0]}; try it: curl --data-binary @x.png " in said
-    assert f" http://{shown}:{ports[0]}/predict" in said
+    assert f"at http://{shown}:{ports[0]}\n" in said
+    assert f"Try it: curl --data-binary @x.png http://{shown}:{ports[0]}/predict" in said
     assert "Stopped after 0 images" in said
 
 

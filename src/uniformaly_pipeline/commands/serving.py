@@ -75,7 +75,8 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         port = listening.getsockname()[1]
         address = f"http://{shown}:{port}"
-        logger.info("Serving %r at %s; try it: %s", loaded, address, curl_command(address))
+        logger.info("Serving %r at %s", loaded, address)
+        logger.info("Try it: %s", curl_command(address))  # a line of its own, to be copied
         app = create_app(loaded, limits)
         config = uvicorn.Config(
             app,
