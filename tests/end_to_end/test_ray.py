@@ -421,7 +421,7 @@ def test_a_machine_that_is_lost_meanwhile_need_not_see_the_storage(
 ) -> None:
     """Ray goes on listing a lost machine for a while."""
     present = cluster_module.machines()
-    lost = cluster_module.Machine("f" * len(present[0].node_id), "192.0.2.1", 1, 0)
+    lost = cluster_module.Machine("ab" * (len(present[0].node_id) // 2), "192.0.2.1", 1, 0)
     monkeypatch.setattr(cluster_module, "machines", lambda: [lost, *present])
     require_shared([str(tmp_path)])
     assert list(tmp_path.iterdir()) == []

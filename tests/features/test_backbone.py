@@ -547,6 +547,8 @@ def test_pretrained_weights_that_cannot_be_had_say_what_to_do(
     def fail(*_: object, **__: object) -> None:
         raise failure
 
+    # They were had, and timm does not find them any more.
+    monkeypatch.setattr("uniformaly_pipeline.features.backbone.fetch_pretrained", lambda _: None)
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", fail)
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", fail)
     backbone = replace(TINY, checkpoint=None)
