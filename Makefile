@@ -37,7 +37,7 @@ viz: $(VENV)/.run
 
 mlflow: $(VENV)/.run
 	@$(BIN)/python -m uniformaly_pipeline.tracking.views
-	$(BIN)/mlflow ui
+	PYTHONWARNINGS=ignore $(BIN)/mlflow ui
 
 # make compare ARGS="--differing --last 5"
 compare: $(VENV)/.run

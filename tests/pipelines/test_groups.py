@@ -145,7 +145,7 @@ def test_in_a_project_kedro_runs_them_unless_something_else_is_named(folder: Pat
         (["ingestion", "--params=dataset=mvtec"], "datasets.mvtec: the root "),
         (["predict"], "predict.images: give a folder of new images to judge"),
         (["export"], "export.category: give a category of a finished run, or a detector: "),
-        (["download"], "there is nothing to download for the layout 'demo'; "),
+        (["download"], "there is nothing to download for the layout 'demo': "),
         (["defct"], "there is no pipeline 'defct'; did you mean 'defect'?"),
         (["defect", "--params=categries=01"], "unknown key 'categries'"),
         (["defect", "--params=x"], "--params: 'x' is no key=value"),

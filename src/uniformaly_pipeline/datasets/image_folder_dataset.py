@@ -90,7 +90,7 @@ class ImageFolderDataset(AbstractDataset[DrawnImages, ImageFolder]):
             )
         if drawn == data.version:
             return
-        images = track(data.draw(), data.num_images, "Drawing the data set", "images")
+        images = track(data.draw(), data.num_images, "Drawing the data set", "files")
         if isinstance(root, RemotePath):
             _draw_elsewhere(root, images, data.version)
         else:

@@ -43,7 +43,10 @@ def fetch_pretrained(model: str) -> None:
         isinstance(try_to_load_from_cache(repository, name, revision=at), str) for name in files
     ):
         return
-    logger.info("Fetching the weights of %s from the hub, once", repository)
+    logger.info(
+        "Fetching the weights of %s from the hub, once; half a minute where there is no network",
+        repository,
+    )
     for name in files:
         try:
             with _without_remarks():
