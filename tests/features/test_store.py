@@ -336,7 +336,7 @@ def test_a_disk_that_is_too_small_is_found_out_before_encoding(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3000))
     with caplog.at_level(logging.INFO), pytest.raises(InputError) as error:
         fake_encoder.store(tmp_path, NAMES)
-    assert "kB but only 3 kB are free" in str(error.value)
+    assert "kB but only 3.0 kB are free" in str(error.value)
     assert "\n" not in str(error.value)
     assert "Features need at most" in caplog.text
     assert fake_encoder.encoded == []

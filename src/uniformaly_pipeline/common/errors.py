@@ -98,9 +98,7 @@ def answered() -> Iterator[None]:
         yield
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
-    # Wide because any error, a library's too, may be caused by one that a user can mend, and the
-    # traceback of any other, a bug of ours too, may print secrets. None ends here: all go on.
-    except Exception as error:
+    except Exception as error:  # none ends here; any may have a cause to mend, or print secrets
         mendable = find_input_error(error)
         if mendable is None:
             scrub(error)
@@ -120,8 +118,7 @@ def told_faults() -> Iterator[list[str]]:
     faults: list[str] = []
     try:
         yield faults
-    # Wide as in answered(): what a user can mend may be the cause of any error. No other ends here.
-    except Exception as error:
+    except Exception as error:  # any may be caused by what a user can mend; all others go on
         mendable = find_input_error(error)
         if mendable is None:
             raise

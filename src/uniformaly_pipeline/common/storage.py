@@ -184,9 +184,8 @@ def foreign_errors() -> Iterator[None]:
         yield
     except (OSError, MemoryError, InputError):
         raise
-    # Wide because aiohttp's, botocore's, gcsfs's and others' errors have no other base in common,
-    # and these libraries need not be installed here to be named. None is lost: all are raised.
-    except Exception as error:
+    except Exception as error:  # all that aiohttp's, botocore's and gcsfs's have in common
+        # These need not be installed here to be named. None is lost: each is raised.
         raise OSError(answer_of(error)) from error
 
 

@@ -23,22 +23,6 @@ def significant(number: float, digits: int = 5) -> str:
     return f"{number:#.{digits}g}".rstrip(".")
 
 
-def size_of(num_bytes: float) -> str:
-    """A size in the unit that suits it.
-
-    >>> size_of(5_720), size_of(70_400_000), size_of(1_208_144_000), size_of(21.8e9)
-    ('6 kB', '70 MB', '1.2 GB', '22 GB')
-    """
-    for factor, unit in ((1e9, "GB"), (1e6, "MB")):
-        # What would be rounded up to 1,000 of a unit is 1 of the next.
-        if num_bytes >= 0.9995 * factor:
-            number = num_bytes / factor
-            return (
-                f"{number:.1f} {unit}" if number < 9.95 and unit == "GB" else f"{number:.0f} {unit}"
-            )
-    return f"{num_bytes / 1e3:.0f} kB"
-
-
 def number_of(number: int, noun: str) -> str:
     """A number of things, in the singular where it is one.
 

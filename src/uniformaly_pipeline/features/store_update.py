@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
+from rich.filesize import decimal
+
 from uniformaly_pipeline.common.errors import InputError
 from uniformaly_pipeline.common.files import STALE_SECONDS, remove_leftovers
 from uniformaly_pipeline.common.origin import own_place
 from uniformaly_pipeline.common.remote_path import AnyPath, RemotePath, new_file
-from uniformaly_pipeline.common.words import size_of
 from uniformaly_pipeline.features.encoders import current_encoders
 from uniformaly_pipeline.features.estimates import EncodingCost
 from uniformaly_pipeline.features.store import (
@@ -155,14 +156,14 @@ def _point_out_old_stores(path: AnyPath) -> None:
 
 def _check_disk(path: AnyPath, needed: int) -> None:
     if isinstance(path, RemotePath):
-        logger.info("Features need at most %s in %s", size_of(needed), path)
+        logger.info("Features need at most %s in %s", decimal(needed), path)
         return
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
-    logger.info("Features need at most %s; %s are free", size_of(needed), size_of(free))
+    logger.info("Features need at most %s; %s are free", decimal(needed), decimal(free))
     if needed > free:
         raise InputError(
-            f"the feature store needs up to {size_of(needed)} but only {size_of(free)} are free "
+            f"the feature store needs up to {decimal(needed)} but only {decimal(free)} are free "
             f"in {path}: make room, or run fewer categories"
         )
 

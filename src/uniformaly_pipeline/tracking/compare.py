@@ -27,7 +27,6 @@ from uniformaly_pipeline.evaluation.metrics import (
 )
 from uniformaly_pipeline.evaluation.significance import AurocDifference
 from uniformaly_pipeline.reporting.terminal import metric_cell
-from uniformaly_pipeline.tracking.address import usual_address
 from uniformaly_pipeline.tracking.pairs import PairComparison, compare_pair
 from uniformaly_pipeline.tracking.run_table import (
     EXPERIMENT,
@@ -35,10 +34,10 @@ from uniformaly_pipeline.tracking.run_table import (
     differing_columns,
     is_setting,
     metric_columns,
+    reading_runs,
     runs_table,
 )
 from uniformaly_pipeline.tracking.seeds import INTERVAL, group_seeds
-from uniformaly_pipeline.tracking.server import tracking_errors
 
 __all__ = ["group_seeds", "main", "print_runs", "runs_table"]
 
@@ -267,7 +266,7 @@ def main(
     """
     if tracking_uri is not None and "://" not in tracking_uri:
         tracking_uri = f"sqlite:///{tracking_uri}"
-    try:
+    with reading_runs(tracking_uri):
         table = runs_table(
             tracking_uri,
             experiment=experiment,
@@ -284,12 +283,6 @@ def main(
             kept = {"run", "runs", "started", *metrics, *differing_columns(table)}
             table = table[[name for name in table if name in kept]]
         found = None if csv_file is not None else _compare_rows(tracking_uri, table, pair)
-    except InputError as error:
-        raise CommandError(str(error)) from error
-    except tracking_errors() as error:
-        raise CommandError(
-            f"the runs in {tracking_uri or usual_address()} cannot be read ({first_line(error)})"
-        ) from error
     if csv_file is not None:
         try:
             with new_file(Path(csv_file)) as part:

@@ -6,17 +6,18 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
 
-from uniformaly_pipeline.common.errors import InputError, did_you_mean
+from uniformaly_pipeline.common.errors import CommandError, InputError, did_you_mean, first_line
 from uniformaly_pipeline.evaluation.metrics import BRIEF_COSTS, BRIEF_METRICS
 from uniformaly_pipeline.tracking.address import check_address, usual_address
 from uniformaly_pipeline.tracking.lifecycle import PARENT_TAG
 from uniformaly_pipeline.tracking.runs import CATEGORY_TAG, SETTING_TAG
 from uniformaly_pipeline.tracking.search import search
-from uniformaly_pipeline.tracking.server import without_user
+from uniformaly_pipeline.tracking.server import tracking_errors, without_user
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +153,25 @@ def _finished(tracking_uri: str | None, experiment: str, of_category: bool) -> I
 
     runs = search(client, found.experiment_id, wanted)
     yield from filter(belongs_to_a_finished_run, runs)
+
+
+@contextmanager
+def reading_runs(tracking_uri: str | None = None) -> Iterator[None]:
+    """Around a command that reads runs: one line where they are not to be had.
+
+    Args:
+        tracking_uri: As of :func:`client_of`.
+
+    Raises:
+        CommandError: They are not, or are asked for in a way that a user can mend.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise CommandError(str(error)) from error
+    except tracking_errors() as error:
+        place = tracking_uri or usual_address()
+        raise CommandError(f"the runs in {place} cannot be read ({first_line(error)})") from error
 
 
 def client_of(tracking_uri: str | None) -> Any:

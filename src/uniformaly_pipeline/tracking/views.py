@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from uniformaly_pipeline.common.errors import CommandError, InputError, first_line
+from uniformaly_pipeline.common.errors import CommandError
 from uniformaly_pipeline.common.secrets import without_secrets
 from uniformaly_pipeline.evaluation.metrics import BRIEF_COSTS, BRIEF_METRICS, CLUSTER_METRICS
 from uniformaly_pipeline.tracking.runs import CATEGORY_TAG, SETTING_TAG
@@ -84,19 +84,11 @@ def main() -> None:
     Raises:
         CommandError: The runs are not to be had.
     """
-    from uniformaly_pipeline.tracking.address import usual_address
-    from uniformaly_pipeline.tracking.run_table import EXPERIMENT, client_of
-    from uniformaly_pipeline.tracking.server import tracking_errors
+    from uniformaly_pipeline.tracking.run_table import EXPERIMENT, client_of, reading_runs
 
-    try:
+    with reading_runs():
         client = client_of(None)
         experiment = client.get_experiment_by_name(EXPERIMENT)
-    except InputError as error:
-        raise CommandError(str(error)) from error
-    except tracking_errors() as error:
-        raise CommandError(
-            f"the runs in {usual_address()} cannot be read ({first_line(error)})"
-        ) from error
     if experiment is None:
         raise CommandError(f"there are no runs in {client.tracking_uri} yet: first kedro run")
     address = view_address(client.tracking_uri, experiment.experiment_id)
